@@ -1,0 +1,25 @@
+/* path.h - paths below a store's root, as they stand in records and on the wire.
+ *
+ * A store path is relative, has no empty, "." or ".." component, no component above 255 bytes and
+ * no NUL; "" is the root itself. Any other byte is allowed: newline, non-UTF-8. */
+#ifndef MAILTWIN_PATH_H
+#define MAILTWIN_PATH_H
+
+#include "lib/base/bytes.h"
+
+#define PATH_NAME_MAX  255
+#define PATH_STORE_MAX 16384 /* deeper trees than PATH_MAX exist; they are walked by directory */
+
+bool path_valid(struct span path);
+/* One component: not empty, not "." or "..", without '/' and NUL, at most 255 bytes. */
+bool path_name_valid(struct span name);
+/* The part before the last '/', "" when there is none; the root's parent is the root. */
+struct span path_parent(struct span path);
+/* The part behind the last '/'. */
+struct span path_name(struct span path);
+/* True for the directory itself and for all below it. */
+bool path_is_below(struct span path, struct span dir);
+/* Cuts the first component off *rest; false when nothing is left. */
+bool path_next(struct span *rest, struct span *ret_name);
+
+#endif

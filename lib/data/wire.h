@@ -1,0 +1,272 @@
+/* wire.h - the messages of the link, one struct each, all in one union. Format:
+ * docs/formats/wire.md.
+ *
+ * wire_encode() appends a whole frame; wire_decode() checks a frame's body completely before it
+ * hands anything out. Spans of a decoded message point into the frame. Messages: messages.def. */
+#ifndef MAILTWIN_WIRE_H
+#define MAILTWIN_WIRE_H
+
+#include "lib/data/frame.h"
+#include "lib/data/record.h"
+
+#define WIRE_VERSION      1
+#define WIRE_HISTORY_SIZE 16
+#define WIRE_DIGEST_SIZE  16
+#define WIRE_NAME_MAX     64   /* bytes of a node's, store's or cluster's name */
+#define WIRE_TEXT_MAX     1000 /* bytes of a sentence for people */
+#define WIRE_STORES_MAX   RECORD_STORE_MAX
+#define WIRE_EPOCHS_MAX   256 /* newest promotions told in HELLO */
+#define WIRE_XATTRS_MAX   64
+#define WIRE_DATA_MAX     (256 * 1024) /* content bytes of one DATA */
+#define WIRE_DIRS_MAX     512          /* directories of one DIGEST_ASK */
+
+enum wire_type {
+#define MSG(name, number, from, help) WIRE_##name = number,
+#include "lib/data/messages.def"
+#undef MSG
+};
+
+enum wire_role {
+    WIRE_ROLE_NONE = 0,
+    WIRE_ROLE_PRIMARY = 1,
+    WIRE_ROLE_STANDBY = 2
+};
+
+/* (epoch, the first seq of that epoch): a line of the history list */
+struct wire_epoch {
+    uint64_t epoch;
+    uint64_t first_seq;
+};
+
+struct wire_store {
+    struct span name; /* its index in HELLO is the number records use */
+    uint8_t kind;     /* enum store_kind of lib/store/store.h */
+};
+
+/* First message of both sides. */
+struct wire_hello {
+    uint16_t version_min, version_max;
+    struct span cluster, node;
+    struct span follow; /* the node it wants to follow, "" for whoever is primary */
+    uint8_t role;
+    uint8_t history[WIRE_HISTORY_SIZE]; /* all zero: has no data of any history yet */
+    uint64_t epoch;
+    uint64_t tail;       /* newest seq durable here; what a standby has applied durably */
+    uint64_t oldest;     /* oldest seq still in the journal; tail + 1 when it is empty */
+    uint64_t sync_base;  /* not 0: an initial sync or resync begun at this seq is unfinished */
+    uint8_t accept_sync; /* standby: 1 when it may be overwritten (empty, or told to resync) */
+    uint16_t epoch_count, store_count;
+    struct wire_epoch epochs[WIRE_EPOCHS_MAX]; /* rising */
+    struct wire_store stores[WIRE_STORES_MAX];
+};
+
+enum wire_mode {
+    WIRE_MODE_RESUME = 1,
+    WIRE_MODE_SYNC = 2
+};
+
+/* Sender to receiver: what comes now. */
+struct wire_start {
+    uint8_t mode;
+    uint8_t history[WIRE_HISTORY_SIZE];
+    uint64_t epoch;
+    uint64_t from;      /* records with a larger seq follow */
+    uint64_t sync_base; /* SYNC: the seq at which this sync began */
+    uint16_t epoch_count;
+    struct wire_epoch
+        epochs[WIRE_EPOCHS_MAX]; /* the sender's history list, for the receiver to keep */
+};
+
+enum wire_refusal {
+    WIRE_REFUSE_VERSION = 1,
+    WIRE_REFUSE_CLUSTER,
+    WIRE_REFUSE_STORES,
+    WIRE_REFUSE_OLD_EPOCH, /* you are older: node and epoch name the newer one */
+    WIRE_REFUSE_DIVERGED,  /* your tail lies beyond the fork at seq fork */
+    WIRE_REFUSE_FOREIGN,   /* you have data of another history */
+    WIRE_REFUSE_NOT_EMPTY, /* you have data of no history and were not told to resync */
+    WIRE_REFUSE_INTERNAL,
+};
+
+struct wire_refuse {
+    uint8_t code;
+    uint64_t epoch;
+    uint64_t fork;
+    struct span node;
+    struct span text; /* one sentence for the other side's status */
+};
+
+enum wire_content {
+    WIRE_CONTENT_NONE = 0, /* the operation has none */
+    WIRE_CONTENT_DATA = 1, /* DATA and END follow */
+    WIRE_CONTENT_DELTA =
+        2, /* DATA (a librsync delta against what the receiver has) and END follow */
+    WIRE_CONTENT_GONE = 3, /* the object no longer exists; nothing follows, nothing is to be done */
+};
+
+struct wire_xattr {
+    struct span name;
+    struct span value;
+};
+
+/* One operation. seq 0: a fix-up of a sync, not from the journal. The record's handle is empty. */
+struct wire_rec {
+    struct record record;
+    uint8_t content;
+    struct attr now; /* as read when it was shipped; what the receiver gives the object */
+    uint16_t xattr_count;
+    struct wire_xattr xattrs[WIRE_XATTRS_MAX];
+};
+
+struct wire_data {
+    uint64_t offset; /* in the file; what is left out between two is a hole. DELTA: in the delta */
+    struct span bytes;
+};
+
+struct wire_end {
+    uint64_t size; /* of the whole file after this */
+    uint32_t crc;  /* CRC-32C over the bytes of all DATA in order */
+    uint8_t ok;    /* 0: reading failed half-way; drop what was staged, nothing is to be done */
+};
+
+/* Ends a run: all records up to seq have been sent and are durable at the sender. */
+struct wire_commit {
+    uint64_t run;
+    uint64_t seq;
+    uint64_t time_ns; /* capture time of the newest record in it */
+    uint64_t tail;    /* the sender's newest seq, for the receiver's lag */
+};
+
+struct wire_ack {
+    uint64_t run;
+    uint64_t received_seq;
+    uint64_t durable_seq;
+};
+
+enum wire_digest_flag {
+    WIRE_DIGEST_CONTENT = 1 /* covers the bytes of files too */
+};
+
+struct wire_dir {
+    uint64_t dir; /* the asker's directory id; comes back in the answer */
+    struct span path;
+    uint8_t digest[WIRE_DIGEST_SIZE];
+};
+
+struct wire_digest_ask {
+    uint32_t id;
+    uint16_t store;
+    uint8_t flags;
+    uint16_t count;
+    struct wire_dir dirs[WIRE_DIRS_MAX];
+};
+
+enum wire_verdict {
+    WIRE_DIR_SAME = 1,
+    WIRE_DIR_ABSENT,
+    WIRE_DIR_DIFFERENT,
+    WIRE_DIR_FAILED
+};
+
+/* About one directory; a long listing comes in several, `more` set on all but the last.
+ * `entries` is a packed list: walk it with wire_entry_next(). */
+struct wire_digest_answer {
+    uint32_t id;
+    uint64_t dir;
+    uint8_t verdict;
+    uint8_t more;
+    struct attr self; /* the directory's own mode, owner and times, when it exists */
+    uint32_t entry_count;
+    struct span entries;
+};
+
+struct wire_entry {
+    struct span name;
+    struct attr attr;
+    uint64_t ino;
+    uint32_t nlink;
+    uint8_t has_hash;
+    uint8_t hash[WIRE_DIGEST_SIZE]; /* of the content or of the symlink's target */
+};
+
+struct wire_sig_ask {
+    uint16_t store;
+    struct span path;
+};
+
+/* The librsync signature of what the receiver has, in pieces. ok 0: has no such file. */
+struct wire_sig {
+    uint8_t ok;
+    uint8_t last;
+    struct span bytes;
+};
+
+/* Receiver to sender: ship this name as it is now, what I have does not fit. */
+struct wire_need {
+    uint16_t store;
+    uint64_t seq; /* the record that did not fit, 0 for none */
+    struct span path;
+};
+
+/* Primary to standby after a power loss: give me what you have under this name. Answered by REC,
+ * DATA, END with the same path, or by REC with content GONE when the standby has none. */
+struct wire_fetch {
+    uint16_t store;
+    struct span path;
+};
+
+/* Receiver to sender: applying pauses and why; code 0: it goes on. */
+struct wire_stall {
+    uint16_t code; /* enum err_code */
+    struct span text;
+};
+
+struct wire_sync_done {
+    uint64_t sync_base;
+    uint64_t differences;
+};
+
+struct wire_ping {
+    uint64_t stamp_ns;
+};
+
+struct wire_bye {
+    struct span text;
+};
+
+struct wire_msg {
+    enum wire_type type;
+    union {
+        struct wire_hello hello;
+        struct wire_start start;
+        struct wire_refuse refuse;
+        struct wire_rec rec;
+        struct wire_data data;
+        struct wire_end end;
+        struct wire_commit commit;
+        struct wire_ack ack;
+        struct wire_digest_ask digest_ask;
+        struct wire_digest_answer digest_answer;
+        struct wire_sig_ask sig_ask;
+        struct wire_sig sig;
+        struct wire_need need;
+        struct wire_fetch fetch;
+        struct wire_stall stall;
+        struct wire_sync_done sync_done;
+        struct wire_ping ping; /* PING and PONG */
+        struct wire_bye bye;
+    };
+};
+
+/* Appends the message as one frame. What does not fit its limits is a bug of the caller. */
+void wire_encode(const struct wire_msg *msg, struct buf *out);
+/* Decodes and checks the body of a frame. *ret_msg is large: keep one per connection. */
+int wire_decode(const struct frame *frame, struct wire_msg *ret_msg, struct err *e) _must_check_;
+const char *wire_type_word(enum wire_type type);
+
+void wire_entry_add(struct buf *entries, const struct wire_entry *entry);
+/* 1 an entry, 0 no more, -1 malformed. Decoding an answer has walked the list once already. */
+int wire_entry_next(struct reader *entries, struct wire_entry *ret_entry,
+                    struct err *e) _must_check_;
+
+#endif

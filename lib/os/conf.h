@@ -1,0 +1,66 @@
+/* conf.h - the configuration file as the programs see it. Keys: options.def; manner:
+ * mailtwin.conf(5). */
+#ifndef MAILTWIN_CONF_H
+#define MAILTWIN_CONF_H
+
+#include "lib/base/err.h"
+#include "lib/store/store.h"
+
+#define CONF_DEFAULT_PATH "/etc/mailtwin/mailtwin.conf"
+
+enum conf_durability {
+    DURABILITY_ASYNC,
+    DURABILITY_RECEIVED,
+    DURABILITY_DURABLE
+};
+enum conf_alone {
+    ALONE_CONTINUE,
+    ALONE_REFUSE
+};
+
+struct conf_node {
+    char *name;
+    char *address;
+    unsigned port;
+    enum conf_durability durability;
+    uint64_t bandwidth; /* bytes a second this node is sent at most; 0 no limit */
+    char *follow;       /* the node it follows, NULL for whoever is primary */
+};
+
+struct conf_store {
+    char *name;
+    enum store_kind kind;
+    char *path; /* absolute */
+    enum conf_durability durability;
+    enum conf_alone when_alone;
+    char **exclude;           /* NULL-ended */
+    uint64_t verify_every_ms; /* 0 never by itself */
+};
+
+struct conf {
+    char *file; /* where it was read from */
+    char *cluster;
+    char *state_dir;
+    char *run_dir;
+    char *user;           /* the account of the network role */
+    uint64_t journal_max; /* bytes of records kept at most */
+    uint64_t ack_late_ms;
+    char *self; /* the node this is, see conf_load() */
+    struct conf_node *nodes;
+    size_t node_count;
+    struct {
+        char *authority, *certificate, *key;
+    } tls;
+    struct conf_store *stores; /* of kind maildir and files, in the file's order */
+    size_t store_count;
+};
+
+/* Reads and checks file (NULL: $MAILTWIN_CONFIG, else the default path). `self` names this node;
+ * NULL: $MAILTWIN_NODE, else the node whose name is the host's name. Each error names file, line,
+ * key and the nearest known key. Does not look at the host: see `mailtwin check`. */
+int conf_load(const char *file, const char *self, struct conf **ret_conf,
+              struct err *e) _must_check_;
+void conf_free(struct conf **conf);
+const struct conf_node *conf_node_find(const struct conf *conf, const char *name); /* NULL: none */
+
+#endif

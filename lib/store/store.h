@@ -1,0 +1,45 @@
+/* store.h - what a kind of store means for the file engine. Pure: names in, decisions out. */
+#ifndef MAILTWIN_STORE_H
+#define MAILTWIN_STORE_H
+
+#include "lib/base/bytes.h"
+
+enum store_kind {
+#define KIND(name, number, word, help) STORE_##name = number,
+#include "lib/store/kinds.def"
+#undef KIND
+};
+
+/* How a name is treated. */
+enum store_class {
+    CLASS_IGNORE,   /* never captured, shipped or compared: locks, caches, what is rebuilt */
+    CLASS_NORMAL,   /* a message, or any other file */
+    CLASS_KEYWORDS, /* late: after the messages of its run */
+    CLASS_UIDLIST,  /* last: names messages, so it must not arrive before them */
+};
+
+/* The mailtwin folder in a store's root; ignored in every kind. */
+#define STORE_PRIVATE_DIR ".mailtwin"
+
+struct store_rules {
+    enum store_kind kind;
+    const char *const
+        *exclude; /* fnmatch patterns on the name, from the configuration; NULL-ended */
+};
+
+const char *store_kind_word(enum store_kind kind);
+/* false: no such word */
+bool store_kind_parse(const char *word, enum store_kind *ret_kind);
+
+/* The class of `name` in directory `dir` (store path, "" for the root). `dir_is_tmp` is
+ * store_dir_is_tmp() of the directory. */
+enum store_class store_class_of(const struct store_rules *rules, struct span dir, struct span name,
+                                bool dir_is_tmp);
+/* Is the directory called `name`, beside which `has_cur_or_new` exists, a Maildir's tmp? What is in
+ * it is being written and is nobody's yet; a rename out of it is a new message. */
+bool store_dir_is_tmp(const struct store_rules *rules, struct span name, bool has_cur_or_new);
+/* Do files in the directory called `name` change in place, so that a sweep must look at each file's
+ * own times? Not in a Maildir's cur and new, where a directory's times tell all. */
+bool store_changes_in_place(const struct store_rules *rules, struct span name);
+
+#endif

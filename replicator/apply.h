@@ -1,0 +1,75 @@
+/* apply.h - carries a peer's operations out in the stores of this node: stage, sync, rename, sync,
+ * report.
+ *
+ * One thread calls it; syncing of staged files is done by workers of its own. Whole or absent:
+ * content is staged in <store>/.mailtwin/stage and gets its name by a rename. Confined: every name
+ * is reached by file_open_beneath(). Exactly once: a marker in <store>/.mailtwin/applied, renamed
+ * after each operation of the journal, says which are done after any crash; those are skipped. */
+#ifndef MAILTWIN_APPLY_H
+#define MAILTWIN_APPLY_H
+
+#include "lib/data/wire.h"
+
+#define APPLY_HANDLE_MAX 128
+
+enum apply_result {
+    APPLY_DONE,    /* carried out now */
+    APPLY_SKIPPED, /* the marker says it was carried out before a crash; or its content was gone */
+    APPLY_NEED,    /* what it builds on is not here: ask for this name as it is now */
+};
+
+/* One operation after COMMIT, in order. For what exists now: attr, ino, nlink, handle of the name.
+ */
+struct applied {
+    const struct record *record; /* as it was received */
+    enum apply_result result;
+    bool exists; /* record->path exists here now, and the fields below are set */
+    struct attr attr;
+    int64_t ctime_ns;
+    uint64_t ino;
+    uint32_t nlink;
+    struct span handle;
+};
+
+struct apply_store {
+    const char *path; /* the store's root */
+};
+
+struct apply;
+
+/* Opens the stores, makes .mailtwin where it is missing (0700), clears stage/, reads the markers.
+ */
+int apply_open(const struct apply_store *stores, size_t store_count, unsigned workers,
+               struct apply **ret_apply, struct err *e) _must_check_;
+void apply_free(struct apply **apply);
+
+/* The marker of a store: operations with a seq up to this one are done. */
+uint64_t apply_marker(const struct apply *apply, uint16_t store);
+/* Forgets the markers durably: another history starts at seq. */
+int apply_reset(struct apply *apply, uint64_t seq, struct err *e) _must_check_;
+
+/* The next operation of the run; what it needs is copied. content DATA or DELTA: apply_data() and
+ * apply_end() follow. A failure (ERR_NOSPACE, ERR_IO) spoils the run: apply_abort(), and receive it
+ * again. */
+int apply_rec(struct apply *apply, const struct wire_rec *rec, struct err *e) _must_check_;
+int apply_data(struct apply *apply, const struct wire_data *data, struct err *e) _must_check_;
+int apply_end(struct apply *apply, const struct wire_end *end, struct err *e) _must_check_;
+
+/* Carries the run out. When it returns 0, everything is durable: data, names, directories. `done`
+ * is called for each operation in order, after the syncs. -1: a prefix of the operations was
+ * carried out and the markers say which; the run can be received again as a whole. */
+int apply_commit(struct apply *apply, void (*done)(void *arg, const struct applied *applied),
+                 void *arg, struct err *e) _must_check_;
+void apply_abort(struct apply *apply);
+
+/* Operations and content bytes waiting for apply_commit(). */
+size_t apply_pending(const struct apply *apply);
+uint64_t apply_pending_bytes(const struct apply *apply);
+
+/* Streams the librsync signature of path to give(); 0 given, 1 there is no such regular file. Looks
+ * at the tree with the committed operations only. */
+int apply_signature(struct apply *apply, uint16_t store, struct span path,
+                    int (*give)(void *arg, struct span bytes, struct err *e), void *arg,
+                    struct err *e) _must_check_;
+
+#endif

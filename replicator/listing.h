@@ -1,0 +1,44 @@
+/* listing.h - what a directory holds, as both sides of a comparison see it: a sorted list of
+ * entries and a digest over it. Sender: from the index; receiver and verify: from the directory
+ * itself. */
+#ifndef MAILTWIN_LISTING_H
+#define MAILTWIN_LISTING_H
+
+#include "lib/data/wire.h"
+#include "lib/store/store.h"
+
+struct listing {
+    struct attr self;           /* the directory itself; size and mtime are not compared */
+    struct wire_entry *entries; /* owned, sorted by name as bytes; names owned as well */
+    size_t count;
+    size_t cap;
+};
+
+void listing_free(struct listing *l);
+#define _cleanup_listing_ _cleanup_(listing_free)
+
+/* Copies the entry. */
+void listing_add(struct listing *l, const struct wire_entry *entry);
+void listing_sort(struct listing *l);
+
+/* Reads the directory dirfd (store path `dir`): ignored names are left out, for symlinks `hash` is
+ * that of the target, with content also for files. A file that changes or vanishes meanwhile is
+ * listed as last seen. on_tick (may be NULL) is called with the bytes read, so that a caller can
+ * throttle. */
+int listing_read(const struct store_rules *rules, int dirfd, struct span dir, bool content,
+                 void (*on_tick)(void *arg, uint64_t bytes), void *arg, struct listing *ret_listing,
+                 struct err *e) _must_check_;
+
+/* Over self (mode, uid, gid) and, per entry: name, type, mode, uid, gid, size and mtime of what is
+ * not a directory, the hash where there is one, and nlink where it is above 1 (files only). The
+ * size of a directory, symlink or fifo does not count. */
+void listing_digest(const struct listing *l, uint8_t ret_digest[WIRE_DIGEST_SIZE]);
+/* Are the two the same for a comparison? (nlink aside when !with_nlink) */
+bool listing_entry_equal(const struct wire_entry *a, const struct wire_entry *b, bool with_nlink);
+
+/* To and from the packed form of DIGEST_ANSWER. */
+void listing_pack(const struct listing *l, size_t first, size_t max_bytes, struct buf *out,
+                  size_t *ret_next);
+int listing_unpack(struct span entries, struct listing *into, struct err *e) _must_check_;
+
+#endif

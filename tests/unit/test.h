@@ -1,0 +1,36 @@
+/* test.h - a unit test is a promise with a name:
+ *
+ *   TEST(path_keeps_newlines_in_names) { CHECK(path_valid(span_str("a\nb"))); }
+ *
+ * Each tests/unit/X.c becomes one program; tests register themselves. Run one by name:
+ * build/gcc/tests/X NAME. */
+#ifndef MAILTWIN_TEST_H
+#define MAILTWIN_TEST_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+void test_register(const char *name, CMUnitTestFunction body);
+
+#define TEST(name)                                                 \
+    static void name(void **state);                                \
+    __attribute__((constructor)) static void register_##name(void) \
+    {                                                              \
+        test_register(#name, name);                                \
+    }                                                              \
+    static void name(__attribute__((unused)) void **state)
+
+#define CHECK(condition)           assert_true(condition)
+#define CHECK_INT(value, expected) assert_int_equal(value, expected)
+#define CHECK_STR(value, expected) assert_string_equal(value, expected)
+#define CHECK_CONTAINS(text, part)                                      \
+    do {                                                                \
+        if (strstr((text), (part)) == NULL)                             \
+            fail_msg("\"%s\" does not contain \"%s\"", (text), (part)); \
+    } while (0)
+
+#endif
