@@ -1,0 +1,588 @@
+/* index.c - the tables dirs, handles, entries and inodes of the state database, kept in step. */
+#include "lib/base/path.h"
+#include "lib/data/state_private.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define ENTRY_KEY_MAX (8 + PATH_NAME_MAX)
+#define DIR_DEPTH_MAX 8192 /* a path of PATH_STORE_MAX has no more components */
+
+struct entry_key {
+    uint8_t raw[ENTRY_KEY_MAX];
+    size_t len;
+};
+
+static struct span
+entry_key(struct entry_key *key, uint64_t dir, struct span name)
+{
+    ASSERT(name.len <= PATH_NAME_MAX);
+    put_be64(key->raw, dir);
+    if (name.len > 0)
+        memcpy(key->raw + 8, name.ptr, name.len);
+    key->len = 8 + name.len;
+    return span_of(key->raw, key->len);
+}
+
+/* --- directories --- */
+
+static void
+dir_encode(const struct state_dir *dir, struct buf *out)
+{
+    buf_add_le64(out, dir->parent);
+    buf_add_le16(out, dir->store);
+    buf_add_le64(out, (uint64_t)dir->mtime_ns);
+    buf_add_le64(out, (uint64_t)dir->ctime_ns);
+    buf_add_le32(out, dir->attr.mode);
+    buf_add_le32(out, dir->attr.uid);
+    buf_add_le32(out, dir->attr.gid);
+    buf_add_span16(out, dir->name);
+    buf_add_span16(out, dir->handle);
+}
+
+static int
+dir_decode(uint64_t id, struct span row, struct state_dir *ret_dir, struct err *e)
+{
+    struct reader r = reader_of(row);
+    *ret_dir = (struct state_dir){ .id = id };
+    ret_dir->parent = reader_le64(&r);
+    ret_dir->store = reader_le16(&r);
+    ret_dir->mtime_ns = (int64_t)reader_le64(&r);
+    ret_dir->ctime_ns = (int64_t)reader_le64(&r);
+    ret_dir->attr.mode = reader_le32(&r);
+    ret_dir->attr.uid = reader_le32(&r);
+    ret_dir->attr.gid = reader_le32(&r);
+    ret_dir->name = reader_span16(&r);
+    ret_dir->handle = reader_span16(&r);
+    if (!reader_done(&r))
+        return err_set(e, ERR_CORRUPT, "the index row of directory %llu is malformed",
+                       (unsigned long long)id);
+    return 0;
+}
+
+int
+state_dir_get(struct state_txn *txn, uint64_t id, struct state_dir *ret_dir, struct err *e)
+{
+    struct key64 key = key64_of(id);
+    struct span row;
+    int found = table_get(txn, TABLE_DIRS, span_of(key.raw, 8), &row, e);
+    if (found <= 0)
+        return found;
+    return dir_decode(id, row, ret_dir, e) < 0 ? -1 : 1;
+}
+
+int
+state_dir_find(struct state_txn *txn, struct span handle, uint64_t *ret_id, struct err *e)
+{
+    struct span row;
+    int found = table_get(txn, TABLE_HANDLES, handle, &row, e);
+    if (found <= 0)
+        return found;
+    if (row.len != 8)
+        return err_set(e, ERR_CORRUPT, "an index row of a handle has %zu bytes", row.len);
+    *ret_id = get_be64(row.ptr);
+    return 1;
+}
+
+static int
+put_root(struct state_txn *txn, const struct state_dir *dir, struct err *e)
+{
+    char key[32];
+    snprintf(key, sizeof(key), "root/%u", dir->store);
+    struct key64 id = key64_of(dir->id);
+    return table_put(txn, TABLE_META, span_str(key), span_of(id.raw, 8), e);
+}
+
+uint64_t
+state_root(struct state_txn *txn, uint16_t store)
+{
+    char key[32];
+    snprintf(key, sizeof(key), "root/%u", store);
+    struct span row;
+    if (table_get(txn, TABLE_META, span_str(key), &row, NULL) <= 0 || row.len != 8)
+        return 0;
+    return get_be64(row.ptr);
+}
+
+/* The handle's row, replacing the one of an earlier handle of the same directory. */
+static int
+put_handle(struct state_txn *txn, const struct state_dir *dir, struct err *e)
+{
+    struct state_dir old;
+    int found = state_dir_get(txn, dir->id, &old, e);
+    if (found < 0)
+        return -1;
+    if (found > 0 && old.handle.len > 0 && !span_equal(old.handle, dir->handle) &&
+        table_del(txn, TABLE_HANDLES, old.handle, e) < 0)
+        return -1;
+    if (dir->handle.len == 0)
+        return 0;
+    struct key64 id = key64_of(dir->id);
+    return table_put(txn, TABLE_HANDLES, dir->handle, span_of(id.raw, 8), e);
+}
+
+int
+state_dir_put(struct state_txn *txn, struct state_dir *dir, struct err *e)
+{
+    if (dir->id == 0) {
+        dir->id = txn->meta.next_dir++;
+        if (dir->parent == 0 && put_root(txn, dir, e) < 0)
+            return -1;
+    }
+    /* The spans may point into rows that the next write moves: encode first. */
+    buf_reset(&txn->scratch);
+    dir_encode(dir, &txn->scratch);
+    uint8_t handle[256];
+    ASSERT(dir->handle.len <= sizeof(handle));
+    if (dir->handle.len > 0)
+        memcpy(handle, dir->handle.ptr, dir->handle.len);
+    struct state_dir copy = *dir;
+    copy.handle = span_of(handle, dir->handle.len);
+    if (put_handle(txn, &copy, e) < 0)
+        return -1;
+    struct key64 key = key64_of(dir->id);
+    return table_put(txn, TABLE_DIRS, span_of(key.raw, 8), buf_span(&txn->scratch), e);
+}
+
+int
+state_dir_next(struct state_txn *txn, uint64_t from, struct state_dir *ret_dir, struct err *e)
+{
+    struct key64 start = key64_of(from);
+    struct span key;
+    struct span row;
+    int found = table_seek(txn, TABLE_DIRS, span_of(start.raw, 8), &key, &row, e);
+    if (found <= 0)
+        return found;
+    return dir_decode(get_be64(key.ptr), row, ret_dir, e) < 0 ? -1 : 1;
+}
+
+static int
+dir_del(struct state_txn *txn, uint64_t id, struct err *e)
+{
+    struct state_dir dir;
+    int found = state_dir_get(txn, id, &dir, e);
+    if (found <= 0)
+        return found;
+    if (dir.handle.len > 0 && table_del(txn, TABLE_HANDLES, dir.handle, e) < 0)
+        return -1;
+    struct key64 key = key64_of(id);
+    return table_del(txn, TABLE_DIRS, span_of(key.raw, 8), e);
+}
+
+/* Names from the directory up to the root, then written out in reverse. */
+int
+state_dir_path(struct state_txn *txn, uint64_t id, struct buf *ret_path, struct err *e)
+{
+    struct span names[64];
+    size_t depth = 0;
+    size_t len = 0;
+    _cleanup_buf_ struct buf deep = { 0 }; /* beyond 64 levels */
+    struct state_dir dir;
+    for (uint64_t at = id;; at = dir.parent) {
+        int found = state_dir_get(txn, at, &dir, e);
+        if (found < 0)
+            return -1;
+        if (found == 0 || depth == DIR_DEPTH_MAX)
+            return err_set(e, ERR_CORRUPT, "the index knows no way up from directory %llu",
+                           (unsigned long long)id);
+        if (dir.parent == 0)
+            break;
+        if (depth < ARRAY_LEN(names))
+            names[depth] = dir.name;
+        else
+            buf_add(&deep, &dir.name, sizeof(dir.name));
+        len += dir.name.len + 1;
+        depth++;
+    }
+    buf_reset(ret_path);
+    buf_reserve(ret_path, len + 1);
+    while (depth-- > 0) {
+        struct span name;
+        if (depth < ARRAY_LEN(names))
+            name = names[depth];
+        else
+            memcpy(&name, deep.ptr + (depth - ARRAY_LEN(names)) * sizeof(name), sizeof(name));
+        if (ret_path->len > 0)
+            buf_add_u8(ret_path, '/');
+        buf_add(ret_path, name.ptr, name.len);
+    }
+    return 0;
+}
+
+/* --- inodes: which names has an object --- */
+
+struct inode_key {
+    uint8_t raw[10];
+};
+
+static struct inode_key
+inode_key(uint16_t store, uint64_t ino)
+{
+    struct inode_key key;
+    key.raw[0] = (uint8_t)(store >> 8);
+    key.raw[1] = (uint8_t)store;
+    put_be64(key.raw + 2, ino);
+    return key;
+}
+
+static int
+inode_name_put(struct state_txn *txn, uint16_t store, uint64_t ino, struct span name_key,
+               struct err *e)
+{
+    struct inode_key key = inode_key(store, ino);
+    MDB_val k = val_of(span_of(key.raw, sizeof(key.raw)));
+    MDB_val v = val_of(name_key);
+    int rc = mdb_put(txn->mdb, txn->state->tables[TABLE_INODES], &k, &v, MDB_NODUPDATA);
+    return rc == 0 || rc == MDB_KEYEXIST ? 0 : state_failed(e, rc, "write an inode's name");
+}
+
+static int
+inode_name_del(struct state_txn *txn, uint16_t store, uint64_t ino, struct span name_key,
+               struct err *e)
+{
+    struct inode_key key = inode_key(store, ino);
+    MDB_val k = val_of(span_of(key.raw, sizeof(key.raw)));
+    MDB_val v = val_of(name_key);
+    int rc = mdb_del(txn->mdb, txn->state->tables[TABLE_INODES], &k, &v);
+    return rc == 0 || rc == MDB_NOTFOUND ? 0 : state_failed(e, rc, "delete an inode's name");
+}
+
+static int
+inode_nth(MDB_cursor *cursor, MDB_val *k, MDB_val *v, unsigned index)
+{
+    int rc = mdb_cursor_get(cursor, k, v, MDB_SET_KEY);
+    for (; rc == 0 && index > 0; index--)
+        rc = mdb_cursor_get(cursor, k, v, MDB_NEXT_DUP);
+    return rc;
+}
+
+int
+state_name_of(struct state_txn *txn, uint16_t store, uint64_t ino, unsigned index,
+              uint64_t *ret_dir, struct span *ret_name, struct err *e)
+{
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(txn->mdb, txn->state->tables[TABLE_INODES], &cursor);
+    if (rc != 0)
+        return state_failed(e, rc, "open a cursor");
+    struct inode_key key = inode_key(store, ino);
+    MDB_val k = val_of(span_of(key.raw, sizeof(key.raw)));
+    MDB_val v;
+    rc = inode_nth(cursor, &k, &v, index);
+    mdb_cursor_close(cursor);
+    if (rc == MDB_NOTFOUND)
+        return 0;
+    if (rc != 0)
+        return state_failed(e, rc, "read an inode's name");
+    if (v.mv_size < 8)
+        return err_set(e, ERR_CORRUPT, "a name of inode %llu is malformed",
+                       (unsigned long long)ino);
+    struct span name_key = span_of_val(v);
+    *ret_dir = get_be64(name_key.ptr);
+    *ret_name = span_from(name_key, 8, name_key.len - 8);
+    return 1;
+}
+
+static int
+inode_count(struct state_txn *txn, uint16_t store, uint64_t ino, uint32_t *ret_count, struct err *e)
+{
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(txn->mdb, txn->state->tables[TABLE_INODES], &cursor);
+    if (rc != 0)
+        return state_failed(e, rc, "open a cursor");
+    struct inode_key key = inode_key(store, ino);
+    MDB_val k = val_of(span_of(key.raw, sizeof(key.raw)));
+    MDB_val v;
+    size_t count = 0;
+    rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_KEY);
+    if (rc == 0)
+        rc = mdb_cursor_count(cursor, &count);
+    mdb_cursor_close(cursor);
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return state_failed(e, rc, "count an inode's names");
+    *ret_count = (uint32_t)MIN(count, (size_t)UINT32_MAX);
+    return 0;
+}
+
+/* --- entries --- */
+
+#define ENTRY_OFF_NLINK 44
+
+static void
+entry_encode(const struct state_entry *entry, struct buf *out)
+{
+    buf_add_le32(out, entry->attr.mode);
+    buf_add_le32(out, entry->attr.uid);
+    buf_add_le32(out, entry->attr.gid);
+    buf_add_le64(out, entry->attr.size);
+    buf_add_le64(out, (uint64_t)entry->attr.mtime_ns);
+    buf_add_le64(out, (uint64_t)entry->ctime_ns);
+    buf_add_le64(out, entry->ino);
+    buf_add_le32(out, entry->nlink);
+    buf_add_le64(out, entry->dir);
+    buf_add_span16(out, entry->handle);
+}
+
+static int
+entry_decode(struct span row, struct state_entry *ret_entry, struct err *e)
+{
+    struct reader r = reader_of(row);
+    ret_entry->attr.mode = reader_le32(&r);
+    ret_entry->attr.uid = reader_le32(&r);
+    ret_entry->attr.gid = reader_le32(&r);
+    ret_entry->attr.size = reader_le64(&r);
+    ret_entry->attr.mtime_ns = (int64_t)reader_le64(&r);
+    ret_entry->ctime_ns = (int64_t)reader_le64(&r);
+    ret_entry->ino = reader_le64(&r);
+    ret_entry->nlink = reader_le32(&r);
+    ret_entry->dir = reader_le64(&r);
+    ret_entry->handle = reader_span16(&r);
+    return reader_done(&r) ? 0 : err_set(e, ERR_CORRUPT, "an index row of a name is malformed");
+}
+
+int
+state_entry_get(struct state_txn *txn, uint64_t dir, struct span name,
+                struct state_entry *ret_entry, struct err *e)
+{
+    struct entry_key key;
+    struct span row;
+    int found = table_get(txn, TABLE_ENTRIES, entry_key(&key, dir, name), &row, e);
+    if (found <= 0)
+        return found;
+    return entry_decode(row, ret_entry, e) < 0 ? -1 : 1;
+}
+
+static int
+entry_set_nlink(struct state_txn *txn, struct span key, uint32_t nlink, struct err *e)
+{
+    struct span row;
+    int found = table_get(txn, TABLE_ENTRIES, key, &row, e);
+    if (found <= 0 || row.len < ENTRY_OFF_NLINK + 4 || get_le32(row.ptr + ENTRY_OFF_NLINK) == nlink)
+        return found < 0 ? -1 : 0;
+    buf_reset(&txn->scratch);
+    buf_add(&txn->scratch, row.ptr, row.len);
+    put_le32(txn->scratch.ptr + ENTRY_OFF_NLINK, nlink);
+    return table_put(txn, TABLE_ENTRIES, key, buf_span(&txn->scratch), e);
+}
+
+/* nlink in the index is the number of names inside the store: what a standby can and must have. */
+static int
+inode_recount(struct state_txn *txn, uint16_t store, uint64_t ino, struct err *e)
+{
+    uint32_t count;
+    if (inode_count(txn, store, ino, &count, e) < 0)
+        return -1;
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t dir;
+        struct span name;
+        struct entry_key key;
+        int found = state_name_of(txn, store, ino, i, &dir, &name, e);
+        if (found < 0)
+            return -1;
+        if (found > 0 && entry_set_nlink(txn, entry_key(&key, dir, name), count, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int
+entry_store_of(struct state_txn *txn, uint64_t dir, uint16_t *ret_store, struct err *e)
+{
+    struct state_dir parent;
+    int found = state_dir_get(txn, dir, &parent, e);
+    if (found == 0)
+        return err_set(e, ERR_CORRUPT, "the index knows no directory %llu",
+                       (unsigned long long)dir);
+    if (found > 0)
+        *ret_store = parent.store;
+    return found < 0 ? -1 : 0;
+}
+
+/* Removes one row and its inode's name; *ret_dir is the directory it was, 0 for none. */
+static int
+entry_del_one(struct state_txn *txn, uint16_t store, struct span key, uint64_t *ret_dir,
+              struct err *e)
+{
+    *ret_dir = 0;
+    struct span row;
+    int found = table_get(txn, TABLE_ENTRIES, key, &row, e);
+    if (found <= 0)
+        return found;
+    struct state_entry entry;
+    if (entry_decode(row, &entry, e) < 0)
+        return -1;
+    *ret_dir = entry.dir;
+    if (inode_name_del(txn, store, entry.ino, key, e) < 0 ||
+        table_del(txn, TABLE_ENTRIES, key, e) < 0)
+        return -1;
+    return entry.nlink > 1 ? inode_recount(txn, store, entry.ino, e) : 0;
+}
+
+/* Removes what is below a directory; directories found on the way are put on the stack. */
+static int
+dir_empty(struct state_txn *txn, uint16_t store, uint64_t dir, struct buf *stack, struct err *e)
+{
+    for (;;) {
+        struct key64 prefix = key64_of(dir);
+        struct span key;
+        struct span row;
+        int found = table_seek(txn, TABLE_ENTRIES, span_of(prefix.raw, 8), &key, &row, e);
+        if (found < 0)
+            return -1;
+        if (found == 0 || key.len < 8 || get_be64(key.ptr) != dir)
+            return 0;
+        struct entry_key copy;
+        uint64_t child;
+        entry_key(&copy, dir, span_from(key, 8, key.len - 8));
+        if (entry_del_one(txn, store, span_of(copy.raw, copy.len), &child, e) < 0)
+            return -1;
+        if (child != 0)
+            buf_add_le64(stack, child);
+    }
+}
+
+int
+state_entry_del(struct state_txn *txn, uint64_t dir, struct span name, struct err *e)
+{
+    uint16_t store;
+    struct entry_key key;
+    uint64_t child;
+    if (entry_store_of(txn, dir, &store, e) < 0 ||
+        entry_del_one(txn, store, entry_key(&key, dir, name), &child, e) < 0)
+        return -1;
+    _cleanup_buf_ struct buf stack = { 0 };
+    if (child != 0)
+        buf_add_le64(&stack, child);
+    while (stack.len > 0) {
+        uint64_t next = get_le64(stack.ptr + stack.len - 8);
+        stack.len -= 8;
+        if (dir_empty(txn, store, next, &stack, e) < 0 || dir_del(txn, next, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Removes what stands in the way of putting another object under this name. */
+static int
+entry_make_room(struct state_txn *txn, uint64_t dir, struct span name,
+                const struct state_entry *entry, struct err *e)
+{
+    struct state_entry old;
+    int found = state_entry_get(txn, dir, name, &old, e);
+    if (found <= 0)
+        return found;
+    if (old.ino == entry->ino && old.dir == entry->dir)
+        return 0;
+    return state_entry_del(txn, dir, name, e);
+}
+
+/* name and entry->handle may point into rows: the writes below would move them. */
+static int
+entry_put_copied(struct state_txn *txn, uint64_t dir, struct span name,
+                 const struct state_entry *entry, struct err *e)
+{
+    uint16_t store;
+    struct entry_key key;
+    struct span k = entry_key(&key, dir, name);
+    if (entry_make_room(txn, dir, name, entry, e) < 0 || entry_store_of(txn, dir, &store, e) < 0)
+        return -1;
+    buf_reset(&txn->scratch);
+    entry_encode(entry, &txn->scratch);
+    if (table_put(txn, TABLE_ENTRIES, k, buf_span(&txn->scratch), e) < 0 ||
+        inode_name_put(txn, store, entry->ino, k, e) < 0)
+        return -1;
+    return inode_recount(txn, store, entry->ino, e);
+}
+
+int
+state_entry_put(struct state_txn *txn, uint64_t dir, struct span name,
+                const struct state_entry *entry, struct err *e)
+{
+    struct entry_key name_copy;
+    uint8_t handle[RECORD_HANDLE_MAX];
+    struct state_entry copy = *entry;
+    ASSERT(entry->handle.len <= sizeof(handle));
+    if (entry->handle.len > 0)
+        memcpy(handle, entry->handle.ptr, entry->handle.len);
+    copy.handle = span_of(handle, entry->handle.len);
+    entry_key(&name_copy, dir, name);
+    return entry_put_copied(txn, dir, span_of(name_copy.raw + 8, name.len), &copy, e);
+}
+
+/* A moved directory's row follows its name. */
+static int
+dir_follow(struct state_txn *txn, uint64_t id, uint64_t parent, struct span name, struct err *e)
+{
+    struct state_dir dir;
+    int found = state_dir_get(txn, id, &dir, e);
+    if (found <= 0)
+        return found;
+    dir.parent = parent;
+    dir.name = name;
+    return state_dir_put(txn, &dir, e);
+}
+
+int
+state_entry_move(struct state_txn *txn, uint64_t dir, struct span name, uint64_t new_dir,
+                 struct span new_name, struct err *e)
+{
+    struct entry_key old_key;
+    struct entry_key new_key;
+    entry_key(&old_key, dir, name);
+    entry_key(&new_key, new_dir, new_name);
+    struct span from = span_of(old_key.raw + 8, old_key.len - 8);
+    struct span to = span_of(new_key.raw + 8, new_key.len - 8);
+
+    struct state_entry entry;
+    int found = state_entry_get(txn, dir, from, &entry, e);
+    if (found <= 0)
+        return found < 0 ? -1 : err_set(e, ERR_GONE, "the index has no such name to move");
+    uint8_t handle[RECORD_HANDLE_MAX];
+    memcpy(handle, entry.handle.ptr, MIN(entry.handle.len, sizeof(handle)));
+    entry.handle = span_of(handle, MIN(entry.handle.len, sizeof(handle)));
+    uint16_t store;
+    if (entry_store_of(txn, dir, &store, e) < 0 ||
+        inode_name_del(txn, store, entry.ino, span_of(old_key.raw, old_key.len), e) < 0 ||
+        table_del(txn, TABLE_ENTRIES, span_of(old_key.raw, old_key.len), e) < 0)
+        return -1;
+    if (entry_put_copied(txn, new_dir, to, &entry, e) < 0)
+        return -1;
+    return entry.dir != 0 ? dir_follow(txn, entry.dir, new_dir, to, e) : 0;
+}
+
+int
+state_entry_next(struct state_txn *txn, uint64_t dir, struct span after, struct span *ret_name,
+                 struct state_entry *ret_entry, struct err *e)
+{
+    /* The smallest key above a name is the name with a NUL behind it; names hold no NUL. */
+    uint8_t from[ENTRY_KEY_MAX + 1] = { 0 };
+    struct entry_key key;
+    struct span start = entry_key(&key, dir, after);
+    memcpy(from, start.ptr, start.len);
+    struct span found_key;
+    struct span row;
+    size_t from_len = start.len + (after.len > 0 ? 1 : 0);
+    int found = table_seek(txn, TABLE_ENTRIES, span_of(from, from_len), &found_key, &row, e);
+    if (found <= 0 || found_key.len <= 8 || get_be64(found_key.ptr) != dir)
+        return found < 0 ? -1 : 0;
+    *ret_name = span_from(found_key, 8, found_key.len - 8);
+    return entry_decode(row, ret_entry, e) < 0 ? -1 : 1;
+}
+
+int
+state_resolve(struct state_txn *txn, uint16_t store, struct span path, uint64_t *ret_dir,
+              struct span *ret_name, struct err *e)
+{
+    uint64_t dir = state_root(txn, store);
+    struct span rest = path_parent(path);
+    struct span name;
+    while (dir != 0 && path_next(&rest, &name)) {
+        struct state_entry entry;
+        int found = state_entry_get(txn, dir, name, &entry, e);
+        if (found < 0)
+            return -1;
+        dir = found > 0 ? entry.dir : 0;
+    }
+    *ret_dir = dir;
+    *ret_name = path_name(path);
+    return dir != 0;
+}

@@ -1,0 +1,291 @@
+#include "lib/data/state_private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAP_SIZE_DEFAULT (1ULL << 40)
+#define READERS_MAX      256
+#define META_KEY         "node"
+#define META_SIZE        106
+
+static const struct {
+    const char *name;
+    unsigned flags;
+} tables[TABLE_COUNT] = {
+    [TABLE_META] = { "meta", 0 },       [TABLE_RECORDS] = { "records", 0 },
+    [TABLE_DIRS] = { "dirs", 0 },       [TABLE_HANDLES] = { "handles", 0 },
+    [TABLE_ENTRIES] = { "entries", 0 }, [TABLE_INODES] = { "inodes", MDB_DUPSORT },
+};
+
+int
+state_failed(struct err *e, int rc, const char *doing)
+{
+    enum err_code code = ERR_IO;
+    if (rc == ENOSPC || rc == EDQUOT || rc == MDB_MAP_FULL)
+        code = ERR_NOSPACE;
+    else if (rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID || rc == MDB_PANIC)
+        code = ERR_CORRUPT;
+    err_set(e, code, "%s in the state database: %s", doing, mdb_strerror(rc));
+    if (e != NULL && rc > 0)
+        e->sys = rc;
+    return -1;
+}
+
+static int
+open_tables(struct state *state, struct err *e)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(state->env, NULL, 0, &txn);
+    if (rc != 0)
+        return state_failed(e, rc, "begin the first transaction");
+    for (int i = 0; rc == 0 && i < TABLE_COUNT; i++)
+        rc = mdb_dbi_open(txn, tables[i].name, MDB_CREATE | tables[i].flags, &state->tables[i]);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return state_failed(e, rc, "open a table");
+    }
+    rc = mdb_txn_commit(txn);
+    return rc == 0 ? 0 : state_failed(e, rc, "create the tables");
+}
+
+static int
+open_env(struct state *state, int dirfd, const struct state_opts *opts, struct err *e)
+{
+    int rc = mdb_env_create(&state->env);
+    if (rc != 0)
+        return state_failed(e, rc, "set up");
+    mdb_env_set_maxdbs(state->env, TABLE_COUNT);
+    mdb_env_set_maxreaders(state->env, READERS_MAX);
+    mdb_env_set_mapsize(state->env, opts->map_size != 0 ? opts->map_size : MAP_SIZE_DEFAULT);
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d/state", dirfd);
+    /* NOTLS: a reading transaction belongs to its session, not to whichever thread runs it. */
+    unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD | (opts->no_sync ? MDB_NOSYNC : 0u);
+    rc = mdb_env_open(state->env, path, flags, 0600);
+    return rc == 0 ? 0 : state_failed(e, rc, "open the file");
+}
+
+int
+state_open(int dirfd, const struct state_opts *opts, struct state **ret_state, struct err *e)
+{
+    struct state *state = xcalloc(1, sizeof(*state));
+    state->journal_max = opts->journal_max;
+    if (open_env(state, dirfd, opts, e) < 0 || open_tables(state, e) < 0) {
+        state_free(&state);
+        return -1;
+    }
+    int dead;
+    mdb_reader_check(state->env, &dead);
+    *ret_state = state;
+    return 0;
+}
+
+void
+state_free(struct state **state)
+{
+    if (*state == NULL)
+        return;
+    if ((*state)->env != NULL)
+        mdb_env_close((*state)->env);
+    free(*state);
+    *state = NULL;
+}
+
+static void
+meta_encode(const struct state_meta *m, uint8_t raw[META_SIZE])
+{
+    memcpy(raw, m->history, WIRE_HISTORY_SIZE);
+    put_le64(raw + 16, m->epoch);
+    put_le64(raw + 24, m->tail);
+    put_le64(raw + 32, m->oldest);
+    put_le64(raw + 40, m->log_bytes);
+    put_le64(raw + 48, m->sync_base);
+    put_le64(raw + 56, m->checkpoint);
+    put_le64(raw + 64, m->next_dir);
+    memcpy(raw + 72, m->boot_id, sizeof(m->boot_id));
+    raw[88] = m->role;
+    raw[89] = m->clean;
+    raw[90] = m->indexed;
+    memset(raw + 91, 0, META_SIZE - 91);
+}
+
+static int
+meta_decode(struct span value, struct state_meta *ret_meta, struct err *e)
+{
+    if (value.len != META_SIZE)
+        return err_set(e, ERR_CORRUPT, "the node's row in the state database has %zu bytes, not %d",
+                       value.len, META_SIZE);
+    const uint8_t *raw = value.ptr;
+    memcpy(ret_meta->history, raw, WIRE_HISTORY_SIZE);
+    ret_meta->epoch = get_le64(raw + 16);
+    ret_meta->tail = get_le64(raw + 24);
+    ret_meta->oldest = get_le64(raw + 32);
+    ret_meta->log_bytes = get_le64(raw + 40);
+    ret_meta->sync_base = get_le64(raw + 48);
+    ret_meta->checkpoint = get_le64(raw + 56);
+    ret_meta->next_dir = get_le64(raw + 64);
+    memcpy(ret_meta->boot_id, raw + 72, sizeof(ret_meta->boot_id));
+    ret_meta->role = raw[88];
+    ret_meta->clean = raw[89];
+    ret_meta->indexed = raw[90];
+    return 0;
+}
+
+static int
+meta_load(struct state_txn *txn, struct err *e)
+{
+    struct span value;
+    memset(&txn->meta, 0, sizeof(txn->meta)); /* padding too: compared as bytes */
+    txn->meta.oldest = 1;
+    txn->meta.next_dir = 1;
+    int found = table_get(txn, TABLE_META, span_str(META_KEY), &value, e);
+    if (found > 0 && meta_decode(value, &txn->meta, e) < 0)
+        found = -1;
+    txn->stored = txn->meta;
+    return found < 0 ? -1 : 0;
+}
+
+int
+state_begin(struct state *state, bool write, struct state_txn **ret_txn, struct err *e)
+{
+    struct state_txn *txn = xcalloc(1, sizeof(*txn));
+    txn->state = state;
+    txn->write = write;
+    int rc = mdb_txn_begin(state->env, NULL, write ? 0 : MDB_RDONLY, &txn->mdb);
+    if (rc != 0) {
+        free(txn);
+        return state_failed(e, rc, "begin a transaction");
+    }
+    if (meta_load(txn, e) < 0) {
+        state_abort(&txn);
+        return -1;
+    }
+    *ret_txn = txn;
+    return 0;
+}
+
+static void
+txn_free(struct state_txn **txn)
+{
+    buf_free(&(*txn)->scratch);
+    free(*txn);
+    *txn = NULL;
+}
+
+static int
+meta_store(struct state_txn *txn, struct err *e)
+{
+    if (memcmp(&txn->meta, &txn->stored, sizeof(txn->meta)) == 0)
+        return 0;
+    uint8_t raw[META_SIZE];
+    meta_encode(&txn->meta, raw);
+    return table_put(txn, TABLE_META, span_str(META_KEY), span_of(raw, sizeof(raw)), e);
+}
+
+int
+state_commit(struct state_txn **txn, struct err *e)
+{
+    struct state_txn *t = *txn;
+    if (!t->write) {
+        state_abort(txn);
+        return 0;
+    }
+    if (meta_store(t, e) < 0) {
+        state_abort(txn);
+        return -1;
+    }
+    int rc = mdb_txn_commit(t->mdb); /* frees it either way */
+    txn_free(txn);
+    return rc == 0 ? 0 : state_failed(e, rc, "commit");
+}
+
+void
+state_abort(struct state_txn **txn)
+{
+    if (*txn == NULL)
+        return;
+    mdb_txn_abort((*txn)->mdb);
+    txn_free(txn);
+}
+
+struct state_meta *
+state_meta(struct state_txn *txn)
+{
+    return &txn->meta;
+}
+
+int
+table_get(struct state_txn *txn, enum state_table table, struct span key, struct span *ret_value,
+          struct err *e)
+{
+    MDB_val k = val_of(key);
+    MDB_val v;
+    int rc = mdb_get(txn->mdb, txn->state->tables[table], &k, &v);
+    if (rc == MDB_NOTFOUND)
+        return 0;
+    if (rc != 0)
+        return state_failed(e, rc, "read a row");
+    *ret_value = span_of_val(v);
+    return 1;
+}
+
+int
+table_put(struct state_txn *txn, enum state_table table, struct span key, struct span value,
+          struct err *e)
+{
+    MDB_val k = val_of(key);
+    MDB_val v = val_of(value);
+    int rc = mdb_put(txn->mdb, txn->state->tables[table], &k, &v, 0);
+    return rc == 0 ? 0 : state_failed(e, rc, "write a row");
+}
+
+int
+table_del(struct state_txn *txn, enum state_table table, struct span key, struct err *e)
+{
+    MDB_val k = val_of(key);
+    int rc = mdb_del(txn->mdb, txn->state->tables[table], &k, NULL);
+    return rc == 0 || rc == MDB_NOTFOUND ? 0 : state_failed(e, rc, "delete a row");
+}
+
+int
+table_seek(struct state_txn *txn, enum state_table table, struct span from, struct span *ret_key,
+           struct span *ret_value, struct err *e)
+{
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(txn->mdb, txn->state->tables[table], &cursor);
+    if (rc != 0)
+        return state_failed(e, rc, "open a cursor");
+    MDB_val k = val_of(from);
+    MDB_val v;
+    rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    mdb_cursor_close(cursor);
+    if (rc == MDB_NOTFOUND)
+        return 0;
+    if (rc != 0)
+        return state_failed(e, rc, "seek a row");
+    *ret_key = span_of_val(k);
+    *ret_value = span_of_val(v);
+    return 1;
+}
+
+int
+state_get(struct state_txn *txn, const char *key, struct span *ret_value, struct err *e)
+{
+    ASSERT(strcmp(key, META_KEY) != 0);
+    return table_get(txn, TABLE_META, span_str(key), ret_value, e);
+}
+
+int
+state_put(struct state_txn *txn, const char *key, struct span value, struct err *e)
+{
+    ASSERT(strcmp(key, META_KEY) != 0);
+    return table_put(txn, TABLE_META, span_str(key), value, e);
+}
+
+int
+state_del(struct state_txn *txn, const char *key, struct err *e)
+{
+    return table_del(txn, TABLE_META, span_str(key), e);
+}

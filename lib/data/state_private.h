@@ -1,0 +1,81 @@
+/* state_private.h - what state.c, journal.c and index.c share. Format: docs/formats/journal.md. */
+#ifndef MAILTWIN_STATE_PRIVATE_H
+#define MAILTWIN_STATE_PRIVATE_H
+
+#include "lib/data/state.h"
+
+#include <lmdb.h>
+
+enum state_table {
+    TABLE_META,
+    TABLE_RECORDS,
+    TABLE_DIRS,
+    TABLE_HANDLES,
+    TABLE_ENTRIES,
+    TABLE_INODES
+};
+enum {
+    TABLE_COUNT = TABLE_INODES + 1
+};
+
+struct state {
+    MDB_env *env;
+    MDB_dbi tables[TABLE_COUNT];
+    uint64_t journal_max;
+};
+
+struct state_txn {
+    struct state *state;
+    MDB_txn *mdb;
+    bool write;
+    struct state_meta meta;
+    struct state_meta stored; /* as it lies in the table */
+    struct buf scratch;       /* encodes one value at a time */
+};
+
+/* The sentence for an LMDB return code; a full disk or map is ERR_NOSPACE. */
+int state_failed(struct err *e, int rc, const char *doing);
+
+/* Thin and total: 1 found, 0 none, -1. */
+int table_get(struct state_txn *txn, enum state_table table, struct span key,
+              struct span *ret_value, struct err *e) _must_check_;
+int table_put(struct state_txn *txn, enum state_table table, struct span key, struct span value,
+              struct err *e) _must_check_;
+/* Missing is fine. */
+int table_del(struct state_txn *txn, enum state_table table, struct span key,
+              struct err *e) _must_check_;
+/* The first pair with a key >= from. */
+int table_seek(struct state_txn *txn, enum state_table table, struct span from,
+               struct span *ret_key, struct span *ret_value, struct err *e) _must_check_;
+
+static inline MDB_val
+val_of(struct span s)
+{
+    union {
+        const uint8_t *in;
+        void *out;
+    } ptr = { .in = s.ptr };
+    return (MDB_val){ .mv_size = s.len, .mv_data = ptr.out };
+}
+
+static inline struct span
+span_of_val(MDB_val v)
+{
+    return span_of(v.mv_data, v.mv_size);
+}
+
+struct key64 {
+    uint8_t raw[8];
+};
+
+static inline struct key64
+key64_of(uint64_t number)
+{
+    struct key64 key;
+    put_be64(key.raw, number);
+    return key;
+}
+
+#define KEY64(number) span_of(key64_of(number).raw, 8)
+
+#endif
