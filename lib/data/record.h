@@ -1,5 +1,5 @@
 /* record.h - one change of one store, as it stands in the journal and on the wire.
- * Format: docs/formats/journal.md.
+ * Format: docs/formats/record.md; its last four bytes are a CRC-32C of the rest.
  *
  * A record names a change, not its content: the content is read when it is shipped, by handle. */
 #ifndef MAILTWIN_RECORD_H
@@ -10,6 +10,8 @@
 
 #define RECORD_HANDLE_MAX    128
 #define RECORD_STORE_MAX     64
+#define RECORD_TARGET_MAX    4095 /* bytes of a symlink's target, as in Linux */
+#define RECORD_VERSION       1
 #define RECORD_DESTROY_MAGIC 0x4d4c5744u /* every destructive record carries it */
 
 enum record_op {
@@ -47,12 +49,20 @@ struct record {
     struct span handle; /* the object's file handle on this node; empty on the wire */
 };
 
+void attr_encode(const struct attr *attr, struct buf *out);
+struct attr attr_decode(struct reader *in);
+/* True for the types a store can hold (directory, file, symlink, fifo, socket) and for type 0, not
+ * known; never for a device. */
+bool attr_valid(const struct attr *attr);
+
 const char *record_op_word(enum record_op op); /* "put", "rename", ... ; "?" for none of ours */
 unsigned record_op_flags(enum record_op op);
 
+/* Is it a record that can be written? Known op, store, valid paths, a type that fits the op. */
+int record_check(const struct record *r, struct err *e) _must_check_;
 void record_encode(const struct record *r, struct buf *out); /* asserts on an invalid record */
-/* Checks every field: known op, valid paths, magic, lengths, nothing left over. The spans of
- * *ret_record point into in. */
+/* Checks every field: known op, valid paths, magic, lengths, checksum, nothing left over. The spans
+ * of *ret_record point into in. ERR_CORRUPT otherwise. */
 int record_decode(struct span in, struct record *ret_record, struct err *e) _must_check_;
 
 #endif
