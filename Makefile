@@ -3,6 +3,14 @@
 
 VARIANT ?= gcc
 B       := build/$(VARIANT)
+PREFIX  ?= /usr/local
+
+MAKEFLAGS += --no-builtin-rules
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j2 # for who gives none
+endif
+.DELETE_ON_ERROR:
+.SECONDARY:
 
 CC_gcc := gcc
 CC_clang := clang-14
@@ -10,7 +18,9 @@ CC_asan := clang-14
 CC_tsan := clang-14
 CC_cover := gcc
 CC_fuzz := clang-14
+CC_analyze := gcc
 CC := $(CC_$(VARIANT))
+$(if $(CC),,$(error no such variant: $(VARIANT)))
 
 WARN := -Wall -Wextra -Wconversion -Wsign-conversion -Wcast-qual -Wshadow -Wundef -Wvla \
 	-Wwrite-strings -Wpointer-arith -Wredundant-decls -Wstrict-prototypes -Wmissing-prototypes \
@@ -20,6 +30,7 @@ WARN_gnu := -Wformat-signedness -Wformat-overflow=2 -Wduplicated-cond -Wduplicat
 WARN_llvm := -Wmissing-variable-declarations -Wcomma -Wthread-safety
 WARN_gcc := $(WARN_gnu)
 WARN_cover := $(WARN_gnu)
+WARN_analyze := $(WARN_gnu)
 WARN_clang := $(WARN_llvm)
 WARN_asan := $(WARN_llvm)
 WARN_tsan := $(WARN_llvm)
@@ -31,6 +42,7 @@ MODE_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -f
 MODE_tsan := -O1 -fsanitize=thread -DMAILTWIN_FAULTS
 MODE_cover := -O0 --coverage -DMAILTWIN_FAULTS
 MODE_fuzz := -O1 -fsanitize=address,undefined,fuzzer-no-link -fno-omit-frame-pointer
+MODE_analyze := -O0 -fanalyzer
 # Warnings stop the build where developers and CI build; a tarball (no .git) builds on any compiler.
 WERROR := $(if $(wildcard .git),-Werror)
 
@@ -40,38 +52,51 @@ LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lrsync -lpthread
 
 CFLAGS ?= -g
 ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -I$(B)/gen $(CFLAGS) $(WARN) $(WARN_$(VARIANT)) $(WERROR) $(HARDEN) \
-	$(MODE_$(VARIANT)) $(PKG_CFLAGS) -MMD -MP
+	$(MODE_$(VARIANT)) $(PKG_CFLAGS)
 ALL_LDFLAGS = $(LDFLAGS) $(MODE_$(VARIANT)) -pie -Wl,-z,relro,-z,now
 
 LIB_SRC  := $(wildcard lib/*/*.c)
 REPL_SRC := $(wildcard replicator/*.c) $(wildcard replicator/*/*.c)
 CLI_SRC  := $(wildcard cli/*.c)
 TEST_SRC := $(wildcard tests/unit/*.c) $(wildcard tests/sim/*.c) $(wildcard tests/faults/*.c) $(wildcard tests/golden/*.c)
+FUZZ_SRC := $(wildcard tests/fuzz/*.c)
+ALL_SRC  := $(LIB_SRC) $(REPL_SRC) $(CLI_SRC) $(TEST_SRC)
+ALL_HDR  := $(wildcard lib/*/*.h replicator/*.h replicator/*/*.h cli/*.h tests/*/*.h)
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 
 PROGRAMS := $(B)/mailtwin $(B)/mailtwin-replicatord
 
-.PHONY: all
+.PHONY: all objects
 all: $(PROGRAMS)
+objects: $(call obj,$(ALL_SRC))
 
-$(B)/%.o: %.c
+# What was built with other flags, or from another list of files, is built again.
+remember = @mkdir -p $(@D); echo '$(1)' | cmp -s - $@ || echo '$(1)' >$@
+$(B)/flags: FORCE
+	$(call remember,$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))
+$(B)/sources: FORCE
+	$(call remember,$(ALL_SRC))
+.PHONY: FORCE
+FORCE:
+
+$(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	@echo "  CC      $@"
-	@$(CC) $(ALL_CFLAGS) -c $< -o $@
+	@$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
-$(B)/libmailtwin.a: $(call obj,$(LIB_SRC))
+archive = @ar rcs $@.$$$$ $(filter %.o,$^) && mv $@.$$$$ $@
+$(B)/libmailtwin.a: $(call obj,$(LIB_SRC)) $(B)/sources
 	@echo "  AR      $@"
-	@rm -f $@ && ar rcs $@ $^
+	$(archive)
 
-$(B)/mailtwin: $(call obj,$(CLI_SRC)) $(B)/libmailtwin.a
-	@echo "  LD      $@"
-	@$(CC) $(ALL_LDFLAGS) $(call obj,$(CLI_SRC)) $(B)/libmailtwin.a $(LIBS) -o $@
+link = @echo "  LD      $@"; $(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -o $@
+$(B)/mailtwin: $(call obj,$(CLI_SRC)) $(B)/libmailtwin.a $(B)/flags $(B)/sources
+	$(link)
 
-$(B)/mailtwin-replicatord: $(call obj,$(REPL_SRC)) $(B)/libmailtwin.a
-	@echo "  LD      $@"
-	@$(CC) $(ALL_LDFLAGS) $(call obj,$(REPL_SRC)) $(B)/libmailtwin.a $(LIBS) -o $@
+$(B)/mailtwin-replicatord: $(call obj,$(REPL_SRC)) $(B)/libmailtwin.a $(B)/flags $(B)/sources
+	$(link)
 
--include $(shell find build/$(VARIANT) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # --- unit, golden, simulation and fault tests: each tests/*/X.c is one program ---
 TEST_MAIN  := $(B)/tests/unit/test.o
@@ -80,13 +105,126 @@ TEST_PROGS := $(patsubst %.c,$(B)/%,$(filter-out tests/unit/test.c,$(TEST_SRC)))
 REPL_OBJ_NOMAIN := $(filter-out $(B)/replicator/main.o,$(call obj,$(REPL_SRC)))
 CLI_OBJ_NOMAIN  := $(filter-out $(B)/cli/main.o,$(call obj,$(CLI_SRC)))
 
-$(B)/libreplicator.a: $(REPL_OBJ_NOMAIN)
-	@rm -f $@ && ar rcs $@ $^
+$(B)/libreplicator.a: $(REPL_OBJ_NOMAIN) $(B)/sources
+	$(archive)
 
-$(TEST_PROGS): $(B)/tests/%: $(B)/tests/%.o $(TEST_MAIN) $(B)/libreplicator.a $(B)/libmailtwin.a
-	@echo "  LD      $@"
-	@$(CC) $(ALL_LDFLAGS) $< $(TEST_MAIN) $(B)/libreplicator.a $(B)/libmailtwin.a $(LIBS) -lcmocka -o $@
+TEST_LIBS := $(B)/libreplicator.a $(B)/libmailtwin.a
+$(TEST_PROGS): LIBS += -lcmocka
+$(TEST_PROGS): $(B)/tests/%: $(B)/tests/%.o $(TEST_MAIN) $(TEST_LIBS) $(B)/flags
+	$(link)
 
-.PHONY: test-programs
+# --- fuzz targets: each tests/fuzz/X.c, with X.dict and corpus/X beside it (make VARIANT=fuzz) ---
+FUZZ_PROGS := $(patsubst %.c,$(B)/%,$(FUZZ_SRC))
+$(FUZZ_PROGS): LIBS += -fsanitize=fuzzer
+$(FUZZ_PROGS): $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(TEST_LIBS) $(B)/flags
+	$(link)
+
+.PHONY: test-programs fuzz-programs
 test-programs: $(TEST_PROGS)
-.SECONDARY:
+fuzz-programs: $(FUZZ_PROGS)
+
+# --- tests: tests/tools/run-tests adds all kinds up to one line ---
+RUN_TESTS := tests/tools/run-tests
+CHECKS := check-tools check-layers check-shape check-docs check-shell check-units check-format \
+	check-cppcheck check-analyzer check-tidy
+comma := ,
+empty :=
+CHECK_STAGE := make:$(subst $(empty) $(empty),$(comma),$(CHECKS))
+FUZZ_SECONDS ?= 600
+
+.PHONY: test test-long unit cluster fuzz check lint demo bench-replication dependencies
+test: ## everything that fits in 15 minutes; installs what it needs; ends in `N passed, N failed`
+	@deploy/dependencies build test
+	@$(RUN_TESTS) programs:gcc programs:asan fuzz:10 $(CHECK_STAGE) scenarios:short
+test-long: ## everything else: long seeds and scenarios, tsan, more fuzzing
+	@deploy/dependencies
+	@MAILTWIN_LONG=1 $(RUN_TESTS) --timeout 3600 --scenario-timeout 7200 \
+		programs:gcc programs:asan programs:tsan fuzz:300 $(CHECK_STAGE) scenarios:all
+unit: ## the unit, golden, simulation and fault programs of VARIANT
+	@$(RUN_TESTS) programs:$(VARIANT)
+cluster: ## the scenarios on hosts made of namespaces (root)
+	@$(RUN_TESTS) scenarios:short
+fuzz: ## each fuzz target for FUZZ_SECONDS
+	@$(RUN_TESTS) fuzz:$(FUZZ_SECONDS)
+check lint: ## all checks of the code without running it
+	@$(RUN_TESTS) $(CHECK_STAGE)
+demo: ## a pair of mail servers on this machine: mail, a crash, a takeover
+	@deploy/dependencies build demo
+	@$(MAKE) all
+	@/usr/bin/python3 tests/cluster/demo.py
+bench-replication: ## replication beside its peers; result in build/bench/replication.json
+	@deploy/dependencies build bench
+	@$(MAKE) all
+	@/usr/bin/python3 tests/bench/replication.py
+dependencies: ## installs the Debian packages needed for all of it
+	@deploy/dependencies
+
+# --- checks ---
+C_FILES := $(ALL_SRC) $(FUZZ_SRC) $(ALL_HDR)
+SCRIPTS := .ci/run deploy/dependencies
+PYTHON_TOOLS := layers shape docs run-tests
+CLANG_FLAGS = -std=gnu17 -D_GNU_SOURCE -DMAILTWIN_FAULTS -I. $(WARN) $(WARN_llvm) $(PKG_CFLAGS)
+
+.PHONY: $(CHECKS) layers tidy format
+check-tools: ## the checks go red when they should
+	@$(foreach tool,$(PYTHON_TOOLS),tests/tools/$(tool) --self-test &&) true
+check-layers layers: ## includes point downward, cores and lib/base do no I/O
+	@tests/tools/layers
+check-shape: ## functions and files stay short
+	@tests/tools/shape
+check-docs: ## links, runbooks and the commands they name
+	@tests/tools/docs
+check-shell:
+	@shellcheck $(SCRIPTS)
+check-format:
+	@clang-format-14 --dry-run -Werror $(C_FILES)
+format: ## clang-format over all C files
+	@clang-format-14 -i $(C_FILES)
+
+# Suppressions are written where they apply, with their reason; these hold everywhere:
+#   missingIncludeSystem   the libraries' headers are not analysed
+#   uninitvar              does not see what put_le*() write; gcc and clang do, and look too
+#   -DMAILTWIN_EVENT_H     cppcheck 2.10 does not know __VA_OPT__: event() is a function to it
+check-cppcheck:
+	@mkdir -p build/cppcheck
+	@cppcheck -q -j2 --enable=warning,performance,portability --inline-suppr --std=c11 -I. \
+		-D_GNU_SOURCE -DMAILTWIN_EVENT_H --cppcheck-build-dir=build/cppcheck --error-exitcode=1 \
+		--suppress=missingIncludeSystem --suppress=uninitvar --template=gcc $(ALL_SRC) $(FUZZ_SRC)
+check-analyzer:
+	@$(MAKE) VARIANT=analyze objects
+
+# A file is looked at again when it, a header of it or the settings changed.
+TIDY_SRC := $(LIB_SRC) $(REPL_SRC) $(CLI_SRC)
+build/tidy/%.ok: %.c build/clang/%.o .clang-tidy
+	@mkdir -p $(@D)
+	@echo "  TIDY    $<"
+	@clang-tidy-14 -quiet -warnings-as-errors='*' $< -- $(CLANG_FLAGS) 2>$@.log || { cat $@.log; exit 1; }
+	@touch $@
+check-tidy tidy: ## clang-tidy
+	@$(MAKE) VARIANT=clang tidy-files
+.PHONY: tidy-files
+tidy-files: $(patsubst %.c,build/tidy/%.ok,$(TIDY_SRC))
+
+.PHONY: cover
+cover: ## lines and branches reached by the test programs, per folder
+	@$(RUN_TESTS) programs:cover
+	@tests/tools/cover build/cover
+
+# --- install: DESTDIR and PREFIX as everywhere; systemd finds units below PREFIX=/usr or /usr/local ---
+SBINDIR := $(PREFIX)/sbin
+D := $(DESTDIR)$(PREFIX)
+INSTALL_DATA = install -m 644 -D -t
+.PHONY: install check-units clean help
+install: all ## programs, units, manual pages, completion, runbooks
+	install -D -t $(D)/sbin $(PROGRAMS)
+	$(INSTALL_DATA) $(D)/lib/sysusers.d deploy/sysusers.d/mailtwin.conf
+	$(INSTALL_DATA) $(D)/lib/tmpfiles.d deploy/tmpfiles.d/mailtwin.conf
+	$(INSTALL_DATA) $(D)/lib/sysctl.d deploy/sysctl.d/60-mailtwin.conf
+
+clean: ## removes everything built
+	rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z][a-z -]*\):.*## \(.*\)/\1|\2/p' Makefile | \
+		while IFS='|' read -r target what; do printf '  %-20s %s\n' "$$target" "$$what"; done
+	@echo "Variants: make VARIANT=gcc|clang|asan|tsan|cover|fuzz; one test: build/gcc/tests/unit/X NAME"
