@@ -37,6 +37,15 @@ span_equal(struct span a, struct span b)
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
+/* The order of names everywhere: as bytes, a prefix before what is longer. */
+static inline int
+span_compare(struct span a, struct span b)
+{
+    size_t len = MIN(a.len, b.len);
+    int order = len == 0 ? 0 : memcmp(a.ptr, b.ptr, len);
+    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
+}
+
 static inline uint16_t
 get_le16(const uint8_t *p)
 {

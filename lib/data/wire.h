@@ -9,16 +9,21 @@
 #include "lib/data/frame.h"
 #include "lib/data/record.h"
 
-#define WIRE_VERSION      1
-#define WIRE_HISTORY_SIZE 16
-#define WIRE_DIGEST_SIZE  16
-#define WIRE_NAME_MAX     64   /* bytes of a node's, store's or cluster's name */
-#define WIRE_TEXT_MAX     1000 /* bytes of a sentence for people */
-#define WIRE_STORES_MAX   RECORD_STORE_MAX
-#define WIRE_EPOCHS_MAX   256 /* newest promotions told in HELLO */
-#define WIRE_XATTRS_MAX   64
-#define WIRE_DATA_MAX     (256 * 1024) /* content bytes of one DATA */
-#define WIRE_DIRS_MAX     512          /* directories of one DIGEST_ASK */
+#define WIRE_VERSION         1
+#define WIRE_HISTORY_SIZE    16
+#define WIRE_DIGEST_SIZE     16
+#define WIRE_NAME_MAX        64   /* bytes of a node's, store's or cluster's name */
+#define WIRE_TEXT_MAX        1000 /* bytes of a sentence for people */
+#define WIRE_STORES_MAX      RECORD_STORE_MAX
+#define WIRE_EPOCHS_MAX      256 /* newest promotions told in HELLO */
+#define WIRE_XATTRS_MAX      64
+#define WIRE_XATTR_NAME_MAX  255
+#define WIRE_XATTR_VALUE_MAX 65536
+#define WIRE_DATA_MAX        (256 * 1024) /* content bytes of one DATA, bytes of one SIG */
+#define WIRE_DIRS_MAX        512          /* directories of one DIGEST_ASK */
+/* Bytes of all xattrs of a REC (names and values), of all paths of a DIGEST_ASK, of the entries of
+ * a DIGEST_ANSWER: each fits a frame then, whatever else the message holds. */
+#define WIRE_BULK_MAX (384 * 1024)
 
 enum wire_type {
 #define MSG(name, number, from, help) WIRE_##name = number,
@@ -258,14 +263,17 @@ struct wire_msg {
     };
 };
 
-/* Appends the message as one frame. What does not fit its limits is a bug of the caller. */
+/* Appends the message as one frame. What does not fit its limits is a bug of the caller, but for
+ * sentences for people: they are cut to WIRE_TEXT_MAX, and control bytes in them become '?'. The
+ * xattrs of a REC may come in any order. */
 void wire_encode(const struct wire_msg *msg, struct buf *out);
 /* Decodes and checks the body of a frame. *ret_msg is large: keep one per connection. */
 int wire_decode(const struct frame *frame, struct wire_msg *ret_msg, struct err *e) _must_check_;
 const char *wire_type_word(enum wire_type type);
 
 void wire_entry_add(struct buf *entries, const struct wire_entry *entry);
-/* 1 an entry, 0 no more, -1 malformed. Decoding an answer has walked the list once already. */
+/* 1 an entry, 0 no more, -1 malformed. Decoding an answer has walked the list once already and has
+ * seen that the names rise. */
 int wire_entry_next(struct reader *entries, struct wire_entry *ret_entry,
                     struct err *e) _must_check_;
 
