@@ -1,0 +1,78 @@
+#include "lib/store/store.h"
+
+#include "lib/base/path.h"
+#include "lib/store/maildir.h"
+
+#include <fnmatch.h>
+
+static const char *const kind_words[] = {
+#define KIND(name, number, word, help) [STORE_##name] = word,
+#include "lib/store/kinds.def"
+#undef KIND
+};
+
+const char *
+store_kind_word(enum store_kind kind)
+{
+    bool known = (size_t)kind < ARRAY_LEN(kind_words) && kind_words[kind] != NULL;
+    return known ? kind_words[kind] : "?";
+}
+
+bool
+store_kind_parse(const char *word, enum store_kind *ret_kind)
+{
+    for (size_t i = 0; i < ARRAY_LEN(kind_words); i++) {
+        if (kind_words[i] != NULL && strcmp(kind_words[i], word) == 0) {
+            *ret_kind = (enum store_kind)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
+is_private(struct span dir, struct span name)
+{
+    struct span private = span_str(STORE_PRIVATE_DIR);
+    return dir.len == 0 ? span_equal(name, private) : path_is_below(dir, private);
+}
+
+static bool
+is_excluded(const struct store_rules *rules, struct span name)
+{
+    if (rules->exclude == NULL)
+        return false;
+    char text[PATH_NAME_MAX + 1];
+    ASSERT(name.len < sizeof(text));
+    memcpy(text, name.ptr, name.len);
+    text[name.len] = '\0';
+    for (const char *const *pattern = rules->exclude; *pattern != NULL; pattern++) {
+        if (fnmatch(*pattern, text, 0) == 0)
+            return true;
+    }
+    return false;
+}
+
+enum store_class
+store_class_of(const struct store_rules *rules, struct span dir, struct span name, bool dir_is_tmp)
+{
+    if (dir_is_tmp || is_private(dir, name))
+        return CLASS_IGNORE;
+    bool maildir = rules->kind == STORE_MAILDIR;
+    /* A message is never left out by accident: patterns are for what lies beside cur and new. */
+    if (!(maildir && maildir_is_messages(dir)) && is_excluded(rules, name))
+        return CLASS_IGNORE;
+    return maildir ? maildir_class_of(dir, name) : CLASS_NORMAL;
+}
+
+bool
+store_dir_is_tmp(const struct store_rules *rules, struct span name, bool has_cur_or_new)
+{
+    return rules->kind == STORE_MAILDIR && has_cur_or_new && span_equal(name, span_str("tmp"));
+}
+
+bool
+store_changes_in_place(const struct store_rules *rules, struct span name)
+{
+    return rules->kind != STORE_MAILDIR || !maildir_is_messages(name);
+}

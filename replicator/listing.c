@@ -1,0 +1,386 @@
+#include "replicator/listing.h"
+
+#include "lib/base/path.h"
+#include "lib/os/attrs.h"
+#include "lib/os/file.h"
+
+#include <dirent.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define HASH_CHUNK (128 * 1024)
+
+void
+listing_free(struct listing *l)
+{
+    for (size_t i = 0; i < l->count; i++)
+        freep(&l->entries[i].name.ptr);
+    free(l->entries);
+    *l = (struct listing){ 0 };
+}
+
+void
+listing_add(struct listing *l, const struct wire_entry *entry)
+{
+    if (l->count == l->cap) {
+        l->cap = MAX(l->cap * 2, (size_t)16);
+        l->entries = xrealloc(l->entries, l->cap * sizeof(l->entries[0]));
+    }
+    uint8_t *name = xmalloc(entry->name.len);
+    memcpy(name, entry->name.ptr, entry->name.len);
+    struct wire_entry *slot = &l->entries[l->count++];
+    *slot = *entry;
+    slot->name.ptr = name;
+}
+
+static int
+entry_compare(const void *a, const void *b)
+{
+    const struct wire_entry *left = a;
+    const struct wire_entry *right = b;
+    return span_compare(left->name, right->name);
+}
+
+void
+listing_sort(struct listing *l)
+{
+    if (l->count > 1)
+        qsort(l->entries, l->count, sizeof(l->entries[0]), entry_compare);
+}
+
+/* A directory that changes while it is read may give a name twice. */
+static void
+drop_doubles(struct listing *l)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < l->count; i++) {
+        if (kept > 0 && span_equal(l->entries[kept - 1].name, l->entries[i].name))
+            freep(&l->entries[i].name.ptr);
+        else
+            l->entries[kept++] = l->entries[i];
+    }
+    l->count = kept;
+}
+
+static void
+hash_freep(EVP_MD_CTX **hash)
+{
+    EVP_MD_CTX_free(*hash);
+}
+
+static EVP_MD_CTX *
+hash_new(void)
+{
+    EVP_MD_CTX *hash = EVP_MD_CTX_new();
+    ASSERT(hash != NULL && EVP_DigestInit_ex(hash, EVP_sha256(), NULL) == 1);
+    return hash;
+}
+
+static void
+hash_add(EVP_MD_CTX *hash, struct span bytes)
+{
+    ASSERT(EVP_DigestUpdate(hash, bytes.ptr, bytes.len) == 1);
+}
+
+static void
+hash_end(EVP_MD_CTX *hash, uint8_t ret_digest[WIRE_DIGEST_SIZE])
+{
+    uint8_t whole[EVP_MAX_MD_SIZE];
+    ASSERT(EVP_DigestFinal_ex(hash, whole, NULL) == 1);
+    memcpy(ret_digest, whole, WIRE_DIGEST_SIZE);
+}
+
+struct scan {
+    const struct store_rules *rules;
+    int dirfd;
+    struct span dir;
+    bool dir_is_tmp;
+    bool content;
+    void (*on_tick)(void *arg, uint64_t bytes);
+    void *arg;
+    uint8_t *chunk; /* HASH_CHUNK bytes, made for the first file that is read */
+};
+
+static struct attr
+attr_of(const struct stat *st)
+{
+    return (struct attr){
+        .mode = st->st_mode,
+        .uid = st->st_uid,
+        .gid = st->st_gid,
+        .size = (uint64_t)st->st_size,
+        .mtime_ns = attrs_ns(&st->st_mtim),
+    };
+}
+
+static void
+entry_see(struct wire_entry *entry, const struct stat *st)
+{
+    entry->attr = attr_of(st);
+    entry->ino = st->st_ino;
+    entry->nlink = (uint32_t)st->st_nlink;
+}
+
+/* The names under which an object is no longer what it was a moment ago. */
+static bool
+vanished(int errnum)
+{
+    return errnum == ENOENT || errnum == ELOOP || errnum == EINVAL || errnum == ESTALE ||
+           errnum == ENXIO;
+}
+
+static int
+hash_symlink(const struct scan *scan, const char *name, struct wire_entry *entry, struct err *e)
+{
+    uint8_t target[RECORD_TARGET_MAX + 1];
+    ssize_t len = readlinkat(scan->dirfd, name, (char *)target, sizeof(target));
+    if (len < 0 && vanished(errno))
+        return 0;
+    if (len < 0)
+        return err_sys(e, ERR_IO, "read the symlink %s", name);
+    _cleanup_(hash_freep) EVP_MD_CTX *hash = hash_new();
+    hash_add(hash, span_of(target, (size_t)len));
+    hash_end(hash, entry->hash);
+    entry->has_hash = 1;
+    return 0;
+}
+
+/* Reads at most the size the file had when it was opened: one that grows comes to an end too. */
+static int
+hash_content(struct scan *scan, int fd, uint64_t size, EVP_MD_CTX *hash, struct err *e)
+{
+    if (scan->chunk == NULL)
+        scan->chunk = xmalloc(HASH_CHUNK);
+    for (uint64_t at = 0; at < size;) {
+        size_t want = MIN(size - at, (uint64_t)HASH_CHUNK);
+        ssize_t got = file_pread_full(fd, scan->chunk, want, at, e);
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            return 0;
+        hash_add(hash, span_of(scan->chunk, (size_t)got));
+        at += (uint64_t)got;
+        if (scan->on_tick != NULL)
+            scan->on_tick(scan->arg, (uint64_t)got);
+    }
+    return 0;
+}
+
+static int
+hash_file(struct scan *scan, const char *name, struct wire_entry *entry, struct err *e)
+{
+    /* O_NONBLOCK: a fifo that took the file's place must not hold us up. */
+    int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+    _cleanup_close_ int fd = openat(scan->dirfd, name, flags);
+    if (fd < 0 && vanished(errno))
+        return 0;
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_sys(e, ERR_IO, "open %s", name);
+    entry_see(entry, &st);
+    if (!S_ISREG(st.st_mode))
+        return 0;
+    _cleanup_(hash_freep) EVP_MD_CTX *hash = hash_new();
+    if (hash_content(scan, fd, (uint64_t)st.st_size, hash, e) < 0)
+        return err_wrap(e, "read %s", name);
+    hash_end(hash, entry->hash);
+    entry->has_hash = 1;
+    return 0;
+}
+
+static int
+scan_name(struct scan *scan, const char *text, struct listing *l, struct err *e)
+{
+    struct span name = span_str(text);
+    if (!path_name_valid(name)) /* "." and ".." */
+        return 0;
+    if (store_class_of(scan->rules, scan->dir, name, scan->dir_is_tmp) == CLASS_IGNORE)
+        return 0;
+    struct stat st;
+    if (fstatat(scan->dirfd, text, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return vanished(errno) ? 0 : err_sys(e, ERR_IO, "look at %s", text);
+    struct wire_entry entry = { .name = name };
+    entry_see(&entry, &st);
+    if (S_ISLNK(st.st_mode) && hash_symlink(scan, text, &entry, e) < 0)
+        return -1;
+    if (S_ISREG(st.st_mode) && scan->content && hash_file(scan, text, &entry, e) < 0)
+        return -1;
+    if (attr_valid(&entry.attr)) /* devices are no part of a store */
+        listing_add(l, &entry);
+    return 0;
+}
+
+static void
+dir_closep(DIR **dir)
+{
+    if (*dir != NULL)
+        closedir(*dir);
+}
+
+static int
+dir_open(int dirfd, DIR **ret_dir, struct err *e)
+{
+    /* A descriptor of its own: the caller's may be O_PATH, and has a place of its own in it. */
+    _cleanup_close_ int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_sys(e, ERR_IO, "open the directory");
+    *ret_dir = fdopendir(fd);
+    if (*ret_dir == NULL)
+        return err_sys(e, ERR_IO, "open the directory");
+    fd = -1; /* the stream's */
+    return 0;
+}
+
+static int
+scan_names(struct scan *scan, struct listing *l, struct err *e)
+{
+    _cleanup_(dir_closep) DIR *dir = NULL;
+    if (dir_open(scan->dirfd, &dir, e) < 0)
+        return -1;
+    for (;;) {
+        errno = 0;
+        const struct dirent *item = readdir(dir);
+        if (item == NULL && errno != 0)
+            return err_sys(e, ERR_IO, "read the directory");
+        if (item == NULL)
+            return 0;
+        if (scan_name(scan, item->d_name, l, e) < 0)
+            return -1;
+    }
+}
+
+static bool
+has_sibling(int dirfd, const char *path)
+{
+    struct stat st;
+    return fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
+static bool
+is_tmp(const struct store_rules *rules, int dirfd, struct span dir)
+{
+    if (!store_dir_is_tmp(rules, path_name(dir), true)) /* the name alone says no */
+        return false;
+    return has_sibling(dirfd, "../cur") || has_sibling(dirfd, "../new");
+}
+
+int
+listing_read(const struct store_rules *rules, int dirfd, struct span dir, bool content,
+             void (*on_tick)(void *arg, uint64_t bytes), void *arg, struct listing *ret_listing,
+             struct err *e)
+{
+    struct scan scan = {
+        rules, dirfd, dir, is_tmp(rules, dirfd, dir), content, on_tick, arg, NULL
+    };
+    _cleanup_listing_ struct listing l = { 0 };
+    struct stat st;
+    if (fstat(dirfd, &st) < 0)
+        return err_sys(e, ERR_IO, "look at the directory");
+    l.self = attr_of(&st);
+    int done = scan_names(&scan, &l, e);
+    free(scan.chunk);
+    if (done < 0)
+        return -1;
+    listing_sort(&l);
+    drop_doubles(&l);
+    *ret_listing = l;
+    l = (struct listing){ 0 };
+    return 0;
+}
+
+/* The facts of an entry that a comparison looks at; the others are zero. */
+static struct wire_entry
+entry_facts(const struct wire_entry *entry)
+{
+    struct wire_entry facts = *entry;
+    uint32_t type = entry->attr.mode & S_IFMT;
+    facts.ino = 0;
+    if (type != S_IFREG)
+        facts.attr.size = 0;
+    if (type == S_IFDIR)
+        facts.attr.mtime_ns = 0;
+    if (type != S_IFREG || entry->nlink <= 1)
+        facts.nlink = 1;
+    return facts;
+}
+
+static void
+digest_self(const struct attr *self, struct buf *out)
+{
+    buf_add_le32(out, self->mode);
+    buf_add_le32(out, self->uid);
+    buf_add_le32(out, self->gid);
+}
+
+void
+listing_digest(const struct listing *l, uint8_t ret_digest[WIRE_DIGEST_SIZE])
+{
+    _cleanup_(hash_freep) EVP_MD_CTX *hash = hash_new();
+    _cleanup_buf_ struct buf packed = { 0 };
+    digest_self(&l->self, &packed);
+    for (size_t i = 0; i < l->count; i++) {
+        struct wire_entry facts = entry_facts(&l->entries[i]);
+        wire_entry_add(&packed, &facts);
+        hash_add(hash, buf_span(&packed));
+        buf_reset(&packed);
+    }
+    hash_add(hash, buf_span(&packed));
+    hash_end(hash, ret_digest);
+}
+
+static bool
+attr_equal(const struct attr *a, const struct attr *b)
+{
+    return a->mode == b->mode && a->uid == b->uid && a->gid == b->gid && a->size == b->size &&
+           a->mtime_ns == b->mtime_ns;
+}
+
+static bool
+hash_equal(const struct wire_entry *a, const struct wire_entry *b)
+{
+    if (a->has_hash != b->has_hash)
+        return false;
+    return !a->has_hash || memcmp(a->hash, b->hash, sizeof(a->hash)) == 0;
+}
+
+bool
+listing_entry_equal(const struct wire_entry *a, const struct wire_entry *b, bool with_nlink)
+{
+    struct wire_entry left = entry_facts(a);
+    struct wire_entry right = entry_facts(b);
+    if (with_nlink && left.nlink != right.nlink)
+        return false;
+    return span_equal(left.name, right.name) && attr_equal(&left.attr, &right.attr) &&
+           hash_equal(&left, &right);
+}
+
+void
+listing_pack(const struct listing *l, size_t first, size_t max_bytes, struct buf *out,
+             size_t *ret_next)
+{
+    size_t max = MIN(max_bytes, (size_t)WIRE_BULK_MAX);
+    size_t start = out->len;
+    size_t next = first;
+    while (next < l->count) {
+        size_t before = out->len;
+        wire_entry_add(out, &l->entries[next]);
+        if (out->len - start > max && next > first) { /* at least one, so that it goes on */
+            out->len = before;
+            break;
+        }
+        next++;
+    }
+    *ret_next = next;
+}
+
+int
+listing_unpack(struct span entries, struct listing *into, struct err *e)
+{
+    struct reader in = reader_of(entries);
+    struct wire_entry entry;
+    int got;
+    while ((got = wire_entry_next(&in, &entry, e)) > 0)
+        listing_add(into, &entry);
+    return got;
+}
