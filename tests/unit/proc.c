@@ -163,6 +163,7 @@ TEST(role_that_does_not_end_is_killed)
     struct err e;
     char text[64];
     struct proc proc = spawn(deaf_body, NULL);
+    wait_readable(proc.control_fd);
     CHECK_INT(proc_wait(proc.pid, 0, &status, &e), 0);
     CHECK_INT(proc_stop(&proc, 10, &status, &e), 0);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
