@@ -1,0 +1,51 @@
+"""mailtwin's configuration and certificates for a lab."""
+
+import re
+
+from .host import STATE, STORE
+
+PORT = 7411
+# name -> (kind, path): what is replicated and compared
+STORE_PATHS = {"mail": ("maildir", f"{STORE}/vmail"), "files": ("files", f"{STORE}/files")}
+
+
+def default_stores():
+    return {name: {"kind": kind, "path": path} for name, (kind, path) in STORE_PATHS.items()}
+
+
+def _value(value):
+    """Words and numbers stand bare, everything else is quoted."""
+    if isinstance(value, (list, tuple)):
+        return "{ " + ", ".join(f'"{one}"' for one in value) + " }"
+    text = str(value)
+    return text if re.fullmatch(r"[a-z]+|\d+", text) else f'"{text}"'
+
+
+def _section(head, keys):
+    body = "".join(f"  {key} = {_value(value)}\n" for key, value in keys.items())
+    return f"{head} {{\n{body}}}\n"
+
+
+def text(hosts, nodes, stores, settings):
+    """The one file for every node."""
+    top = {"cluster": "lab", "state-dir": STATE, "run-dir": "/run/mailtwin", "user": "nobody", **settings}
+    lines = [f'{key} = "{value}"\n' for key, value in top.items()]
+    for host in hosts:
+        keys = {"address": host.address, "port": PORT, **nodes.get(host.name, {})}
+        lines.append(_section(f'node "{host.name}"', keys))
+    lines.append(_section("tls", {"authority": "/run/lab/pki/ca.pem", "certificate": "/run/lab/pki/node.pem",
+                                  "key": "/run/lab/pki/node.key"}))
+    lines += [_section(f'store "{name}"', keys) for name, keys in stores.items()]
+    return "".join(lines)
+
+
+def follows_other(conf, name, primary):
+    """Has node `name` a follow = key that names another node than primary?"""
+    section = re.search(rf'node "{name}" \{{(.*?)\}}', conf, re.S).group(1)
+    follow = re.search(r'follow = "?([\w-]+)', section)
+    return follow is not None and follow.group(1) != primary
+
+
+def certificates(lab):
+    """As an administrator does it: the authority on one node, from there a certificate for each."""
+    raise NotImplementedError(lab)

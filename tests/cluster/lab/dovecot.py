@@ -1,0 +1,104 @@
+"""A real Dovecot of a host's own: LMTP over TCP and a unix socket, IMAP, POP3; virtual users of one uid."""
+
+from .wait import wait_until
+
+LMTP_PORT, IMAP_PORT, POP3_PORT = 24, 143, 110
+VMAIL_UID = 5000
+PASSWORD = "secret"
+
+CONFIG = """\
+protocols = imap pop3 lmtp
+listen = *
+instance_name = {name}
+base_dir = /run/dovecot
+state_dir = /run/dovecot-state
+log_path = /run/lab/log/dovecot.log
+ssl = no
+disable_plaintext_auth = no
+first_valid_uid = 1
+mail_location = maildir:{mail}/%d/%n
+mail_plugins = quota acl
+lmtp_save_to_detail_mailbox = no
+maildir_broken_filename_sizes = no
+
+passdb {{
+  driver = static
+  args = password={password}
+}}
+userdb {{
+  driver = static
+  args = uid={uid} gid={uid} home={mail}/%d/%n allow_all_users=yes
+}}
+service lmtp {{
+  process_min_avail = 2
+  inet_listener lmtp {{
+    port = {lmtp}
+  }}
+  unix_listener lmtp {{
+  }}
+}}
+service imap-login {{
+  inet_listener imap {{
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service pop3-login {{
+  inet_listener pop3 {{
+    port = {pop3}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+}}
+plugin {{
+  quota = maildir:User quota
+  acl = vfile
+}}
+"""
+
+
+class Dovecot:
+    """The mail server of one host. It runs where the mail is served: on the primary."""
+
+    def __init__(self, host):
+        self.host = host
+        self.process = None
+
+    def start(self, extra=""):
+        """Returns when it answers. extra: lines of configuration for this run."""
+        host = self.host
+        text = CONFIG.format(name=host.name, mail=host.mail, password=PASSWORD, uid=VMAIL_UID,
+                             lmtp=LMTP_PORT, imap=IMAP_PORT, pop3=POP3_PORT)
+        (host.directory / "dovecot.conf").write_text(text + extra)
+        host.run("mkdir", "-p", "/run/dovecot-state")
+        self.process = host.spawn("dovecot", "-F", "-c", "/run/lab/dovecot.conf", log="dovecot.out")
+        wait_until(self._answers, 20, lambda: f"Dovecot of {host.name} does not answer:\n{self.log()}")
+
+    def _answers(self):
+        if not self.process.running():
+            raise AssertionError(f"Dovecot of {self.host.name} ended:\n{self.log()}")
+        try:
+            for port in (LMTP_PORT, IMAP_PORT):
+                sock = self.host.connect(port, timeout=2)
+                greeting = sock.recv(200)
+                sock.close()
+                if not greeting:
+                    return False
+        except OSError:
+            return False
+        return True
+
+    def log(self):
+        return self.host.log_text("dovecot.out")[-1000:] + self.host.log_text("dovecot.log")[-3000:]
+
+    def doveadm(self, *command, **options):
+        return self.host.run("doveadm", "-c", "/run/lab/dovecot.conf", *command, **options)
+
+    def stop(self):
+        if self.process is None or not self.process.running():
+            return
+        self.doveadm("stop", check=False)
+        self.process.wait(20)

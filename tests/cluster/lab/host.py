@@ -1,0 +1,136 @@
+"""A host: namespaces of its own, disks of its own, a cable to the lab's switch."""
+
+import os
+import re
+import uuid
+
+from . import disk, netns
+from .daemon import Daemon
+from .disk import Disk
+from .dovecot import VMAIL_UID, Dovecot
+from .network import PREFIX
+from .space import CommandFailed, Space
+from .wait import wait_until
+
+STORE = "/srv/store"   # the disk with the stores
+STATE = "/srv/state"   # the disk with mailtwin's state
+FLAGS = ["-m", "-p", "-u", "-i", "-n", "--mount-proc"]
+
+
+class Host:
+    """Paths inside: /srv/store/{vmail,files,other}, /srv/state, /run/lab (its folder of the lab)."""
+
+    mail = f"{STORE}/vmail"
+    files = f"{STORE}/files"
+    other = f"{STORE}/other"  # on the same filesystem, in no store
+
+    def __init__(self, lab, name, number, disks):
+        self.lab = lab
+        self.name = name
+        self.number = number
+        self.address = f"{PREFIX}{number}"
+        self.directory = lab.directory / "hosts" / name
+        (self.directory / "log").mkdir(parents=True)
+        self.disks = [Disk(self.directory / f"{point.rpartition('/')[2]}.img", point, **options)
+                      for point, options in disks.items()]
+        self.space = None
+        self.dovecot = Dovecot(self)
+        self.daemon = Daemon(self)
+
+    # --- power ---
+
+    def boot(self):
+        """New namespaces, a new boot id; disks are mounted, nothing runs yet."""
+        self.space = Space(self.name, FLAGS, self._setup_script())
+        self.lab.network.plug(self)
+
+    def _setup_script(self):
+        lines = ["mount -t tmpfs -o mode=755 run /run",
+                 "mkdir -p /run/lab /run/repo /run/lock",
+                 f"mount --bind {self.directory} /run/lab",
+                 f"mount --bind {self.lab.repository} /run/repo",
+                 "mount -t tmpfs -o mode=1777 tmp /tmp",
+                 "mount -t tmpfs -o mode=755 srv /srv",
+                 f"echo {uuid.uuid4()} > /run/boot_id",
+                 "mount --bind /run/boot_id /proc/sys/kernel/random/boot_id",
+                 f"hostname {self.name}"]
+        lines += [one.mount_command(f"/run/lab/{one.image.name}") for one in self.disks]
+        lines.append(f"mkdir -p {STATE} {self.mail} {self.files} {self.other}")
+        lines.append(f"chown {VMAIL_UID}:{VMAIL_UID} {self.mail}")
+        lines.append(f"chmod 700 {STATE}")
+        return "\n".join(lines)
+
+    def reboot(self):
+        """Everything dies at once, the disks are mounted again. Nothing is started."""
+        self.halt()
+        self.boot()
+
+    def power_cut(self):
+        """As reboot(), but what no sync had brought to the disks is gone."""
+        for one in self.disks:
+            disk.power_off(self.path(one.mountpoint))
+        self.reboot()
+
+    def halt(self):
+        """SIGKILL to everything, umount, no namespaces left."""
+        if self.space is None:
+            return
+        self.space.kill_all()
+        for one in reversed(self.disks):
+            self._umount(one)
+        self.space.end()
+        self.space = None
+
+    def _umount(self, one):
+        """The kernel lets go of a killed process's files a moment after the process is gone."""
+        def try_it():
+            return self.run("umount", one.mountpoint, check=False).returncode == 0
+        wait_until(try_it, 20, f"{self.name}: {one.mountpoint} cannot be unmounted")
+
+    # --- commands and files ---
+
+    def run(self, *command, **options):
+        return self.space.run(*command, **options)
+
+    def spawn(self, *command, log, env=None):
+        return self.space.spawn(*command, log=self.directory / "log" / log, env=env)
+
+    def mailtwin(self, *command, **options):
+        """The command line tool of this node."""
+        env = {**self.lab.environment(self), **options.pop("env", {})}
+        return self.run(f"{self.lab.build_inside}/mailtwin", *command, env=env, **options)
+
+    def path(self, inside):
+        """A path of the host as the harness reaches it, while the host is up."""
+        return self.space.path(inside)
+
+    def log_text(self, name):
+        file = self.directory / "log" / name
+        return file.read_text(errors="replace") if file.exists() else ""
+
+    def connect(self, port, timeout=20):
+        """A connection from the clients' place in the lab's network."""
+        return netns.connect(self.lab.network.switch.pid, (self.address, port), timeout)
+
+    # --- disks ---
+
+    def fill_disk(self, mountpoint, leave=0):
+        disk.fill(self.path(mountpoint), leave)
+
+    def free_disk(self, mountpoint):
+        os.unlink(disk.fill_name(self.path(mountpoint)))
+
+    def remount(self, mountpoint, mode):
+        """mode: ro or rw."""
+        self.run("mount", "-o", f"remount,{mode}", mountpoint)
+
+    def sync(self):
+        self.run("sync", "-f", STORE)
+        self.run("sync", "-f", STATE)
+
+    def device(self, mountpoint):
+        """Its block device's number, "7:3"."""
+        text = self.run("findmnt", "-no", "MAJ:MIN", mountpoint).stdout.strip()
+        if not re.fullmatch(r"\d+:\d+", text):
+            raise CommandFailed(f"{self.name}: no device at {mountpoint}: {text}")
+        return text

@@ -1,0 +1,154 @@
+"""The lab as a whole: a scratch folder, the network, the hosts, one configuration for all of them."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from . import compare, config, proc
+from .host import STATE, STORE, Host
+from .imap import ImapClient
+from .lmtp import LmtpClient
+from .network import Network
+from .wait import wait_until
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+SCRATCH = Path(os.environ.get("MAILTWIN_LAB_DIR", "/var/tmp"))
+PREFIX = "mailtwin-lab."
+
+
+def sweep_leftovers():
+    """Removes what labs of dead harnesses left. Their processes, mounts and loop devices died with them."""
+    for folder in SCRATCH.glob(PREFIX + "*"):
+        pid = folder.name[len(PREFIX):].partition(".")[0]
+        if not pid.isdigit() or not proc.alive(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Lab:
+    """fs, size_mb: of the stores' disks. nodes: {name: {key: value}} more keys of a node's section;
+    stores: {name: {key: value}} replaces the two default stores; settings: more top-level keys."""
+
+    def __init__(self, names=("mx1", "mx2"), fs="ext4", size_mb=512, state_mb=64, mkfs=(), nodes=None,
+                 stores=None, settings=None, build=None):
+        sweep_leftovers()
+        self.repository = REPOSITORY
+        build = build or os.environ.get("MAILTWIN_BUILD", "build/gcc")
+        self.build = REPOSITORY / build
+        self.build_inside = f"/run/repo/{build}"
+        self.config_inside = "/run/lab/mailtwin.conf"
+        SCRATCH.mkdir(parents=True, exist_ok=True)
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}.", dir=SCRATCH))
+        self.network = None
+        self.hosts = {}
+        self.closed = False
+        atexit.register(self.close)
+        self.network = Network()
+        disks = {STORE: {"fs": fs, "size_mb": size_mb, "mkfs": mkfs}, STATE: {"size_mb": state_mb}}
+        for number, name in enumerate(names, start=1):
+            self.hosts[name] = Host(self, name, number, disks)
+        self.text = config.text(self.hosts.values(), nodes or {}, stores or config.default_stores(), settings or {})
+        for host in self.hosts.values():
+            self.configure(host)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.close()
+
+    def __getitem__(self, name):
+        return self.hosts[name]
+
+    def close(self):
+        """Nothing is left behind: no process, mount, loop device, file. Safe to call twice."""
+        if self.closed:
+            return
+        self.closed = True
+        atexit.unregister(self.close)
+        try:
+            for host in self.hosts.values():
+                host.halt()
+        finally:
+            if self.network is not None:
+                self.network.end()
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    # --- mailtwin ---
+
+    def configure(self, host, text=None):
+        """Writes the host's copy of the configuration."""
+        (host.directory / "mailtwin.conf").write_text(text or self.text)
+
+    def environment(self, host):
+        """What mailtwin's commands read."""
+        return {"MAILTWIN_CONFIG": self.config_inside, "MAILTWIN_NODE": host.name}
+
+    def boot(self):
+        for host in self.hosts.values():
+            host.boot()
+
+    def start(self, primary=None, dovecot=True):
+        """From nothing to a primary that streams to every other host. Returns the primary."""
+        self.boot()
+        config.certificates(self)
+        for host in self.hosts.values():
+            host.daemon.start()
+        first = self.hosts[primary or next(iter(self.hosts))]
+        first.mailtwin("promote")
+        first.daemon.wait_role("primary")
+        if dovecot:
+            first.dovecot.start()
+        self.wait_level(first)
+        return first
+
+    def standbys(self, primary):
+        """The hosts the primary itself sends to."""
+        return [host for host in self.hosts.values() if host is not primary and host.space is not None
+                and not config.follows_other(self.text, host.name, primary.name)]
+
+    def wait_level(self, primary, standbys=None, within=60):
+        """Until each standby has durably what the primary has now. Nothing may be written meanwhile."""
+        for host in self.standbys(primary) if standbys is None else standbys:
+            primary.daemon.wait_status(lambda status, name=host.name: self._is_level(primary, status, name),
+                                       within, f"level with {host.name}")
+
+    @staticmethod
+    def _is_level(primary, status, name):
+        peer = primary.daemon.peer(name, status)
+        live = all(store["state"] == "live" for store in status.get("stores", []))
+        return live and peer.get("state") == "connected" and peer["durable_seq"] >= peer["seq"]
+
+    def level(self, primary, standbys=None, within=60):
+        """All that was written before this call is on the standbys."""
+        primary.mailtwin("barrier", "--timeout", f"{within}s", within=within + 10)
+        self.wait_level(primary, standbys, within)
+
+    def same(self, primary, standbys=None, verify=True):
+        """The primary's verify finds no difference, and the independent compare agrees."""
+        standbys = self.standbys(primary) if standbys is None else standbys
+        if verify:
+            primary.mailtwin("verify", within=120)
+        for host in standbys:
+            self.compare(primary, host)
+
+    @staticmethod
+    def compare(one, other):
+        """Fails with the first differences of the stores of two hosts."""
+        found = []
+        for store in config.STORE_PATHS:
+            kind, path = config.STORE_PATHS[store]
+            found += compare.differences(one.path(path), other.path(path), kind)
+        assert not found, (f"{one.name} and {other.name}: {len(found)} differences:\n" + "\n".join(found[:40]))
+
+    # --- clients ---
+
+    def lmtp(self, name):
+        return LmtpClient(self.hosts[name])
+
+    def imap(self, name, user):
+        return ImapClient(self.hosts[name], user)
+
+    def wait_until(self, condition, within, what):
+        return wait_until(condition, within, what)

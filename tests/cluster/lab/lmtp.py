@@ -1,0 +1,134 @@
+"""Delivering mail by LMTP, and remembering exactly what was accepted."""
+
+import itertools
+import os
+import threading
+import time
+
+from .dovecot import LMTP_PORT
+
+_counter = itertools.count(1)
+
+
+def message(number, user, size=1200):
+    """A small mail with an id that says which it is: (id, bytes)."""
+    ident = f"lab-{os.getpid()}-{number}@lab.invalid"
+    head = (f"Message-ID: <{ident}>\r\nFrom: sender@lab.invalid\r\nTo: {user}\r\n"
+            f"Subject: message {number}\r\nDate: Thu, 01 Jan 2026 00:00:00 +0000\r\n\r\n")
+    line = (f"This is line {{}} of message {number}. ").ljust(70, "x") + "\r\n"
+    body = "".join(line.format(row) for row in range(max(1, (size - len(head)) // 72)))
+    return ident, (head + body).encode()
+
+
+class Delivered:
+    """One mail that was answered with 250."""
+
+    __slots__ = ("ident", "user", "sent", "accepted", "size")
+
+    def __init__(self, ident, user, sent, accepted, size):
+        self.ident = ident
+        self.user = user
+        self.sent = sent            # time.monotonic() when the transaction began
+        self.accepted = accepted    # when its 250 was here
+        self.size = size
+
+
+class LmtpError(Exception):
+    """The server gave another answer than the expected one."""
+
+
+class LmtpClient:
+    """One connection for any number of mails."""
+
+    def __init__(self, host, timeout=20):
+        self.sock = host.connect(LMTP_PORT, timeout)
+        self.file = self.sock.makefile("rb")
+        self._expect(b"220")
+        self._command(b"LHLO client.lab.invalid\r\n", b"250")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.close()
+
+    def close(self):
+        self.file.close()
+        self.sock.close()
+
+    def _expect(self, code):
+        while True:
+            line = self.file.readline()
+            if not line:
+                raise LmtpError("the connection ended")
+            if not line.startswith(code):
+                raise LmtpError(line.decode(errors="replace").strip())
+            if line[3:4] != b"-":
+                return
+
+    def _command(self, text, code):
+        self.sock.sendall(text)
+        self._expect(code)
+
+    def deliver(self, user, size=1200):
+        """Returns Delivered once the server has taken the mail."""
+        ident, data = message(next(_counter), user, size)
+        sent = time.monotonic()
+        self.sock.sendall(f"MAIL FROM:<sender@lab.invalid>\r\nRCPT TO:<{user}>\r\nDATA\r\n".encode())
+        for code in (b"250", b"250", b"354"):
+            self._expect(code)
+        self.sock.sendall(data + b".\r\n")
+        self._expect(b"250")
+        return Delivered(ident, user, sent, time.monotonic(), len(data))
+
+
+class LmtpLoad:
+    """A thread that delivers to the users in turn; history is what was accepted. rate: mails a second,
+    None for as many as the server takes. Connections that break are made again, as an MTA does."""
+
+    def __init__(self, host, users, rate=None, size=1200, after=None):
+        self.host = host
+        self.users = itertools.cycle(users)
+        self.rate = rate
+        self.size = size
+        self.after = after  # called with each Delivered before the next one is sent
+        self.history = []
+        self.errors = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def start(self):
+        self._thread.start()
+        return self
+
+    def stop(self):
+        """Ends after the mail under way; returns the history."""
+        self._stop.set()
+        self._thread.join(60)
+        return self.history
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, value, trace):
+        self.stop()
+
+    def _work(self):
+        while not self._stop.is_set():
+            try:
+                with LmtpClient(self.host) as client:
+                    self._deliver(client)
+            except (OSError, LmtpError, AttributeError):  # AttributeError: the host has no power
+                self.errors += 1
+                self._stop.wait(0.05)
+
+    def _deliver(self, client):
+        due = time.monotonic()
+        while not self._stop.is_set():
+            if self.rate:
+                due = max(due + 1 / self.rate, time.monotonic() - 1)
+                self._stop.wait(max(0.0, due - time.monotonic()))
+            done = client.deliver(next(self.users), self.size)
+            self.history.append(done)
+            if self.after:
+                self.after(done)
