@@ -1,0 +1,376 @@
+#include "replicator/batch.h"
+
+#include "lib/os/event.h"
+#include "replicator/scan.h"
+
+#include <errno.h>
+
+#define HINTS_MAX   20000        /* of one turn: bounds transaction and memory */
+#define TOUCHED_MAX 200000       /* beyond it directories just stay marked for the next sweep */
+#define OPEN_MS     50           /* a file still open for writing is looked at after this */
+#define OPEN_PER_MS (100 * 1024) /* and later the larger it is: it is read as a whole each time */
+#define OPEN_MAX_MS (10 * 60 * 1000)
+
+struct late {
+    size_t hint;
+    struct look look;
+};
+
+void
+batch_init(struct batch *b, struct compare *compare, struct watch *watch)
+{
+    *b = (struct batch){ .compare = compare, .watch = watch };
+    hints_init(&b->hints);
+    hints_init(&b->later);
+    hints_init(&b->touched);
+}
+
+void
+batch_free(struct batch *b)
+{
+    hints_free(&b->hints);
+    hints_free(&b->later);
+    hints_free(&b->touched);
+    buf_free(&b->late);
+}
+
+/* --- reading the queue --- */
+
+struct reading {
+    struct batch *batch;
+    struct err *e;
+    bool failed;
+};
+
+/* "." is the directory itself: a look at its name in its parent. */
+static int
+hint_self(struct batch *b, uint64_t dir, unsigned what, struct err *e)
+{
+    struct state_dir row;
+    int found = state_dir_get(b->compare->txn, dir, &row, e);
+    if (found <= 0)
+        return found;
+    if (row.parent != 0)
+        hints_add(&b->hints, row.parent, row.name, what);
+    return 0;
+}
+
+static void
+take_event(void *arg, const struct watch_event *event)
+{
+    struct reading *r = arg;
+    uint64_t dir;
+    if (r->failed)
+        return;
+    int found = state_dir_find(r->batch->compare->txn, event->dir, &dir, r->e);
+    if (found > 0 && span_equal(event->name, span_str(".")))
+        found = hint_self(r->batch, dir, event->what, r->e);
+    else if (found > 0 && path_name_valid(event->name))
+        hints_add(&r->batch->hints, dir, event->name, event->what);
+    r->failed = found < 0;
+}
+
+int
+batch_read(struct batch *b, struct err *e)
+{
+    struct reading reading = { .batch = b, .e = e };
+    b->drained = false;
+    while (hints_count(&b->hints) < HINTS_MAX) {
+        bool overflow;
+        int count = watch_read(b->watch, take_event, &reading, &overflow, e);
+        if (count < 0 || reading.failed)
+            return -1;
+        b->overflow |= overflow;
+        if (count == 0) {
+            b->drained = true;
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* --- putting off --- */
+
+void
+batch_take_due(struct batch *b, bool flush)
+{
+    struct hints keep;
+    if (hints_count(&b->later) == 0)
+        return;
+    hints_init(&keep);
+    for (size_t i = 0; i < hints_count(&b->later); i++) {
+        struct hint *hint = hints_at(&b->later, i);
+        bool due = flush || hint->due_ms <= b->now_ms;
+        struct span name = span_str(hints_name(&b->later, hint));
+        struct hint *to = hints_add(due ? &b->hints : &keep, hint->dir, name, hint->what);
+        to->due_ms = hint->due_ms;
+    }
+    hints_free(&b->later);
+    b->later = keep;
+}
+
+int
+batch_due_in(const struct batch *b, uint64_t now_ms)
+{
+    uint64_t first = UINT64_MAX;
+    for (size_t i = 1; i < b->later.count; i++)
+        first = MIN(first, b->later.list[i].due_ms);
+    if (first == UINT64_MAX)
+        return -1;
+    return first <= now_ms ? 0 : (int)MIN(first - now_ms, (uint64_t)60000);
+}
+
+/* Only written to so far: closing it will tell again, and soon. */
+static bool
+still_open(const struct hint *hint, const struct look *look)
+{
+    unsigned settled = WATCH_CLOSED | WATCH_ARRIVED | WATCH_ATTRIB | HINT_FORCE | HINT_AGAIN;
+    return S_ISREG(look->attr.mode) && look->nlink == 1 && !(hint->what & settled) &&
+           (hint->what & (WATCH_MADE | WATCH_MODIFIED)) != 0;
+}
+
+static void
+put_off(struct batch *b, const struct hint *hint, const char *name, uint64_t ms)
+{
+    struct hint *to = hints_add(&b->later, hint->dir, span_str(name), hint->what | HINT_AGAIN);
+    to->due_ms = b->now_ms + ms;
+}
+
+/* --- looking --- */
+
+static int
+touch(struct batch *b, uint64_t dir, struct err *e)
+{
+    if (hints_count(&b->touched) >= TOUCHED_MAX)
+        return 0;
+    size_t before = hints_count(&b->touched);
+    hints_add(&b->touched, dir, span_str(""), 0);
+    if (hints_count(&b->touched) == before)
+        return 0;
+    struct state_dir row;
+    int found = state_dir_get(b->compare->txn, dir, &row, e);
+    if (found <= 0 || row.ctime_ns == 0)
+        return found < 0 ? -1 : 0;
+    row.ctime_ns = 0;
+    return state_dir_put(b->compare->txn, &row, e);
+}
+
+/* A name that cannot be looked at must not stop all others. */
+static int
+tolerate(int rc, const struct place *place, const char *name, struct err *e)
+{
+    if (rc >= 0 || e->code != ERR_IO)
+        return rc;
+    event(EV_SKIPPED, F_SPAN("directory", buf_span(&place->path)), F_STR("name", name), F_ERR(e));
+    err_clear(e);
+    return 0;
+}
+
+/* 1 with an open place for a hint that counts, 0 for one that does not, -1. */
+static int
+hint_place(struct batch *b, const struct hint *hint, struct place **ret_place,
+           enum store_class *ret_class, struct err *e)
+{
+    struct compare *c = b->compare;
+    int found = places_get(c->places, c->txn, hint->dir, ret_place, e);
+    if (found <= 0)
+        return found;
+    *ret_class = compare_class(c, *ret_place, span_str(hints_name(&b->hints, hint)));
+    return *ret_class != CLASS_IGNORE;
+}
+
+static bool is_late(enum store_class class)
+{
+    return class == CLASS_KEYWORDS || class == CLASS_UIDLIST;
+}
+
+static int
+collect_late(struct batch *b, enum store_class wanted, struct err *e)
+{
+    for (size_t i = 0; i < hints_count(&b->hints); i++) {
+        struct hint *hint = hints_at(&b->hints, i);
+        struct place *place;
+        enum store_class class;
+        int found = hint_place(b, hint, &place, &class, e);
+        if (found < 0)
+            return -1;
+        if (found == 0 || class != wanted)
+            continue;
+        struct late late = { .hint = i };
+        const char *name = hints_name(&b->hints, hint);
+        if (tolerate(look_at(place->fd, name, &late.look, e), place, name, e) < 0)
+            return -1;
+        buf_add(&b->late, &late, sizeof(late));
+    }
+    return 0;
+}
+
+static int
+look_normal(struct batch *b, struct hint *hint, bool flush, struct err *e)
+{
+    struct place *place;
+    enum store_class class;
+    const char *name = hints_name(&b->hints, hint);
+    int found = hint_place(b, hint, &place, &class, e);
+    if (found <= 0 || is_late(class))
+        return found < 0 ? -1 : 0;
+    struct look look = { 0 };
+    if (tolerate(look_at(place->fd, name, &look, e), place, name, e) < 0)
+        return -1;
+    if (!look.exists)
+        return 0;
+    if (!flush && still_open(hint, &look)) {
+        put_off(b, hint, name, MIN(OPEN_MS + look.attr.size / OPEN_PER_MS, (uint64_t)OPEN_MAX_MS));
+        return 0;
+    }
+    return tolerate(compare_present(b->compare, place, name, &look, hint->what, e), place, name, e);
+}
+
+/* arrived: names that something was renamed to come first, so that a rename is seen as one. */
+static int
+pass_present(struct batch *b, bool arrived, bool flush, struct err *e)
+{
+    for (size_t i = 0; i < hints_count(&b->hints); i++) {
+        struct hint *hint = hints_at(&b->hints, i);
+        if (((hint->what & WATCH_ARRIVED) != 0) == arrived && look_normal(b, hint, flush, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int
+pass_late(struct batch *b, struct err *e)
+{
+    for (size_t at = 0; at < b->late.len; at += sizeof(struct late)) {
+        struct late late;
+        memcpy(&late, b->late.ptr + at, sizeof(late));
+        struct hint *hint = hints_at(&b->hints, late.hint);
+        struct place *place;
+        enum store_class class;
+        const char *name = hints_name(&b->hints, hint);
+        int found = hint_place(b, hint, &place, &class, e);
+        if (found < 0)
+            return -1;
+        if (found > 0 && late.look.exists &&
+            tolerate(compare_present(b->compare, place, name, &late.look, hint->what, e), place,
+                     name, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int
+pass_absent(struct batch *b, struct err *e)
+{
+    for (size_t i = 0; i < hints_count(&b->hints); i++) {
+        struct hint *hint = hints_at(&b->hints, i);
+        struct place *place;
+        enum store_class class;
+        struct look look = { 0 };
+        const char *name = hints_name(&b->hints, hint);
+        int found = hint_place(b, hint, &place, &class, e);
+        if (found > 0)
+            found = tolerate(look_at(place->fd, name, &look, e), place, name, e) < 0 ? -1 : 1;
+        if (found < 0)
+            return -1;
+        if (found == 0 || look.exists)
+            continue;
+        int rc = tolerate(compare_absent(b->compare, place, name, hint->what, e), place, name, e);
+        if (rc < 0)
+            return -1;
+        if (rc > 0) /* its new name is still in the queue */
+            put_off(b, hint, name, 0);
+    }
+    return 0;
+}
+
+static int
+touch_all(struct batch *b, struct err *e)
+{
+    for (size_t i = 0; i < hints_count(&b->hints); i++) {
+        if (touch(b, hints_at(&b->hints, i)->dir, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static bool
+late_seen(const struct batch *b, size_t hint)
+{
+    for (size_t at = 0; at < b->late.len; at += sizeof(struct late)) {
+        struct late late;
+        memcpy(&late, b->late.ptr + at, sizeof(late));
+        if (late.hint == hint)
+            return true;
+    }
+    return false;
+}
+
+/* Control files that only the second reading told of have their turn next time. */
+static int
+postpone_late(struct batch *b, size_t first_hint, struct err *e)
+{
+    for (size_t i = first_hint; i < hints_count(&b->hints); i++) {
+        struct hint *hint = hints_at(&b->hints, i);
+        struct place *place;
+        enum store_class class;
+        int found = hint_place(b, hint, &place, &class, e);
+        if (found < 0)
+            return -1;
+        if (found > 0 && is_late(class) && !late_seen(b, i))
+            put_off(b, hint, hints_name(&b->hints, hint), 0);
+    }
+    return 0;
+}
+
+static int
+process(struct batch *b, bool flush, struct err *e)
+{
+    size_t first_reading = hints_count(&b->hints);
+    buf_reset(&b->late);
+    if (collect_late(b, CLASS_KEYWORDS, e) < 0 || collect_late(b, CLASS_UIDLIST, e) < 0)
+        return -1;
+    if (b->late.len > 0 && batch_read(b, e) < 0)
+        return -1;
+    if (touch_all(b, e) < 0 || pass_present(b, true, flush, e) < 0 ||
+        pass_present(b, false, flush, e) < 0 || pass_late(b, e) < 0 || pass_absent(b, e) < 0)
+        return -1;
+    if (postpone_late(b, first_reading, e) < 0)
+        return -1;
+    return compare_settle_parked(b->compare, e);
+}
+
+int
+batch_process(struct batch *b, bool flush, struct err *e)
+{
+    int rc = hints_count(&b->hints) == 0 ? 0 : process(b, flush, e);
+    hints_clear(&b->hints);
+    return rc;
+}
+
+int
+batch_keep_times(struct batch *b, struct err *e)
+{
+    struct compare *c = b->compare;
+    struct hints young;
+    hints_init(&young);
+    int rc = 0;
+    for (size_t i = 0; rc >= 0 && i < hints_count(&b->touched); i++) {
+        uint64_t dir = hints_at(&b->touched, i)->dir;
+        struct place *place;
+        struct look look;
+        rc = places_get(c->places, c->txn, dir, &place, e);
+        if (rc <= 0)
+            continue;
+        rc = look_at(place->fd, "", &look, e);
+        if (rc < 0)
+            break;
+        if (look_time_is_young(look.ctime_ns, c->now_ns))
+            hints_add(&young, dir, span_str(""), 0);
+        else
+            rc = scan_keep_times(c, dir, &look, e);
+    }
+    hints_free(&b->touched);
+    b->touched = young;
+    return rc < 0 ? -1 : 0;
+}

@@ -1,0 +1,60 @@
+/* capture.h - the thread that keeps journal and index in step with the stores of a primary.
+ *
+ * It is the only writer of the state while it runs. Other threads ask it by the calls below; all
+ * are safe from any thread. */
+#ifndef MAILTWIN_CAPTURE_H
+#define MAILTWIN_CAPTURE_H
+
+#include "replicator/node.h"
+
+struct capture;
+
+enum capture_phase {
+    CAPTURE_INITIAL,  /* the first reading of the stores: no peer can be sent anything yet */
+    CAPTURE_SWEEPING, /* looking for what changed while nobody watched */
+    CAPTURE_LIVE,
+    CAPTURE_STALLED, /* the journal cannot be written; see the text */
+};
+
+struct capture_status {
+    enum capture_phase phase;
+    uint64_t tail;    /* newest durable seq */
+    uint64_t tail_ns; /* when its change was captured */
+    uint64_t held;    /* names waiting for a standby after a power loss */
+    uint64_t dirs_seen;
+    char text[256];
+};
+
+/* adopt_fd: a fanotify queue left by an earlier instance, -1 none. on_tail is called from the
+ * capture thread after each commit that moved the tail. */
+int capture_start(struct node *node, int adopt_fd, void (*on_tail)(void *arg), void *arg,
+                  struct capture **ret_capture, struct err *e) _must_check_;
+/* Drains, syncs, notes the evidence for a start without a scan. `keep_fd`: the queue's descriptor
+ * goes on living (handed to the service manager). */
+void capture_stop(struct capture **capture);
+/* The descriptor to be left with the service manager. */
+int capture_watch_fd(const struct capture *capture);
+
+void capture_status(struct capture *capture, struct capture_status *ret_status);
+uint64_t capture_tail(const struct capture *capture); /* newest durable seq */
+
+/* All changes made before this call are in the journal when done() is called (from the capture
+ * thread) with the seq they reach. One look at the queue serves everyone who waits. */
+void capture_barrier(struct capture *capture, void (*done)(void *arg, uint64_t seq), void *arg);
+/* The same for the calling thread, without waiting for sweeps or for files still being written.
+ * Returns the tail. */
+uint64_t capture_settle(struct capture *capture);
+
+/* Compare this name again and record it whatever the index says. is_dir: what the peer has there.
+ */
+void capture_force(struct capture *capture, uint16_t store, struct span path, bool is_dir);
+
+/* The index-th name that a power loss may have taken; 1 found, 0 no more. */
+int capture_held(struct capture *capture, size_t index, uint16_t *ret_store, struct buf *ret_path);
+/* It was brought back, or nobody has it: from now on it is an ordinary name. */
+void capture_release(struct capture *capture, uint16_t store, struct span path);
+
+/* A peer's position, kept with the next commit. */
+void capture_note_peer(struct capture *capture, const char *key, struct span value);
+
+#endif

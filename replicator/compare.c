@@ -1,0 +1,587 @@
+#include "replicator/compare.h"
+
+#include "lib/base/path.h"
+#include "lib/os/event.h"
+#include "lib/os/file.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define PARKED_PREFIX STORE_PRIVATE_DIR "-parked-"
+
+void
+compare_init(struct compare *c, const struct node *node)
+{
+    *c = (struct compare){ .node = node, .places = places_new(node), .record = true };
+    hints_init(&c->held);
+}
+
+void
+compare_free(struct compare *c)
+{
+    places_free(&c->places);
+    hints_free(&c->held);
+    buf_free(&c->to_read);
+    buf_free(&c->path);
+    buf_free(&c->other);
+}
+
+void
+compare_batch(struct compare *c, struct state_txn *txn, int64_t now_ns)
+{
+    c->txn = txn;
+    c->now_ns = now_ns;
+}
+
+enum store_class
+compare_class(const struct compare *c, const struct place *place, struct span name)
+{
+    const struct store_rules *rules = &c->node->stores[place->store].rules;
+    return store_class_of(rules, buf_span(&place->path), name, place->is_tmp);
+}
+
+/* --- records --- */
+
+static void
+join(struct buf *out, struct span dir, struct span name)
+{
+    buf_reset(out);
+    buf_add(out, dir.ptr, dir.len);
+    if (dir.len > 0)
+        buf_add_u8(out, '/');
+    buf_add(out, name.ptr, name.len);
+}
+
+static int
+emit(struct compare *c, struct record *r, const struct place *place, struct span name,
+     struct err *e)
+{
+    if (!c->record)
+        return 0;
+    join(&c->path, buf_span(&place->path), name);
+    if (c->path.len > PATH_STORE_MAX || r->other.len > PATH_STORE_MAX) {
+        event(EV_SKIPPED, F_STR("why", "its path is too long"), F_SPAN("path", buf_span(&c->path)));
+        return 0;
+    }
+    enum store_class class = compare_class(c, place, name);
+    r->store = place->store;
+    r->path = buf_span(&c->path);
+    r->time_ns = (uint64_t)c->now_ns;
+    r->late = class == CLASS_KEYWORDS || class == CLASS_UIDLIST;
+    r->seq = 0;
+    c->emitted++;
+    return state_append(c->txn, r, e);
+}
+
+static int
+emit_look(struct compare *c, enum record_op op, const struct place *place, struct span name,
+          const struct look *look, struct err *e)
+{
+    struct record r = { .op = op, .attr = look->attr, .handle = attrs_handle_span(&look->handle) };
+    return emit(c, &r, place, name, e);
+}
+
+static int
+emit_known(struct compare *c, enum record_op op, const struct place *place, struct span name,
+           const struct state_entry *entry, struct err *e)
+{
+    struct record r = { .op = op, .attr = entry->attr, .handle = entry->handle };
+    return emit(c, &r, place, name, e);
+}
+
+/* RENAME and LINK: `other` is a second name, in another directory of the same store. */
+static int
+emit_two(struct compare *c, enum record_op op, const struct place *place, struct span name,
+         struct span other_dir, struct span other_name, const struct state_entry *entry,
+         struct err *e)
+{
+    join(&c->other, other_dir, other_name);
+    struct record r = { .op = op, .attr = entry->attr, .handle = entry->handle };
+    r.other = buf_span(&c->other);
+    return emit(c, &r, place, name, e);
+}
+
+/* --- the same object --- */
+
+static bool
+content_moved(const struct state_entry *old, const struct look *look, unsigned what)
+{
+    if (!S_ISREG(look->attr.mode))
+        return false;
+    if (old->attr.size != look->attr.size || old->attr.mtime_ns != look->attr.mtime_ns)
+        return true;
+    if (what & HINT_FORCE)
+        return true;
+    /* Written again before the clock ticked: the times cannot tell, the event does. */
+    return old->ctime_ns == 0 && (what & (WATCH_MODIFIED | WATCH_CLOSED)) != 0;
+}
+
+static bool
+attr_moved(const struct state_entry *old, const struct look *look, unsigned what)
+{
+    if (old->attr.mode != look->attr.mode || old->attr.uid != look->attr.uid ||
+        old->attr.gid != look->attr.gid)
+        return true;
+    if (what & HINT_FORCE)
+        return true;
+    if (S_ISDIR(look->attr.mode)) /* a directory's change time moves with every name in it */
+        return (what & WATCH_ATTRIB) != 0;
+    if (!S_ISREG(look->attr.mode))
+        return old->attr.mtime_ns != look->attr.mtime_ns;
+    /* Without an event the change time alone says that extended attributes may have changed. */
+    bool ctime_moved = old->ctime_ns != 0 && old->ctime_ns != look->ctime_ns;
+    return ctime_moved ? (what == 0 || (what & WATCH_ATTRIB) != 0)
+                       : old->ctime_ns == 0 && (what & WATCH_ATTRIB) != 0;
+}
+
+static int
+present_same(struct compare *c, struct place *place, struct span name, const struct known *old,
+             const struct look *look, unsigned what, struct err *e)
+{
+    bool content = content_moved(&old->entry, look, what);
+    bool attr = !content && attr_moved(&old->entry, look, what);
+    if (!content && !attr && old->entry.ctime_ns == look->ctime_ns)
+        return 0;
+    if (content && emit_look(c, OP_PUT, place, name, look, e) < 0)
+        return -1;
+    if (attr && emit_look(c, OP_META, place, name, look, e) < 0)
+        return -1;
+    struct state_entry entry;
+    look_to_entry(look, c->now_ns, old->entry.dir, &entry);
+    return state_entry_put(c->txn, place->dir, name, &entry, e);
+}
+
+/* --- another object --- */
+
+static bool
+handle_lives(const struct compare *c, uint16_t store, struct span handle)
+{
+    _cleanup_close_ int fd = attrs_handle_open(c->node->stores[store].root_fd, handle, O_PATH,
+                                               NULL);
+    struct stat st;
+    return fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink > 0;
+}
+
+static int
+remove_known(struct compare *c, struct place *place, struct span name, const struct known *old,
+             struct err *e)
+{
+    bool is_dir = S_ISDIR(old->entry.attr.mode);
+    if (emit_known(c, is_dir ? OP_RMTREE : OP_UNLINK, place, name, &old->entry, e) < 0 ||
+        state_entry_del(c->txn, place->dir, name, e) < 0)
+        return -1;
+    if (is_dir)
+        places_forget(c->places);
+    return 0;
+}
+
+/* A directory stands where another object is now, and lives: it was moved to where nobody has
+ * looked yet. It waits under a name of ours in the store's root, so that nothing of it is deleted
+ * and shipped again. */
+static int
+park(struct compare *c, struct place *place, struct span name, const struct known *old,
+     struct err *e)
+{
+    uint16_t store = place->store;
+    _cleanup_buf_ struct buf from = { 0 };
+    buf_add(&from, place->path.ptr, place->path.len);
+    char parked[64];
+    snprintf(parked, sizeof(parked), PARKED_PREFIX "%016llx", (unsigned long long)old->entry.dir);
+    uint64_t root_dir = state_root(c->txn, store);
+    struct place *root;
+    if (places_get(c->places, c->txn, root_dir, &root, e) <= 0)
+        return err_set(e, ERR_GONE, "the root of store %u is gone", store);
+    if (emit_two(c, OP_RENAME, root, span_str(parked), buf_span(&from), name, &old->entry, e) < 0)
+        return -1;
+    uint64_t dir = place->dir;
+    if (state_entry_move(c->txn, dir, name, root_dir, span_str(parked), e) < 0)
+        return -1;
+    places_forget(c->places);
+    c->parked = true;
+    return 0;
+}
+
+/* What the index has under this name is another object: takes it out of the way where a plain
+ * replacement would not do. */
+static int
+clear_name(struct compare *c, struct place *place, struct span name, const struct known *old,
+           const struct look *look, struct err *e)
+{
+    bool old_dir = S_ISDIR(old->entry.attr.mode);
+    if (!old_dir && !S_ISDIR(look->attr.mode))
+        return 0;
+    if (old_dir && handle_lives(c, place->store, old->entry.handle))
+        return park(c, place, name, old, e);
+    return remove_known(c, place, name, old, e);
+}
+
+struct elsewhere {
+    uint64_t dir;
+    uint8_t name[PATH_NAME_MAX + 1];
+    size_t name_len;
+    struct known known;
+    bool still_there; /* the object has that name too, now */
+};
+
+static int
+look_elsewhere(struct compare *c, struct elsewhere *at, const struct look *look, struct err *e)
+{
+    struct place *place;
+    at->still_there = false;
+    int found = places_get(c->places, c->txn, at->dir, &place, e);
+    if (found <= 0)
+        return found;
+    struct look now;
+    if (look_at(place->fd, (const char *)at->name, &now, e) < 0)
+        return -1;
+    at->still_there = now.exists &&
+                      span_equal(attrs_handle_span(&now.handle), attrs_handle_span(&look->handle));
+    return 0;
+}
+
+/* Is the object in the index under another name? 1, 0, -1. A name that it no longer has is
+ * preferred: that is a rename. */
+static int
+find_elsewhere(struct compare *c, const struct place *place, struct span name,
+               const struct look *look, struct elsewhere *ret_at, struct err *e)
+{
+    int result = 0;
+    for (unsigned i = 0;; i++) {
+        struct elsewhere at = { 0 };
+        struct span at_name;
+        int found = state_name_of(c->txn, place->store, look->ino, i, &at.dir, &at_name, e);
+        if (found <= 0)
+            return found < 0 ? -1 : result;
+        if (at.dir == place->dir && span_equal(at_name, name))
+            continue;
+        at.name_len = MIN(at_name.len, (size_t)PATH_NAME_MAX);
+        memcpy(at.name, at_name.ptr, at.name_len);
+        if (known_get(c->txn, at.dir, span_of(at.name, at.name_len), &at.known, e) < 0)
+            return -1;
+        if (!look_same_object(look, &at.known.entry))
+            continue;
+        if (look_elsewhere(c, &at, look, e) < 0)
+            return -1;
+        *ret_at = at;
+        ret_at->known.entry.handle = span_of(ret_at->known.handle, at.known.entry.handle.len);
+        result = 1;
+        if (!at.still_there)
+            return 1;
+    }
+}
+
+static int
+dir_path(struct compare *c, uint64_t dir, struct buf *ret_path, struct err *e)
+{
+    return state_dir_path(c->txn, dir, ret_path, e);
+}
+
+static int
+moved_here(struct compare *c, struct place *place, struct span name, const struct look *look,
+           const struct elsewhere *at, unsigned what, struct err *e)
+{
+    _cleanup_buf_ struct buf from = { 0 };
+    struct span old_name = span_of(at->name, at->name_len);
+    if (dir_path(c, at->dir, &from, e) < 0 ||
+        emit_two(c, OP_RENAME, place, name, buf_span(&from), old_name, &at->known.entry, e) < 0)
+        return -1;
+    uint64_t dir = place->dir;
+    if (state_entry_move(c->txn, at->dir, old_name, dir, name, e) < 0)
+        return -1;
+    if (S_ISDIR(look->attr.mode)) {
+        places_forget(c->places);
+        int found = places_get(c->places, c->txn, dir, &place, e);
+        if (found <= 0)
+            return found;
+    }
+    /* What changed besides the name gets its own record; the rename alone moved the change time. */
+    struct known moved = at->known;
+    moved.entry.handle = span_of(moved.handle, at->known.entry.handle.len);
+    moved.entry.ctime_ns = look->ctime_ns + 1;
+    return present_same(c, place, name, &moved, look,
+                        WATCH_ARRIVED | (what & (HINT_FORCE | WATCH_ATTRIB)), e);
+}
+
+static int
+linked_here(struct compare *c, struct place *place, struct span name, const struct look *look,
+            const struct elsewhere *at, struct err *e)
+{
+    _cleanup_buf_ struct buf from = { 0 };
+    if (dir_path(c, at->dir, &from, e) < 0 ||
+        emit_two(c, OP_LINK, place, name, buf_span(&from), span_of(at->name, at->name_len),
+                 &at->known.entry, e) < 0)
+        return -1;
+    struct state_entry entry;
+    look_to_entry(look, c->now_ns, 0, &entry);
+    return state_entry_put(c->txn, place->dir, name, &entry, e);
+}
+
+static int
+made_dir(struct compare *c, struct place *place, struct span name, const struct look *look,
+         struct err *e)
+{
+    if (emit_look(c, OP_MKDIR, place, name, look, e) < 0)
+        return -1;
+    uint8_t handle[WATCH_HANDLE_MAX];
+    memcpy(handle, c->node->stores[place->store].fsid, WATCH_FSID_SIZE);
+    memcpy(handle + WATCH_FSID_SIZE, look->handle.bytes, look->handle.len);
+    struct state_dir dir = {
+        .parent = place->dir,
+        .store = place->store,
+        .attr = look->attr,
+        .name = name,
+        .handle = span_of(handle, WATCH_FSID_SIZE + look->handle.len),
+    };
+    struct state_entry entry;
+    if (state_dir_put(c->txn, &dir, e) < 0)
+        return -1;
+    look_to_entry(look, c->now_ns, dir.id, &entry);
+    if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
+        return -1;
+    buf_add_le64(&c->to_read, dir.id);
+    return 0;
+}
+
+static int
+made_symlink(struct compare *c, struct place *place, struct span name, const struct look *look,
+             struct err *e)
+{
+    char target[PATH_MAX];
+    char path[PATH_NAME_MAX + 1];
+    memcpy(path, name.ptr, name.len);
+    path[name.len] = '\0';
+    ssize_t len = readlinkat(place->fd, path, target, sizeof(target));
+    if (len < 0)
+        return errno == ENOENT || errno == EINVAL ? 0 : err_sys(e, ERR_IO, "read symlink %s", path);
+    struct record r = { .op = OP_SYMLINK, .attr = look->attr };
+    r.handle = attrs_handle_span(&look->handle);
+    r.other = span_of(target, (size_t)len);
+    return emit(c, &r, place, name, e);
+}
+
+static int
+made_file(struct compare *c, struct place *place, struct span name, const struct look *look,
+          struct err *e)
+{
+    int rc = 0;
+    if (S_ISREG(look->attr.mode))
+        rc = emit_look(c, OP_PUT, place, name, look, e);
+    else if (S_ISLNK(look->attr.mode))
+        rc = made_symlink(c, place, name, look, e);
+    else if (S_ISFIFO(look->attr.mode))
+        rc = emit_look(c, OP_MKNOD, place, name, look, e);
+    if (rc < 0)
+        return -1;
+    struct state_entry entry;
+    look_to_entry(look, c->now_ns, 0, &entry);
+    return state_entry_put(c->txn, place->dir, name, &entry, e);
+}
+
+/* Sockets live with their daemon and devices with their host; another filesystem is not under our
+ * mark. */
+static bool
+cannot_replicate(const struct compare *c, const struct place *place, const struct look *look)
+{
+    if (S_ISSOCK(look->attr.mode))
+        return true;
+    const char *why = NULL;
+    if (S_ISBLK(look->attr.mode) || S_ISCHR(look->attr.mode))
+        why = "it is a device";
+    else if (look->device != c->node->stores[place->store].device)
+        why = "another filesystem is mounted there";
+    if (why != NULL)
+        event(EV_SKIPPED, F_STR("why", why),
+              F_STR("store", c->node->stores[place->store].conf->name),
+              F_SPAN("directory", buf_span(&place->path)));
+    return why != NULL;
+}
+
+static int
+present_new(struct compare *c, struct place *place, struct span name, const struct known *old,
+            const struct look *look, unsigned what, struct err *e)
+{
+    uint64_t dir = place->dir;
+    if (old != NULL && clear_name(c, place, name, old, look, e) < 0)
+        return -1;
+    struct elsewhere at;
+    int found = places_get(c->places, c->txn, dir, &place, e);
+    if (found > 0)
+        found = find_elsewhere(c, place, name, look, &at, e);
+    if (found < 0)
+        return -1;
+    if (found > 0 && !at.still_there)
+        return moved_here(c, place, name, look, &at, what, e);
+    if (found > 0 && S_ISREG(look->attr.mode))
+        return linked_here(c, place, name, look, &at, e);
+    return S_ISDIR(look->attr.mode) ? made_dir(c, place, name, look, e)
+                                    : made_file(c, place, name, look, e);
+}
+
+int
+compare_present(struct compare *c, struct place *place, const char *name, const struct look *look,
+                unsigned what, struct err *e)
+{
+    struct span n = span_str(name);
+    if (cannot_replicate(c, place, look))
+        return 0;
+    struct known old;
+    int found = known_get(c->txn, place->dir, n, &old, e);
+    if (found < 0)
+        return -1;
+    if (found > 0 && look_same_object(look, &old.entry))
+        return present_same(c, place, n, &old, look, what, e);
+    return present_new(c, place, n, found > 0 ? &old : NULL, look, what, e);
+}
+
+/* --- gone --- */
+
+/* A directory's place now, by way of its own "..": 1 found in the store (and compared there), 0
+ * not. */
+static int
+follow_dir(struct compare *c, uint16_t store, const struct known *old, struct err *e)
+{
+    const struct node_store *s = &c->node->stores[store];
+    _cleanup_close_ int fd = attrs_handle_open(s->root_fd, old->entry.handle,
+                                               O_RDONLY | O_DIRECTORY, NULL);
+    if (fd < 0)
+        return 0;
+    char link[64];
+    char path[PATH_MAX];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t len = readlink(link, path, sizeof(path) - 1);
+    struct look parent;
+    _cleanup_close_ int up = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (len <= 0 || up < 0 || look_at(up, "", &parent, NULL) < 0 || !parent.exists)
+        return 0;
+    path[len] = '\0';
+    char *name = strrchr(path, '/');
+    uint8_t handle[WATCH_HANDLE_MAX];
+    memcpy(handle, s->fsid, WATCH_FSID_SIZE);
+    memcpy(handle + WATCH_FSID_SIZE, parent.handle.bytes, parent.handle.len);
+    uint64_t dir;
+    struct place *place;
+    struct look look;
+    int found = state_dir_find(c->txn, span_of(handle, WATCH_FSID_SIZE + parent.handle.len), &dir,
+                               e);
+    if (found > 0)
+        found = places_get(c->places, c->txn, dir, &place, e);
+    if (found <= 0 || name == NULL || name[1] == '\0')
+        return found < 0 ? -1 : 0;
+    if (look_at(place->fd, name + 1, &look, e) < 0)
+        return -1;
+    if (!look_same_object(&look, &old->entry) ||
+        compare_class(c, place, span_str(name + 1)) == CLASS_IGNORE)
+        return 0;
+    return compare_present(c, place, name + 1, &look, 0, e) < 0 ? -1 : 1;
+}
+
+static bool
+is_held(struct compare *c, uint64_t dir, struct span name)
+{
+    if (hints_count(&c->held) == 0)
+        return false;
+    for (size_t i = 0; i < hints_count(&c->held); i++) {
+        struct hint *hint = hints_at(&c->held, i);
+        if (hint->dir == dir && hint->what != 0 &&
+            span_equal(span_str(hints_name(&c->held, hint)), name))
+            return true;
+    }
+    return false;
+}
+
+static int
+absent_known(struct compare *c, struct place *place, struct span name, const struct known *old,
+             unsigned what, struct err *e)
+{
+    uint64_t dir = place->dir;
+    if (S_ISDIR(old->entry.attr.mode)) {
+        int found = follow_dir(c, place->store, old, e);
+        if (found != 0)
+            return found < 0 ? -1 : 0;
+        found = places_get(c->places, c->txn, dir, &place, e);
+        return found <= 0 ? found : remove_known(c, place, name, old, e);
+    }
+    bool may_wait = (what & WATCH_MOVED) && !(what & HINT_AGAIN);
+    if (may_wait && handle_lives(c, place->store, old->entry.handle))
+        return 1;
+    return remove_known(c, place, name, old, e);
+}
+
+int
+compare_absent(struct compare *c, struct place *place, const char *name, unsigned what,
+               struct err *e)
+{
+    struct span n = span_str(name);
+    struct known old;
+    int found = known_get(c->txn, place->dir, n, &old, e);
+    if (found < 0 || is_held(c, place->dir, n))
+        return found < 0 ? -1 : 0;
+    if (found > 0)
+        return absent_known(c, place, n, &old, what, e);
+    if (!(what & HINT_FORCE))
+        return 0;
+    /* Only the peer has it: the record by which it may remove it. */
+    struct record r = { .op = what & WATCH_IS_DIR ? OP_RMTREE : OP_UNLINK };
+    return emit(c, &r, place, n, e);
+}
+
+/* The directory of a parked row is looked for once more; then it is gone. */
+static int
+settle_one(struct compare *c, uint16_t store, uint64_t root, struct span name, struct err *e)
+{
+    char copy[PATH_NAME_MAX + 1];
+    memcpy(copy, name.ptr, name.len);
+    copy[name.len] = '\0';
+    struct known old;
+    struct span n = span_str(copy);
+    int found = known_get(c->txn, root, n, &old, e);
+    if (found > 0)
+        found = follow_dir(c, store, &old, e) != 0 ? 0 : 1;
+    if (found <= 0)
+        return found;
+    struct place *place;
+    found = places_get(c->places, c->txn, root, &place, e);
+    return found <= 0 ? found : remove_known(c, place, n, &old, e);
+}
+
+int
+compare_settle_parked(struct compare *c, struct err *e)
+{
+    if (!c->parked)
+        return 0;
+    for (uint16_t store = 0; store < c->node->store_count; store++) {
+        uint64_t root = state_root(c->txn, store);
+        struct span name;
+        struct state_entry entry;
+        struct span prefix = span_str(PARKED_PREFIX);
+        while (state_entry_next(c->txn, root, prefix, &name, &entry, e) > 0) {
+            if (name.len < prefix.len || memcmp(name.ptr, prefix.ptr, prefix.len) != 0)
+                break;
+            if (settle_one(c, store, root, name, e) < 0)
+                return -1;
+        }
+    }
+    c->parked = false;
+    return 0;
+}
+
+int
+compare_root(struct compare *c, uint16_t store, struct err *e)
+{
+    if (state_root(c->txn, store) != 0)
+        return 0;
+    const struct node_store *s = &c->node->stores[store];
+    struct look look;
+    if (look_at(s->root_fd, "", &look, e) < 0)
+        return err_wrap(e, "store %s", s->conf->name);
+    uint8_t handle[WATCH_HANDLE_MAX];
+    memcpy(handle, s->fsid, WATCH_FSID_SIZE);
+    memcpy(handle + WATCH_FSID_SIZE, look.handle.bytes, look.handle.len);
+    struct state_dir dir = { .store = store, .attr = look.attr };
+    dir.handle = span_of(handle, WATCH_FSID_SIZE + look.handle.len);
+    if (state_dir_put(c->txn, &dir, e) < 0)
+        return -1;
+    buf_add_le64(&c->to_read, dir.id);
+    return 0;
+}

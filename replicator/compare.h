@@ -1,0 +1,48 @@
+/* compare.h - holds a name as it is now against the index and appends the records that lead from
+ * one to the other. The heart of capture: events, sweeps and forced repairs all end here.
+ *
+ * Works inside one write transaction of the state; belongs to the capture thread. */
+#ifndef MAILTWIN_COMPARE_H
+#define MAILTWIN_COMPARE_H
+
+#include "replicator/hints.h"
+#include "replicator/look.h"
+#include "replicator/place.h"
+
+struct compare {
+    const struct node *node;
+    struct places *places;
+    struct state_txn *txn; /* of the batch in hand */
+    bool record;           /* false: the first scan fills the index and writes no records */
+    bool parked;           /* directories stand aside under a name of ours */
+    int64_t now_ns;        /* of the batch */
+    uint64_t emitted;      /* records appended since start */
+    struct buf to_read;    /* u64 ids: directories to be read entirely */
+    struct hints held;     /* names that a power loss may have taken: never recorded as gone */
+    struct buf path, other;
+};
+
+void compare_init(struct compare *c, const struct node *node);
+void compare_free(struct compare *c);
+/* Begins a batch in txn. */
+void compare_batch(struct compare *c, struct state_txn *txn, int64_t now_ns);
+
+/* How a name is treated, from its directory. */
+enum store_class compare_class(const struct compare *c, const struct place *place,
+                               struct span name);
+
+/* The name exists as looked. `what`: enum watch_what and HINT_FORCE, 0 when nothing but the look is
+ * known. */
+int compare_present(struct compare *c, struct place *place, const char *name,
+                    const struct look *look, unsigned what, struct err *e) _must_check_;
+/* The name does not exist. Returns 1 when it was put off: its object lives, and its new name is
+ * still to come in the queue (only when `what` has WATCH_MOVED and not HINT_AGAIN). */
+int compare_absent(struct compare *c, struct place *place, const char *name, unsigned what,
+                   struct err *e) _must_check_;
+/* After the names of a batch: directories that were put aside and turned up nowhere are removed. */
+int compare_settle_parked(struct compare *c, struct err *e) _must_check_;
+
+/* Makes the row of a store's root when there is none yet, and orders it to be read. */
+int compare_root(struct compare *c, uint16_t store, struct err *e) _must_check_;
+
+#endif

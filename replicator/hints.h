@@ -1,0 +1,41 @@
+/* hints.h - names to look at, each once, in the order of their first mention. */
+#ifndef MAILTWIN_HINTS_H
+#define MAILTWIN_HINTS_H
+
+#include "lib/base/buf.h"
+
+/* In addition to enum watch_what. */
+enum {
+    HINT_FORCE = 256, /* ship this name even when it equals the index */
+    HINT_AGAIN = 512, /* was looked at before and put off */
+};
+
+struct hint {
+    uint64_t dir; /* directory id */
+    unsigned what;
+    uint64_t due_ms; /* put off: not before this */
+    size_t name_at;  /* in names */
+    uint16_t name_len;
+    uint32_t next; /* in the hash chain, 0 ends */
+};
+
+struct hints {
+    struct hint *list; /* [0] is not used */
+    size_t count;      /* with [0] */
+    size_t cap;
+    struct buf names; /* each with a NUL behind it */
+    uint32_t *slots;
+    size_t slot_count;
+};
+
+void hints_init(struct hints *h);
+void hints_free(struct hints *h);
+void hints_clear(struct hints *h);
+/* Adds the name, or adds `what` to it; returns the hint, valid until the next add. */
+struct hint *hints_add(struct hints *h, uint64_t dir, struct span name, unsigned what);
+size_t hints_count(const struct hints *h);
+/* index from 0; the name has a NUL behind it. */
+struct hint *hints_at(struct hints *h, size_t index);
+const char *hints_name(const struct hints *h, const struct hint *hint);
+
+#endif

@@ -1,0 +1,100 @@
+#include "replicator/look.h"
+
+#include "lib/os/file.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+/* File times come from a clock that ticks every 1 to 10 ms; four ticks of the slowest. */
+#define YOUNG_NS (40LL * 1000 * 1000)
+
+static struct attr
+attr_of(const struct stat *st)
+{
+    return (struct attr){
+        .mode = st->st_mode,
+        .uid = st->st_uid,
+        .gid = st->st_gid,
+        .size = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0,
+        .mtime_ns = attrs_ns(&st->st_mtim),
+    };
+}
+
+int
+look_at(int dirfd, const char *name, struct look *ret_look, struct err *e)
+{
+    ret_look->exists = false;
+    struct stat st;
+    int flags = AT_SYMLINK_NOFOLLOW | (name[0] == '\0' ? AT_EMPTY_PATH : 0);
+    if (fstatat(dirfd, name, &st, flags) < 0) {
+        if (errno == ENOENT || errno == ESTALE || errno == ENOTDIR)
+            return 0;
+        return err_sys(e, ERR_IO, "look at %s", name);
+    }
+    struct err handle_err;
+    if (attrs_handle_get(dirfd, name, &ret_look->handle, &handle_err) < 0) {
+        if (handle_err.sys == ENOENT || handle_err.sys == ESTALE)
+            return 0;
+        if (e != NULL)
+            *e = handle_err;
+        return -1;
+    }
+    ret_look->exists = true;
+    ret_look->attr = attr_of(&st);
+    ret_look->ctime_ns = attrs_ns(&st.st_ctim);
+    ret_look->ino = st.st_ino;
+    ret_look->device = st.st_dev;
+    ret_look->nlink = (uint32_t)st.st_nlink;
+    return 0;
+}
+
+int
+known_get(struct state_txn *txn, uint64_t dir, struct span name, struct known *ret_known,
+          struct err *e)
+{
+    int found = state_entry_get(txn, dir, name, &ret_known->entry, e);
+    if (found <= 0)
+        return found;
+    struct span handle = ret_known->entry.handle;
+    if (handle.len > sizeof(ret_known->handle))
+        return err_set(e, ERR_CORRUPT, "a handle of %zu bytes in the index", handle.len);
+    if (handle.len > 0)
+        memcpy(ret_known->handle, handle.ptr, handle.len);
+    ret_known->entry.handle = span_of(ret_known->handle, handle.len);
+    return 1;
+}
+
+bool
+look_same_object(const struct look *look, const struct state_entry *entry)
+{
+    return look->exists && look->ino == entry->ino &&
+           (look->attr.mode & S_IFMT) == (entry->attr.mode & S_IFMT) &&
+           span_equal(attrs_handle_span(&look->handle), entry->handle);
+}
+
+int64_t
+look_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return attrs_ns(&now);
+}
+
+bool
+look_time_is_young(int64_t ctime_ns, int64_t now_ns)
+{
+    return llabs(now_ns - ctime_ns) < YOUNG_NS;
+}
+
+void
+look_to_entry(const struct look *look, int64_t now_ns, uint64_t dir, struct state_entry *ret_entry)
+{
+    *ret_entry = (struct state_entry){
+        .attr = look->attr,
+        .ctime_ns = look_time_is_young(look->ctime_ns, now_ns) ? 0 : look->ctime_ns,
+        .ino = look->ino,
+        .nlink = 1,
+        .dir = dir,
+        .handle = attrs_handle_span(&look->handle),
+    };
+}

@@ -1,0 +1,40 @@
+/* look.h - what a name is right now. */
+#ifndef MAILTWIN_LOOK_H
+#define MAILTWIN_LOOK_H
+
+#include "lib/data/state.h"
+#include "lib/os/attrs.h"
+
+struct look {
+    bool exists;
+    struct attr attr;
+    int64_t ctime_ns;
+    uint64_t ino;
+    uint64_t device;
+    uint32_t nlink;
+    struct attrs_handle handle;
+};
+
+/* No symlink is followed. A missing name is an answer (exists false), not a failure. "" looks at
+ * dirfd itself. */
+int look_at(int dirfd, const char *name, struct look *ret_look, struct err *e) _must_check_;
+
+/* A row of the index with its handle copied, so that it outlives the next write. */
+struct known {
+    struct state_entry entry;
+    uint8_t handle[RECORD_HANDLE_MAX];
+};
+
+/* 1 known, 0 not in the index. */
+int known_get(struct state_txn *txn, uint64_t dir, struct span name, struct known *ret_known,
+              struct err *e) _must_check_;
+
+bool look_same_object(const struct look *look, const struct state_entry *entry);
+/* The row for what was seen. A change time so young that the clock may not have ticked since is
+ * stored as 0: it proves nothing at the next look. */
+void look_to_entry(const struct look *look, int64_t now_ns, uint64_t dir,
+                   struct state_entry *ret_entry);
+bool look_time_is_young(int64_t ctime_ns, int64_t now_ns);
+int64_t look_now_ns(void); /* CLOCK_REALTIME, what file times are made of */
+
+#endif

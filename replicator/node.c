@@ -1,0 +1,199 @@
+#include "replicator/node.h"
+
+#include "lib/os/attrs.h"
+#include "lib/os/file.h"
+#include "replicator/look.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define EVIDENCE_FILE "evidence"
+
+static int
+open_dir(const char *path, int *ret_fd, struct err *e)
+{
+    *ret_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return *ret_fd < 0 ? err_sys(e, ERR_CONFIG, "open %s", path) : 0;
+}
+
+static int
+store_open(struct node_store *s, const struct conf_store *conf, uint16_t number, struct err *e)
+{
+    s->conf = conf;
+    s->number = number;
+    s->rules = (struct store_rules){ .kind = conf->kind,
+                                     .exclude = (const char *const *)conf->exclude };
+    struct stat st;
+    if (open_dir(conf->path, &s->root_fd, e) < 0 || watch_fsid(s->root_fd, s->fsid, e) < 0)
+        return err_wrap(e, "store %s", conf->name);
+    if (fstat(s->root_fd, &st) < 0)
+        return err_sys(e, ERR_IO, "store %s: look at %s", conf->name, conf->path);
+    s->device = st.st_dev;
+    return 0;
+}
+
+static int
+state_dir_open(struct node *node, struct err *e)
+{
+    const char *path = node->conf->state_dir;
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return err_sys(e, ERR_CONFIG, "make the state directory %s", path);
+    return open_dir(path, &node->state_dirfd, e);
+}
+
+int
+node_open(const struct conf *conf, struct node **ret_node, struct err *e)
+{
+    struct node *node = xcalloc(1, sizeof(*node));
+    node->conf = conf;
+    node->state_dirfd = -1;
+    node->stores = xcalloc(conf->store_count, sizeof(*node->stores));
+    for (size_t i = 0; i < conf->store_count; i++)
+        node->stores[i].root_fd = -1;
+    node->store_count = conf->store_count;
+    int rc = state_dir_open(node, e);
+    for (size_t i = 0; rc == 0 && i < conf->store_count; i++)
+        rc = store_open(&node->stores[i], &conf->stores[i], (uint16_t)i, e);
+    struct state_opts opts = { .journal_max = conf->journal_max };
+    if (rc < 0 || state_open(node->state_dirfd, &opts, &node->state, e) < 0) {
+        node_free(&node);
+        return -1;
+    }
+    *ret_node = node;
+    return 0;
+}
+
+void
+node_free(struct node **node)
+{
+    if (*node == NULL)
+        return;
+    state_free(&(*node)->state);
+    for (size_t i = 0; i < (*node)->store_count; i++)
+        file_closep(&(*node)->stores[i].root_fd);
+    file_closep(&(*node)->state_dirfd);
+    free((*node)->stores);
+    free(*node);
+    *node = NULL;
+}
+
+static int
+check_root(struct node_store *s, struct state_txn *txn, struct err *e)
+{
+    uint64_t root = state_root(txn, s->number);
+    struct state_dir row;
+    struct look look;
+    if (root == 0)
+        return 0;
+    if (state_dir_get(txn, root, &row, e) <= 0 || look_at(s->root_fd, "", &look, e) < 0)
+        return err_wrap(e, "check the root of store %s", s->conf->name);
+    struct span handle = attrs_handle_span(&look.handle);
+    bool same = row.handle.len == WATCH_FSID_SIZE + handle.len &&
+                memcmp(row.handle.ptr, s->fsid, WATCH_FSID_SIZE) == 0 &&
+                memcmp(row.handle.ptr + WATCH_FSID_SIZE, handle.ptr, handle.len) == 0;
+    if (same)
+        return 0;
+    return err_set(
+        e, ERR_REFUSED,
+        "store %s: %s is not the directory that was replicated so far; is its filesystem "
+        "mounted? If it was replaced on purpose, remove the state directory and promote or "
+        "resync this node",
+        s->conf->name, s->conf->path);
+}
+
+int
+node_check_roots(struct node *node, struct state_txn *txn, struct err *e)
+{
+    for (size_t i = 0; i < node->store_count; i++) {
+        if (check_root(&node->stores[i], txn, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int
+hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+void
+node_boot_id(uint8_t ret_id[16])
+{
+    memset(ret_id, 0, 16);
+    _cleanup_close_ int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    char text[64];
+    ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof(text));
+    size_t nibble = 0;
+    for (ssize_t i = 0; i < len && nibble < 32; i++) {
+        int digit = hex_digit(text[i]);
+        if (digit >= 0) {
+            ret_id[nibble / 2] = (uint8_t)(ret_id[nibble / 2] << 4 | digit);
+            nibble++;
+        }
+    }
+}
+
+/* The line of counters of the block device; its fields 5 to 7 are writes done, merged, sectors
+ * written. */
+static bool
+device_evidence(uint64_t device, struct buf *out)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/stat", major(device), minor(device));
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char line[512];
+    ssize_t len = fd < 0 ? -1 : read(fd, line, sizeof(line) - 1);
+    if (len <= 0)
+        return false;
+    line[len] = '\0';
+    unsigned long long writes;
+    unsigned long long sectors;
+    if (sscanf(line, "%*u %*u %*u %*u %llu %*u %llu", &writes, &sectors) != 2)
+        return false;
+    buf_add_le64(out, device);
+    buf_add_le64(out, writes);
+    buf_add_le64(out, sectors);
+    return true;
+}
+
+bool
+node_evidence(const struct node *node, struct buf *ret_evidence)
+{
+    buf_reset(ret_evidence);
+    for (size_t i = 0; i < node->store_count; i++) {
+        if (!device_evidence(node->stores[i].device, ret_evidence))
+            return false;
+    }
+    return true;
+}
+
+int
+node_evidence_save(const struct node *node, struct err *e)
+{
+    sync(); /* also the devices' own buffers: nothing of the past may be written later */
+    _cleanup_buf_ struct buf evidence = { 0 };
+    if (!node_evidence(node, &evidence))
+        return 0;
+    _cleanup_close_ int dirfd = -1;
+    if (open_dir(node->conf->run_dir, &dirfd, e) < 0)
+        return -1;
+    return file_replace(dirfd, EVIDENCE_FILE, buf_span(&evidence), 0600, e);
+}
+
+bool
+node_evidence_holds(const struct node *node)
+{
+    _cleanup_close_ int dirfd = open(node->conf->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_free_ char *then = NULL;
+    size_t len;
+    if (dirfd < 0 || file_read(dirfd, EVIDENCE_FILE, 4096, &then, &len, NULL) <= 0)
+        return false;
+    unlinkat(dirfd, EVIDENCE_FILE, 0);
+    _cleanup_buf_ struct buf now = { 0 };
+    sync();
+    return node_evidence(node, &now) && span_equal(buf_span(&now), span_of(then, len));
+}

@@ -1,0 +1,262 @@
+#include "replicator/scan.h"
+
+#include "lib/os/event.h"
+#include "lib/os/file.h"
+
+#include <unistd.h>
+
+void
+scan_init(struct scan *s, struct compare *compare)
+{
+    *s = (struct scan){ .compare = compare };
+}
+
+static void
+read_end(struct scan *s)
+{
+    if (s->stream != NULL)
+        closedir(s->stream);
+    s->stream = NULL;
+    s->absent_phase = false;
+    s->dir = 0;
+}
+
+void
+scan_free(struct scan *s)
+{
+    read_end(s);
+}
+
+void
+scan_sweep(struct scan *s)
+{
+    s->sweeping = true;
+    s->sweep_next = 1;
+    s->sweep_in_place = 0;
+    s->dirs_seen = 0;
+    s->dirs_read = 0;
+}
+
+bool
+scan_idle(const struct scan *s)
+{
+    return !s->sweeping && s->dir == 0 && s->compare->to_read.len == 0;
+}
+
+int
+scan_keep_times(struct compare *c, uint64_t dir, const struct look *seen, struct err *e)
+{
+    struct state_dir row;
+    int found = state_dir_get(c->txn, dir, &row, e);
+    if (found <= 0)
+        return found;
+    bool young = look_time_is_young(seen->ctime_ns, c->now_ns) ||
+                 look_time_is_young(seen->attr.mtime_ns, c->now_ns);
+    int64_t ctime_ns = young ? 0 : seen->ctime_ns;
+    int64_t mtime_ns = young ? 0 : seen->attr.mtime_ns;
+    if (row.ctime_ns == ctime_ns && row.mtime_ns == mtime_ns)
+        return 0;
+    row.ctime_ns = ctime_ns;
+    row.mtime_ns = mtime_ns;
+    return state_dir_put(c->txn, &row, e);
+}
+
+static int
+look_and_compare(struct compare *c, struct place *place, const char *name, struct err *e)
+{
+    struct look look;
+    if (look_at(place->fd, name, &look, e) < 0)
+        return -1;
+    if (look.exists)
+        return compare_present(c, place, name, &look, 0, e);
+    return compare_absent(c, place, name, 0, e) < 0 ? -1 : 0;
+}
+
+/* 1 begun, 0 the directory is gone or does not count, -1. */
+static int
+read_begin(struct scan *s, uint64_t dir, struct err *e)
+{
+    struct compare *c = s->compare;
+    struct place *place;
+    int found = places_get(c->places, c->txn, dir, &place, e);
+    if (found <= 0 || place->is_tmp)
+        return found < 0 ? -1 : 0;
+    if (look_at(place->fd, "", &s->before, e) < 0)
+        return -1;
+    _cleanup_close_ int fd = openat(place->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    s->stream = fd < 0 ? NULL : fdopendir(fd);
+    if (s->stream == NULL)
+        return errno == ENOENT ? 0 : err_sys(e, ERR_IO, "read a directory");
+    fd = -1; /* the stream owns it */
+    struct span name;
+    struct state_entry entry;
+    int known = state_entry_next(c->txn, dir, span_str(""), &name, &entry, e);
+    if (known < 0)
+        return -1;
+    s->had_entries = known > 0;
+    s->dir = dir;
+    s->after[0] = '\0';
+    s->dirs_read++;
+    return 1;
+}
+
+static bool
+is_dots(const char *name)
+{
+    return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
+}
+
+/* Names on the disk. 1 more, 0 all read. */
+static int
+read_present(struct scan *s, unsigned *budget, struct err *e)
+{
+    struct compare *c = s->compare;
+    while (*budget > 0) {
+        errno = 0;
+        const struct dirent *d = readdir(s->stream);
+        if (d == NULL)
+            return errno == 0 || errno == ENOENT ? 0 : err_sys(e, ERR_IO, "read a directory");
+        if (is_dots(d->d_name))
+            continue;
+        struct place *place;
+        int found = places_get(c->places, c->txn, s->dir, &place, e);
+        if (found <= 0)
+            return found;
+        if (compare_class(c, place, span_str(d->d_name)) == CLASS_IGNORE)
+            continue;
+        if (look_and_compare(c, place, d->d_name, e) < 0)
+            return -1;
+        (*budget)--;
+    }
+    return 1;
+}
+
+/* Names in the index that may be gone. 1 more, 0 all looked at. */
+static int
+read_absent(struct scan *s, uint64_t dir, unsigned *budget, struct err *e)
+{
+    struct compare *c = s->compare;
+    while (*budget > 0) {
+        struct span name;
+        struct state_entry entry;
+        struct place *place;
+        int found = state_entry_next(c->txn, dir, span_str(s->after), &name, &entry, e);
+        if (found <= 0)
+            return found;
+        memcpy(s->after, name.ptr, name.len);
+        s->after[name.len] = '\0';
+        found = places_get(c->places, c->txn, dir, &place, e);
+        if (found <= 0)
+            return found;
+        if (look_and_compare(c, place, s->after, e) < 0)
+            return -1;
+        (*budget)--;
+    }
+    return 1;
+}
+
+static int
+read_step(struct scan *s, unsigned *budget, struct err *e)
+{
+    int more = s->absent_phase ? 0 : read_present(s, budget, e);
+    if (more == 0 && s->had_entries) {
+        s->absent_phase = true;
+        more = read_absent(s, s->dir, budget, e);
+    }
+    if (more != 0)
+        return more;
+    if (scan_keep_times(s->compare, s->dir, &s->before, e) < 0)
+        return -1;
+    read_end(s);
+    return 0;
+}
+
+/* A directory that no longer opens: what its name is now decides. */
+static int
+sweep_gone(struct scan *s, const struct state_dir *row, struct err *e)
+{
+    struct compare *c = s->compare;
+    char name[PATH_NAME_MAX + 1];
+    memcpy(name, row->name.ptr, row->name.len);
+    name[row->name.len] = '\0';
+    struct place *place;
+    int found = row->parent == 0 ? 0 : places_get(c->places, c->txn, row->parent, &place, e);
+    if (found <= 0)
+        return found; /* the parent's turn came before or comes by itself */
+    return look_and_compare(c, place, name, e);
+}
+
+static int
+sweep_dir(struct scan *s, const struct state_dir *row, struct err *e)
+{
+    struct compare *c = s->compare;
+    struct place *place;
+    struct look look;
+    int found = places_get(c->places, c->txn, row->id, &place, e);
+    if (found < 0)
+        return -1;
+    if (found == 0)
+        return sweep_gone(s, row, e);
+    if (look_at(place->fd, "", &look, e) < 0)
+        return -1;
+    if (place->is_tmp || !look.exists)
+        return 0;
+    if (row->ctime_ns == 0 || row->ctime_ns != look.ctime_ns ||
+        row->mtime_ns != look.attr.mtime_ns) {
+        buf_add_le64(&c->to_read, row->id);
+    } else if (place->in_place) {
+        s->sweep_in_place = row->id;
+        s->after[0] = '\0';
+    }
+    return 0;
+}
+
+static int
+sweep_step(struct scan *s, unsigned *budget, struct err *e)
+{
+    if (s->sweep_in_place != 0) {
+        int more = read_absent(s, s->sweep_in_place, budget, e);
+        if (more == 0)
+            s->sweep_in_place = 0;
+        return more < 0 ? -1 : 0;
+    }
+    struct state_dir row;
+    int found = state_dir_next(s->compare->txn, s->sweep_next, &row, e);
+    if (found < 0)
+        return -1;
+    if (found == 0) {
+        s->sweeping = false;
+        return 0;
+    }
+    s->sweep_next = row.id + 1;
+    s->dirs_seen++;
+    *budget -= MIN(*budget, 1u);
+    return sweep_dir(s, &row, e);
+}
+
+static uint64_t
+pop_dir(struct buf *stack)
+{
+    uint64_t dir = get_le64(stack->ptr + stack->len - 8);
+    stack->len -= 8;
+    return dir;
+}
+
+int
+scan_step(struct scan *s, unsigned budget, struct err *e)
+{
+    while (budget > 0 && !scan_idle(s)) {
+        int rc;
+        if (s->dir != 0)
+            rc = read_step(s, &budget, e);
+        else if (s->compare->to_read.len > 0)
+            rc = read_begin(s, pop_dir(&s->compare->to_read), e);
+        else
+            rc = sweep_step(s, &budget, e);
+        if (rc < 0) {
+            read_end(s);
+            return -1;
+        }
+    }
+    return scan_idle(s) ? 0 : 1;
+}
