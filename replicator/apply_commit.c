@@ -1,0 +1,151 @@
+#include "replicator/apply_private.h"
+
+/* Notes of earlier runs: their records are acknowledged and do not come again. */
+static int
+forget_notes(struct apply *a, struct err *e)
+{
+    uint64_t oldest = UINT64_MAX;
+    for (size_t i = 0; i < a->count; i++) {
+        if (a->ops[i]->record.seq != 0)
+            oldest = MIN(oldest, a->ops[i]->record.seq);
+    }
+    for (size_t i = 0; oldest != UINT64_MAX && i < a->root_count; i++) {
+        if (apply_root_forget(&a->roots[i], oldest, e) < 0)
+            return err_wrap(e, "store %s", a->roots[i].path);
+    }
+    return 0;
+}
+
+/* Contents first: a name must never reach the disk before what it names. */
+static int
+sync_contents(struct apply *a, struct err *e)
+{
+    if (apply_pool_wait(a->pool, e) < 0)
+        return -1;
+    for (struct apply_root *root = a->roots; root < a->roots + a->root_count; root++) {
+        size_t each = root->ordered ? APPLY_SYNC_EACH : 0; /* these have their own fsync */
+        if (root->staged > each && file_sync_fs(root->fd, e) < 0)
+            return err_wrap(e, "store %s: contents of a run", root->path);
+    }
+    return 0;
+}
+
+/* The record is done with, whatever came of it: it must not be carried out again. */
+static int
+mark(struct apply_op *op, struct err *e)
+{
+    uint64_t seq = op->record.seq;
+    if (seq == 0 || op->repeated)
+        return 0;
+    if (op->result == APPLY_NEED && apply_root_note(op->root, seq, NOTE_NEED, e) < 0)
+        return -1;
+    if (op->record.late)
+        return apply_root_note(op->root, seq, NOTE_LATE, e);
+    return apply_root_mark(op->root, seq, e);
+}
+
+static int
+run_ops(struct apply *a, struct err *e)
+{
+    for (size_t i = 0; i < a->count; i++) {
+        struct apply_op *op = a->ops[i];
+        if ((!op->settled && apply_op_run(a, op, e) < 0) || mark(op, e) < 0)
+            return err_wrap(e, "store %s: %s %.*s", op->root->path, record_op_word(op->record.op),
+                            PATH_ARGS(op->record.path));
+    }
+    for (struct apply_root *root = a->roots; root < a->roots + a->root_count; root++) {
+        if (root->newest_seq > root->marker && apply_root_mark(root, root->newest_seq, e) < 0)
+            return err_wrap(e, "store %s", root->path); /* late ones count now too */
+    }
+    return 0;
+}
+
+static int
+sync_dir(void *arg, struct err *e)
+{
+    const int *fd = arg;
+    return file_sync(*fd, e) < 0 ? err_wrap(e, "make the marker durable") : 0;
+}
+
+static int
+sync_names(struct apply *a, struct err *e)
+{
+    apply_dirs_sync(&a->dirs, a->pool);
+    for (struct apply_root *root = a->roots; root < a->roots + a->root_count; root++) {
+        if (root->in_run && !root->sync_whole)
+            apply_pool_add(a->pool, sync_dir, &root->applied_fd);
+    }
+    int r = apply_pool_wait(a->pool, e);
+    for (struct apply_root *root = a->roots; r == 0 && root < a->roots + a->root_count; root++) {
+        if (root->in_run && root->sync_whole && file_sync_fs(root->fd, e) < 0)
+            r = err_wrap(e, "store %s: names of a run", root->path);
+    }
+    return r;
+}
+
+static int
+look_at_all(struct apply *a, struct err *e)
+{
+    for (size_t i = 0; i < a->count; i++) {
+        struct apply_op *op = a->ops[i];
+        if (apply_op_look(a, op, e) < 0)
+            return err_wrap(e, "store %s: look at %.*s", op->root->path,
+                            PATH_ARGS(op->record.path));
+    }
+    return 0;
+}
+
+static int
+carry_out(struct apply *a, struct err *e)
+{
+    if (sync_contents(a, e) < 0 || forget_notes(a, e) < 0)
+        return -1;
+    for (struct apply_root *root = a->roots; root < a->roots + a->root_count; root++) {
+        root->sync_whole = root->unsynced || !root->ordered;
+        root->unsynced = root->unsynced || root->in_run;
+    }
+    if (run_ops(a, e) < 0 || sync_names(a, e) < 0)
+        return -1;
+    for (struct apply_root *root = a->roots; root < a->roots + a->root_count; root++)
+        root->unsynced = root->unsynced && !root->in_run;
+    return look_at_all(a, e);
+}
+
+static void
+report(const struct apply_op *op, void (*done)(void *arg, const struct applied *applied), void *arg)
+{
+    struct applied applied = {
+        .record = &op->record,
+        .result = op->result,
+        .exists = op->exists,
+    };
+    if (op->exists) {
+        applied.attr = (struct attr){ .mode = op->st.st_mode,
+                                      .uid = op->st.st_uid,
+                                      .gid = op->st.st_gid,
+                                      .size = (uint64_t)op->st.st_size,
+                                      .mtime_ns = attrs_ns(&op->st.st_mtim) };
+        applied.ctime_ns = attrs_ns(&op->st.st_ctim);
+        applied.ino = op->st.st_ino;
+        applied.nlink = (uint32_t)op->st.st_nlink;
+        applied.handle = attrs_handle_span(&op->handle);
+    }
+    done(arg, &applied);
+}
+
+int
+apply_commit(struct apply *apply, void (*done)(void *arg, const struct applied *applied), void *arg,
+             struct err *e)
+{
+    int r = 0;
+    if (apply->spoiled)
+        r = err_set(e, ERR_IO, "this run has failed already and was not given up");
+    else if (apply->open != NULL)
+        r = err_set(e, ERR_PROTOCOL, "a run ends within a content");
+    else
+        r = carry_out(apply, e);
+    for (size_t i = 0; r == 0 && i < apply->count; i++)
+        report(apply->ops[i], done, arg);
+    apply_abort(apply); /* the run is over, carried out or not */
+    return r;
+}

@@ -1,0 +1,162 @@
+#include "replicator/apply_private.h"
+
+#include <unistd.h>
+
+void
+apply_dirs_init(struct apply_dirs *dirs)
+{
+    *dirs = (struct apply_dirs){ 0 };
+    for (size_t i = 0; i < APPLY_DIR_SLOTS; i++)
+        dirs->slots[i].fd = -1;
+}
+
+void
+apply_dirs_sync_later(struct apply_dirs *dirs, struct apply_root *root, int fd)
+{
+    if (dirs->sync_count == APPLY_SYNC_EACH)
+        root->sync_whole = true;
+    if (root->sync_whole) {
+        close(fd);
+        return;
+    }
+    dirs->sync[dirs->sync_count].root = root;
+    dirs->sync[dirs->sync_count++].fd = fd;
+}
+
+static void
+empty_slot(struct apply_dirs *dirs, struct apply_dir *dir)
+{
+    if (dir->touched)
+        apply_dirs_sync_later(dirs, dir->root, dir->fd);
+    else if (dir->fd >= 0)
+        close(dir->fd);
+    dir->fd = -1;
+    dir->touched = false;
+    dir->used = 0;
+}
+
+static bool
+holds(const struct apply_dir *dir, const struct apply_root *root, struct span path)
+{
+    return dir->fd >= 0 && dir->root == root && span_equal(buf_span(&dir->path), path);
+}
+
+/* The slot that has it, else the one to give up: unused, or used longest ago. */
+static struct apply_dir *
+find_slot(struct apply_dirs *dirs, const struct apply_root *root, struct span path)
+{
+    struct apply_dir *oldest = &dirs->slots[0];
+    for (struct apply_dir *dir = dirs->slots; dir < dirs->slots + APPLY_DIR_SLOTS; dir++) {
+        if (holds(dir, root, path))
+            return dir;
+        if (dir->used < oldest->used)
+            oldest = dir;
+    }
+    return oldest;
+}
+
+int
+apply_dir_get(struct apply_dirs *dirs, struct apply_root *root, struct span path,
+              struct apply_dir **ret_dir, struct err *e)
+{
+    struct apply_dir *dir = find_slot(dirs, root, path);
+    if (!holds(dir, root, path)) {
+        struct err why = { 0 };
+        int fd = file_open_beneath(root->fd, path, O_RDONLY | O_DIRECTORY, 0, &why);
+        if (fd < 0 && (why.sys == ENOENT || why.sys == ENOTDIR || why.sys == ELOOP))
+            return 0;
+        if (fd < 0 && e != NULL)
+            *e = why;
+        if (fd < 0)
+            return -1;
+        empty_slot(dirs, dir);
+        dir->fd = fd;
+        dir->root = root;
+        buf_reset(&dir->path);
+        buf_add(&dir->path, path.ptr, path.len);
+    }
+    dir->used = ++dirs->clock;
+    *ret_dir = dir;
+    return 1;
+}
+
+/* Makes one directory whose parent is there. Mode 0700, so that nobody sees into it before its own
+ * record says who may. */
+static int
+make_one(struct apply_dirs *dirs, struct apply_root *root, struct span path, struct err *e)
+{
+    struct apply_dir *parent;
+    int found = apply_dir_get(dirs, root, path_parent(path), &parent, e);
+    if (found <= 0)
+        return found;
+    struct span name = path_name(path);
+    char text[PATH_NAME_MAX + 1];
+    memcpy(text, name.ptr, name.len);
+    text[name.len] = '\0';
+    if ((fault("mkdir") < 0 || mkdirat(parent->fd, text, 0700) < 0) && errno != EEXIST)
+        return err_sys(e, ERR_IO, "make the directory %.*s", PATH_ARGS(path));
+    parent->touched = true;
+    return 1;
+}
+
+int
+apply_dir_make(struct apply_dirs *dirs, struct apply_root *root, struct span path,
+               struct apply_dir **ret_dir, struct err *e)
+{
+    int found = apply_dir_get(dirs, root, path, ret_dir, e);
+    struct span rest = path;
+    struct span name;
+    while (found == 0 && path_next(&rest, &name)) { /* from the top, each missing one */
+        struct span head = span_of(path.ptr, (size_t)(name.ptr - path.ptr) + name.len);
+        found = apply_dir_get(dirs, root, head, ret_dir, e);
+        if (found == 0)
+            found = make_one(dirs, root, head, e);
+        if (found <= 0)
+            return found;
+        found = head.len < path.len ? 0 : apply_dir_get(dirs, root, path, ret_dir, e);
+    }
+    return found;
+}
+
+void
+apply_dirs_drop(struct apply_dirs *dirs, struct apply_root *root, struct span path)
+{
+    for (struct apply_dir *dir = dirs->slots; dir < dirs->slots + APPLY_DIR_SLOTS; dir++) {
+        if (dir->fd >= 0 && dir->root == root && path_is_below(buf_span(&dir->path), path))
+            empty_slot(dirs, dir);
+    }
+}
+
+static int
+sync_one(void *arg, struct err *e)
+{
+    const int *fd = arg;
+    return file_sync(*fd, e) < 0 ? err_wrap(e, "make names durable") : 0;
+}
+
+void
+apply_dirs_sync(struct apply_dirs *dirs, struct apply_pool *pool)
+{
+    for (struct apply_dir *dir = dirs->slots; dir < dirs->slots + APPLY_DIR_SLOTS; dir++) {
+        if (dir->touched && !dir->root->sync_whole)
+            apply_pool_add(pool, sync_one, &dir->fd);
+    }
+    for (size_t i = 0; i < dirs->sync_count; i++) {
+        if (!dirs->sync[i].root->sync_whole)
+            apply_pool_add(pool, sync_one, &dirs->sync[i].fd);
+    }
+}
+
+/* Everything is closed: nobody promises that directories stay where they are until the next run. */
+void
+apply_dirs_clear(struct apply_dirs *dirs)
+{
+    for (struct apply_dir *dir = dirs->slots; dir < dirs->slots + APPLY_DIR_SLOTS; dir++) {
+        file_closep(&dir->fd);
+        buf_free(&dir->path);
+        *dir = (struct apply_dir){ .fd = -1 };
+    }
+    for (size_t i = 0; i < dirs->sync_count; i++)
+        file_closep(&dirs->sync[i].fd);
+    dirs->sync_count = 0;
+}

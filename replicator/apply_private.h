@@ -1,0 +1,210 @@
+/* apply_private.h - what the files of the apply engine share.
+ *
+ *   apply.c        the interface: opening, records, abort      apply_commit.c  carries a run out
+ *   apply_root.c   a store's .mailtwin, the marker, the notes  apply_ops.c     each operation
+ *   apply_stage.c  content on its way into stage/              apply_dirs.c    open directories
+ *   apply_delta.c  librsync: signatures, patching              apply_pool.c    sync workers
+ *   apply_aside.c  what was removed is deleted in the background */
+#ifndef MAILTWIN_APPLY_PRIVATE_H
+#define MAILTWIN_APPLY_PRIVATE_H
+
+#include "lib/base/path.h"
+#include "lib/os/attrs.h"
+#include "lib/os/fault.h"
+#include "lib/os/file.h"
+#include "replicator/apply.h"
+
+#define APPLY_DIR_SLOTS  48 /* parent directories kept open */
+#define APPLY_SYNC_EACH  64 /* beyond so many files, or directories, one syncfs is cheaper */
+#define APPLY_SIGNATURES 16 /* signatures given whose deltas may still come */
+#define APPLY_NAME_SIZE  24 /* a number in 16 hex digits, a suffix, NUL */
+
+/* For "%.*s": paths may be longer than a sentence. */
+#define PATH_ARGS(path) (int)MIN((path).len, (size_t)PATH_NAME_MAX), (const char *)(path).ptr
+
+/* --- one operation --- */
+
+struct apply_delta;
+struct apply_root;
+
+struct apply_op {
+    struct record record; /* its spans, and those of xattrs, point into bytes */
+    uint8_t content;
+    struct attr now;
+    struct attrs_xattr *xattrs; /* owned */
+    size_t xattr_count;
+    struct buf bytes;
+    struct apply_root *root;
+
+    enum apply_result result;
+    bool settled;   /* result is known before COMMIT: nothing is to be carried out */
+    bool repeated;  /* carried out before a crash */
+    uint64_t stage; /* number of its name in stage/, 0 none */
+    int fd;         /* the staged file, until it is complete */
+    bool sync;      /* its own fsync, not one syncfs for many */
+    uint64_t size;
+    uint32_t crc;
+    struct apply_delta *delta;
+
+    bool exists; /* after the run */
+    struct stat st;
+    struct attrs_handle handle;
+};
+
+void apply_op_free(struct apply_op **op);
+#define _cleanup_op_ _cleanup_(apply_op_free)
+
+/* --- a store --- */
+
+enum apply_note {
+    NOTE_LATE = 1, /* a late record was carried out: it is not in the marker's order */
+    NOTE_NEED = 2, /* this record ended in NEED, and NEED it stays when it comes again */
+};
+
+struct apply_notes {
+    struct {
+        uint64_t seq;
+        enum apply_note note;
+    } * list;
+    size_t count, cap;
+};
+
+struct apply_root {
+    char *path;
+    int fd;         /* the store's root */
+    int private_fd; /* .mailtwin */
+    int stage_fd, aside_fd, applied_fd, notes_fd;
+    uint64_t marker;
+    struct apply_notes notes;
+    bool ordered;    /* metadata reaches the disk in the order it was changed */
+    bool unsynced;   /* what was carried out earlier may not be durable: syncfs */
+    bool in_run;     /* the run has records for it */
+    bool sync_whole; /* this run: syncfs at the end instead of each directory */
+    size_t staged;
+    uint64_t normal_seq; /* newest of the run that is not late, and newest of all */
+    uint64_t newest_seq;
+};
+
+/* Calls each() for every name in dirfd until it returns something else than 0; returns that. */
+int apply_each_name(int dirfd, int (*each)(void *arg, const char *name, struct err *e), void *arg,
+                    struct err *e) _must_check_;
+int apply_root_open(struct apply_root *root, const char *path, struct err *e) _must_check_;
+void apply_root_close(struct apply_root *root);
+/* Moves the marker forward (or, for a reset, anywhere); not synced. */
+int apply_root_mark(struct apply_root *root, uint64_t seq, struct err *e) _must_check_;
+int apply_root_note(struct apply_root *root, uint64_t seq, enum apply_note note,
+                    struct err *e) _must_check_;
+bool apply_root_noted(const struct apply_root *root, uint64_t seq, enum apply_note note);
+/* Removes the notes about records below a seq. */
+int apply_root_forget(struct apply_root *root, uint64_t below, struct err *e) _must_check_;
+int apply_root_reset(struct apply_root *root, uint64_t seq, struct err *e) _must_check_;
+
+/* --- workers --- */
+
+struct apply_pool;
+int apply_pool_new(unsigned threads, struct apply_pool **ret_pool, struct err *e) _must_check_;
+void apply_pool_free(struct apply_pool **pool); /* finishes what was added */
+void apply_pool_add(struct apply_pool *pool, int (*run)(void *arg, struct err *e), void *arg);
+/* Until nothing is left to do; the first failure since the last wait. */
+int apply_pool_wait(struct apply_pool *pool, struct err *e) _must_check_;
+
+/* --- open directories --- */
+
+struct apply_dir {
+    struct apply_root *root;
+    struct buf path;
+    int fd; /* -1: an unused slot */
+    bool touched;
+    uint64_t used;
+};
+
+struct apply_dirs {
+    struct apply_dir slots[APPLY_DIR_SLOTS];
+    struct {
+        struct apply_root *root;
+        int fd;
+    } sync[APPLY_SYNC_EACH]; /* touched, but no longer in a slot */
+    size_t sync_count;
+    uint64_t clock;
+};
+
+void apply_dirs_init(struct apply_dirs *dirs);
+/* 1 there it is (valid for the next calls: the least recently used goes first), 0 no such
+ * directory, -1 failed. */
+int apply_dir_get(struct apply_dirs *dirs, struct apply_root *root, struct span path,
+                  struct apply_dir **ret_dir, struct err *e) _must_check_;
+/* The same, making what is missing; 0: something else has the name of a parent. */
+int apply_dir_make(struct apply_dirs *dirs, struct apply_root *root, struct span path,
+                   struct apply_dir **ret_dir, struct err *e) _must_check_;
+/* Forgets the directory and those below: it was moved or removed. */
+void apply_dirs_drop(struct apply_dirs *dirs, struct apply_root *root, struct span path);
+/* Takes fd over and syncs it at the end of the run. */
+void apply_dirs_sync_later(struct apply_dirs *dirs, struct apply_root *root, int fd);
+/* Hands everything touched to the workers; wait for them. */
+void apply_dirs_sync(struct apply_dirs *dirs, struct apply_pool *pool);
+void apply_dirs_clear(struct apply_dirs *dirs);
+
+/* --- deletion in the background --- */
+
+struct apply_aside;
+int apply_aside_new(struct apply_root *roots, size_t root_count, struct apply_aside **ret_aside,
+                    struct err *e) _must_check_;
+void apply_aside_free(struct apply_aside **aside);
+/* Moves dirfd/name away, at once and without syncing; the name is free then. */
+int apply_aside_take(struct apply_aside *aside, struct apply_root *root, int dirfd,
+                     const char *name, struct err *e) _must_check_;
+
+/* --- staging --- */
+
+struct apply {
+    struct apply_root *roots;
+    size_t root_count;
+    struct apply_pool *pool;
+    struct apply_aside *aside;
+    struct apply_dirs dirs;
+    struct apply_op **ops;
+    size_t count, cap;
+    struct apply_op *open; /* its content is being received; the newest of ops */
+    bool spoiled;          /* something failed; only apply_abort() helps */
+    uint64_t bytes;
+    uint64_t stage; /* number of the newest staged name */
+    struct apply_signed {
+        struct apply_root *root;
+        struct buf path;
+        struct stat st;
+    } sigs[APPLY_SIGNATURES]; /* a ring */
+    size_t sig_next;
+};
+
+void apply_number_name(uint64_t number, char ret_name[APPLY_NAME_SIZE]);
+/* Takes the next number in stage/ for op. */
+void apply_stage_name(struct apply *a, struct apply_op *op, char ret_name[APPLY_NAME_SIZE]);
+int apply_stage_begin(struct apply *a, struct apply_op *op, struct err *e) _must_check_;
+int apply_stage_data(struct apply *a, struct apply_op *op, const struct wire_data *data,
+                     struct err *e) _must_check_;
+int apply_stage_end(struct apply *a, struct apply_op *op, const struct wire_end *end,
+                    struct err *e) _must_check_;
+void apply_stage_drop(struct apply_op *op); /* removes what it has staged */
+/* Owner, mode, extended attributes and, for what is not a directory, the time. In this order: chown
+ * clears setuid, an ACL's mask is part of the mode, and every change but the last moves times. */
+int apply_set_attrs(const struct apply_op *op, int fd, struct err *e) _must_check_;
+
+/* --- deltas --- */
+
+/* 1 begun, 0 the base is not the file whose signature was given. */
+int apply_delta_begin(struct apply *a, struct apply_op *op, struct err *e) _must_check_;
+void apply_delta_free(struct apply_delta **delta);
+/* 1 fine so far, 0 it does not fit. last: nothing more comes, and it must be complete. */
+int apply_delta_feed(struct apply_delta *delta, int out_fd, struct span bytes, bool last,
+                     struct err *e) _must_check_;
+uint64_t apply_delta_received(const struct apply_delta *delta);
+uint64_t apply_delta_size(const struct apply_delta *delta); /* of the file made */
+
+/* --- operations --- */
+
+/* Carries one out and sets its result. */
+int apply_op_run(struct apply *a, struct apply_op *op, struct err *e) _must_check_;
+/* How the name looks now. */
+int apply_op_look(struct apply *a, struct apply_op *op, struct err *e) _must_check_;
+
+#endif

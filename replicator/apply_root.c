@@ -1,0 +1,268 @@
+/* The marker and the notes (why they exist: docs/decisions/0002-applied-marker.md). */
+#include "lib/store/store.h"
+#include "replicator/apply_private.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define MAGIC_EXT4 0xEF53
+#define MAGIC_XFS  0x58465342
+
+static void
+note_name(uint64_t seq, enum apply_note note, char ret_name[APPLY_NAME_SIZE])
+{
+    const char *word = note == NOTE_LATE ? "late" : "need";
+    snprintf(ret_name, APPLY_NAME_SIZE, "%016" PRIx64 ".%s", seq, word);
+}
+
+void
+apply_number_name(uint64_t number, char ret_name[APPLY_NAME_SIZE])
+{
+    snprintf(ret_name, APPLY_NAME_SIZE, "%016" PRIx64, number);
+}
+
+/* Exactly what apply_number_name() wrote, and behind it `suffix`. */
+static bool
+parse_number(const char *name, const char *suffix, uint64_t *ret_number)
+{
+    if (strlen(name) != 16 + strlen(suffix) || strspn(name, "0123456789abcdef") != 16 ||
+        strcmp(name + 16, suffix) != 0)
+        return false;
+    *ret_number = strtoull(name, NULL, 16);
+    return true;
+}
+
+int
+apply_each_name(int dirfd, int (*each)(void *arg, const char *name, struct err *e), void *arg,
+                struct err *e)
+{
+    int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (dir == NULL) {
+        err_sys(e, ERR_IO, "read a directory");
+        file_closep(&fd);
+        return -1;
+    }
+    int r = 0;
+    while (r == 0) {
+        errno = 0;
+        struct dirent *entry = readdir(dir);
+        if (entry == NULL) {
+            r = errno == 0 ? 0 : err_sys(e, ERR_IO, "read a directory");
+            break;
+        }
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            r = each(arg, entry->d_name, e);
+    }
+    closedir(dir);
+    return r;
+}
+
+/* Opens a private directory, makes it where it is missing. */
+static int
+private_dir(int dirfd, const char *name, int *ret_fd, struct err *e)
+{
+    bool made = fault("mkdir") == 0 && mkdirat(dirfd, name, 0700) == 0;
+    if (!made && errno != EEXIST)
+        return err_sys(e, ERR_IO, "make %s", name);
+    int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return err_sys(e, ERR_IO, "open %s", name);
+    *ret_fd = fd;
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return err_sys(e, ERR_IO, "look at %s", name);
+    if (st.st_uid != geteuid()) /* who owns it could plant names in it */
+        return err_set(e, ERR_UNSUITABLE, "%s belongs to uid %u and not to this daemon (uid %u)",
+                       name, st.st_uid, geteuid());
+    if (attrs_set_mode(fd, 0700, e) < 0)
+        return -1;
+    return made ? file_sync(dirfd, e) : 0;
+}
+
+static int
+clear_stage(void *arg, const char *name, struct err *e)
+{
+    const struct apply_root *root = arg;
+    if (fault("unlink") < 0 || unlinkat(root->stage_fd, name, 0) < 0)
+        return err_sys(e, ERR_IO, "clear stage/%s", name);
+    return 0;
+}
+
+static int
+read_marker(void *arg, const char *name, struct err *e)
+{
+    struct apply_root *root = arg;
+    uint64_t seq;
+    if (root->marker != UINT64_MAX)
+        return err_set(e, ERR_CORRUPT, "more than one marker in applied/");
+    if (!parse_number(name, "", &seq) || seq == UINT64_MAX)
+        return err_set(e, ERR_CORRUPT, "applied/%s is not a marker", name);
+    root->marker = seq;
+    return 0;
+}
+
+static void
+keep_note(struct apply_notes *notes, uint64_t seq, enum apply_note note)
+{
+    if (notes->count == notes->cap) {
+        notes->cap = MAX(notes->cap * 2, (size_t)16);
+        notes->list = xrealloc(notes->list, notes->cap * sizeof(notes->list[0]));
+    }
+    notes->list[notes->count].seq = seq;
+    notes->list[notes->count++].note = note;
+}
+
+static int
+read_note(void *arg, const char *name, struct err *e)
+{
+    struct apply_root *root = arg;
+    uint64_t seq;
+    if (parse_number(name, ".late", &seq))
+        keep_note(&root->notes, seq, NOTE_LATE);
+    else if (parse_number(name, ".need", &seq))
+        keep_note(&root->notes, seq, NOTE_NEED);
+    else
+        return err_set(e, ERR_CORRUPT, "notes/%s is not a note", name);
+    return 0;
+}
+
+static int
+first_marker(struct apply_root *root, struct err *e)
+{
+    char name[APPLY_NAME_SIZE];
+    apply_number_name(0, name);
+    int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    _cleanup_close_ int fd = fault("open") < 0 ? -1 : openat(root->applied_fd, name, flags, 0600);
+    if (fd < 0)
+        return err_sys(e, ERR_IO, "make the marker");
+    if (file_sync(root->applied_fd, e) < 0)
+        return err_wrap(e, "make the marker durable");
+    root->marker = 0;
+    return 0;
+}
+
+static int
+open_private(struct apply_root *root, struct err *e)
+{
+    if (private_dir(root->fd, STORE_PRIVATE_DIR, &root->private_fd, e) < 0 ||
+        private_dir(root->private_fd, "stage", &root->stage_fd, e) < 0 ||
+        private_dir(root->private_fd, "aside", &root->aside_fd, e) < 0 ||
+        private_dir(root->private_fd, "applied", &root->applied_fd, e) < 0 ||
+        private_dir(root->private_fd, "notes", &root->notes_fd, e) < 0)
+        return -1;
+    root->marker = UINT64_MAX; /* none seen yet */
+    if (apply_each_name(root->stage_fd, clear_stage, root, e) < 0 ||
+        apply_each_name(root->notes_fd, read_note, root, e) < 0 ||
+        apply_each_name(root->applied_fd, read_marker, root, e) < 0)
+        return -1;
+    return root->marker == UINT64_MAX ? first_marker(root, e) : 0;
+}
+
+int
+apply_root_open(struct apply_root *root, const char *path, struct err *e)
+{
+    *root = (struct apply_root){ .fd = -1,
+                                 .private_fd = -1,
+                                 .stage_fd = -1,
+                                 .aside_fd = -1,
+                                 .applied_fd = -1,
+                                 .notes_fd = -1,
+                                 .unsynced = true };
+    root->path = xstrdup(path);
+    root->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (root->fd < 0)
+        return err_sys(e, ERR_IO, "open the store %s", path);
+    struct statfs fs;
+    if (fstatfs(root->fd, &fs) < 0)
+        return err_sys(e, ERR_IO, "look at the filesystem of the store %s", path);
+    root->ordered = fs.f_type == MAGIC_EXT4 || fs.f_type == MAGIC_XFS;
+    struct attrs_handle handle;
+    if (attrs_handle_get(root->fd, "", &handle, e) < 0 || open_private(root, e) < 0)
+        return err_wrap(e, "store %s: %s", path, STORE_PRIVATE_DIR);
+    return 0;
+}
+
+void
+apply_root_close(struct apply_root *root)
+{
+    file_closep(&root->notes_fd);
+    file_closep(&root->applied_fd);
+    file_closep(&root->aside_fd);
+    file_closep(&root->stage_fd);
+    file_closep(&root->private_fd);
+    file_closep(&root->fd);
+    free(root->notes.list);
+    free(root->path);
+    root->notes = (struct apply_notes){ 0 };
+    root->path = NULL;
+}
+
+int
+apply_root_mark(struct apply_root *root, uint64_t seq, struct err *e)
+{
+    if (seq == root->marker)
+        return 0;
+    char from[APPLY_NAME_SIZE], to[APPLY_NAME_SIZE];
+    apply_number_name(root->marker, from);
+    apply_number_name(seq, to);
+    if (file_rename(root->applied_fd, from, root->applied_fd, to, false, e) < 0)
+        return err_wrap(e, "move the marker");
+    root->marker = seq;
+    return 0;
+}
+
+int
+apply_root_note(struct apply_root *root, uint64_t seq, enum apply_note note, struct err *e)
+{
+    char name[APPLY_NAME_SIZE];
+    note_name(seq, note, name);
+    int flags = O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC;
+    _cleanup_close_ int fd = fault("open") < 0 ? -1 : openat(root->notes_fd, name, flags, 0600);
+    if (fd < 0)
+        return err_sys(e, ERR_IO, "make the note %s", name);
+    keep_note(&root->notes, seq, note);
+    return 0;
+}
+
+bool
+apply_root_noted(const struct apply_root *root, uint64_t seq, enum apply_note note)
+{
+    for (size_t i = 0; i < root->notes.count; i++) {
+        if (root->notes.list[i].seq == seq && root->notes.list[i].note == note)
+            return true;
+    }
+    return false;
+}
+
+int
+apply_root_forget(struct apply_root *root, uint64_t below, struct err *e)
+{
+    struct apply_notes *notes = &root->notes;
+    for (size_t i = 0; i < notes->count;) {
+        if (notes->list[i].seq >= below) {
+            i++;
+            continue;
+        }
+        char name[APPLY_NAME_SIZE];
+        note_name(notes->list[i].seq, notes->list[i].note, name);
+        if ((fault("unlink") < 0 || unlinkat(root->notes_fd, name, 0) < 0) && errno != ENOENT)
+            return err_sys(e, ERR_IO, "remove the note %s", name);
+        notes->list[i] = notes->list[--notes->count];
+    }
+    return 0;
+}
+
+int
+apply_root_reset(struct apply_root *root, uint64_t seq, struct err *e)
+{
+    /* Notes first: one that outlived the marker would speak of another history's record. */
+    if (apply_root_forget(root, UINT64_MAX, e) < 0 || file_sync(root->notes_fd, e) < 0 ||
+        apply_root_mark(root, seq, e) < 0 || file_sync(root->applied_fd, e) < 0)
+        return err_wrap(e, "store %s: forget the marker", root->path);
+    return 0;
+}

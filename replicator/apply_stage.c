@@ -1,0 +1,148 @@
+#include "lib/base/crc.h"
+#include "replicator/apply_private.h"
+
+#include <unistd.h>
+
+void
+apply_stage_name(struct apply *a, struct apply_op *op, char ret_name[APPLY_NAME_SIZE])
+{
+    op->stage = ++a->stage;
+    apply_number_name(op->stage, ret_name);
+}
+
+void
+apply_stage_drop(struct apply_op *op)
+{
+    file_closep(&op->fd);
+    apply_delta_free(&op->delta);
+    if (op->stage == 0)
+        return;
+    char name[APPLY_NAME_SIZE];
+    apply_number_name(op->stage, name);
+    unlinkat(op->root->stage_fd, name, 0); /* if it stays, the next apply_open() clears it */
+    op->stage = 0;
+}
+
+int
+apply_set_attrs(const struct apply_op *op, int fd, struct err *e)
+{
+    const struct attr *now = &op->now;
+    if (attrs_set_owner(fd, now->uid, now->gid, e) < 0 ||
+        attrs_xattrs_prune(fd, op->xattrs, op->xattr_count, e) < 0 ||
+        attrs_set_mode(fd, now->mode, e) < 0 ||
+        attrs_xattrs_write(fd, op->xattrs, op->xattr_count, e) < 0)
+        return -1;
+    return S_ISDIR(now->mode) ? 0 : attrs_set_mtime(fd, now->mtime_ns, e);
+}
+
+int
+apply_stage_begin(struct apply *a, struct apply_op *op, struct err *e)
+{
+    if (op->content == WIRE_CONTENT_DELTA) {
+        int fits = apply_delta_begin(a, op, e);
+        if (fits < 0)
+            return -1;
+        op->settled = fits == 0;
+        op->result = fits == 0 ? APPLY_NEED : op->result;
+        if (op->settled)
+            return 0;
+    }
+    char name[APPLY_NAME_SIZE];
+    apply_stage_name(a, op, name);
+    int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    op->fd = fault("open") < 0 ? -1 : openat(op->root->stage_fd, name, flags, 0600);
+    if (op->fd < 0)
+        return err_sys(e, ERR_IO, "make stage/%s", name);
+    return 0;
+}
+
+static void
+settle(struct apply_op *op, enum apply_result result)
+{
+    apply_stage_drop(op);
+    op->settled = true;
+    op->result = result;
+}
+
+static int
+take_delta(struct apply_op *op, const struct wire_data *data, struct err *e)
+{
+    if (data->offset != apply_delta_received(op->delta))
+        return err_set(e, ERR_PROTOCOL, "a piece of a delta is missing");
+    int fits = apply_delta_feed(op->delta, op->fd, data->bytes, false, e);
+    if (fits == 0)
+        settle(op, APPLY_NEED);
+    return fits < 0 ? -1 : 0;
+}
+
+int
+apply_stage_data(struct apply *a, struct apply_op *op, const struct wire_data *data, struct err *e)
+{
+    a->bytes += data->bytes.len;
+    op->crc = crc32c_more(op->crc, data->bytes);
+    if (op->settled)
+        return 0; /* it comes nevertheless, and is not wanted */
+    if (op->delta != NULL)
+        return take_delta(op, data, e);
+    return file_pwrite_full(op->fd, data->bytes, data->offset, e);
+}
+
+/* Attributes and, for few files, its own fsync. By a worker, or at once for many. */
+static int
+finish(void *arg, struct err *e)
+{
+    struct apply_op *op = arg;
+    struct stat st;
+    int r = fstat(op->fd, &st) < 0 ? err_sys(e, ERR_IO, "look at the staged file") : 0;
+    if (r == 0 && (uint64_t)st.st_size != op->size &&
+        (fault("ftruncate") < 0 || ftruncate(op->fd, (off_t)op->size) < 0))
+        r = err_sys(e, ERR_IO, "set the size to %ju", (uintmax_t)op->size);
+    if (r == 0)
+        r = apply_set_attrs(op, op->fd, e);
+    if (r == 0 && op->sync)
+        r = file_sync(op->fd, e);
+    file_closep(&op->fd);
+    if (r < 0)
+        err_wrap(e, "store %s: stage %.*s", op->root->path, PATH_ARGS(op->record.path));
+    return r;
+}
+
+/* The last piece of a delta. 1 the file is complete, 0 it is not what the sender meant. */
+static int
+end_delta(struct apply_op *op, const struct wire_end *end, struct err *e)
+{
+    if (op->delta == NULL)
+        return 1;
+    int fits = apply_delta_feed(op->delta, op->fd, (struct span){ 0 }, true, e);
+    if (fits == 1)
+        fits = apply_delta_size(op->delta) == end->size;
+    apply_delta_free(&op->delta);
+    return fits;
+}
+
+int
+apply_stage_end(struct apply *a, struct apply_op *op, const struct wire_end *end, struct err *e)
+{
+    if (!end->ok && !op->settled)
+        settle(op, APPLY_SKIPPED);
+    if (op->settled)
+        return 0;
+    if (end->crc != op->crc)
+        return err_set(e, ERR_CORRUPT, "checksum mismatch of the content");
+    if (end->size > INT64_MAX)
+        return err_set(e, ERR_PROTOCOL, "a file of %ju bytes", (uintmax_t)end->size);
+    int fits = end_delta(op, end, e);
+    if (fits < 0)
+        return -1;
+    if (fits == 0) {
+        settle(op, APPLY_NEED);
+        return 0;
+    }
+    op->size = end->size;
+    op->root->staged++;
+    op->sync = op->root->ordered && op->root->staged <= APPLY_SYNC_EACH;
+    if (!op->sync)
+        return finish(op, e);
+    apply_pool_add(a->pool, finish, op);
+    return 0;
+}
