@@ -24,13 +24,14 @@ class Host:
     files = f"{STORE}/files"
     other = f"{STORE}/other"  # on the same filesystem, in no store
 
-    def __init__(self, lab, name, number, disks):
+    def __init__(self, lab, name, number, disks, cpus=""):
         self.lab = lab
         self.name = name
         self.number = number
+        self.cpus = cpus
         self.address = f"{PREFIX}{number}"
         self.directory = lab.directory / "hosts" / name
-        (self.directory / "log").mkdir(parents=True)
+        (self.directory / "log").mkdir()
         self.disks = [Disk(self.directory / f"{point.rpartition('/')[2]}.img", point, **options)
                       for point, options in disks.items()]
         self.space = None
@@ -41,7 +42,7 @@ class Host:
 
     def boot(self):
         """New namespaces, a new boot id; disks are mounted, nothing runs yet."""
-        self.space = Space(self.name, FLAGS, self._setup_script())
+        self.space = Space(self.name, FLAGS, self._setup_script(), self.cpus)
         self.lab.network.plug(self)
 
     def _setup_script(self):

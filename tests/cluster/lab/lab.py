@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -28,10 +29,11 @@ def sweep_leftovers():
 
 class Lab:
     """fs, size_mb: of the stores' disks. nodes: {name: {key: value}} more keys of a node's section;
-    stores: {name: {key: value}} replaces the two default stores; settings: more top-level keys."""
+    stores: {name: {key: value}} replaces the two default stores; settings: more top-level keys;
+    cpus: {name: "0"} keeps a host to processors; templates: {name: image} a store's disk to begin with."""
 
     def __init__(self, names=("mx1", "mx2"), fs="ext4", size_mb=512, state_mb=64, mkfs=(), nodes=None,
-                 stores=None, settings=None, build=None):
+                 stores=None, settings=None, build=None, cpus=None, templates=None):
         sweep_leftovers()
         self.repository = REPOSITORY
         build = build or os.environ.get("MAILTWIN_BUILD", "build/gcc")
@@ -47,10 +49,17 @@ class Lab:
         self.network = Network()
         disks = {STORE: {"fs": fs, "size_mb": size_mb, "mkfs": mkfs}, STATE: {"size_mb": state_mb}}
         for number, name in enumerate(names, start=1):
-            self.hosts[name] = Host(self, name, number, disks)
+            self._from_template(name, (templates or {}).get(name))
+            self.hosts[name] = Host(self, name, number, disks, (cpus or {}).get(name, ""))
         self.text = config.text(self.hosts.values(), nodes or {}, stores or config.default_stores(), settings or {})
         for host in self.hosts.values():
             self.configure(host)
+
+    def _from_template(self, name, image):
+        folder = self.directory / "hosts" / name
+        folder.mkdir(parents=True)
+        if image is not None:
+            subprocess.run(["cp", "--sparse=always", image, folder / "store.img"], check=True)
 
     def __enter__(self):
         return self

@@ -59,13 +59,15 @@ class Process:
 
 
 class Space:
-    """New namespaces as unshare(1) makes them from `flags`; `setup` is a shell script run as process 1."""
+    """New namespaces as unshare(1) makes them from `flags`; `setup` is a shell script run as process 1.
+    cpus: the processors everything in it is kept to, such as "0"; "" for all."""
 
-    def __init__(self, name, flags, setup):
+    def __init__(self, name, flags, setup, cpus=""):
         self.name = name
         self.flags = flags
+        self.pinned = ["taskset", "-c", cpus] if cpus else []
         script = Path(__file__).with_name("init.py")
-        command = ["unshare", *flags, "--fork", "--kill-child=SIGKILL", PYTHON, str(script), setup]
+        command = [*self.pinned, "unshare", *flags, "--fork", "--kill-child=SIGKILL", PYTHON, str(script), setup]
         self.wrapper = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.DEVNULL, preexec_fn=die_with_parent, text=True)
         answer = self.wrapper.stdout.readline().strip()
@@ -82,7 +84,7 @@ class Space:
     def _enter(self, command):
         if "-p" not in self.flags:
             return ["nsenter", "-t", str(self.pid), "-n", "--", *command]
-        return ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "-r", "-w", "--", *command]
+        return [*self.pinned, "nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "-r", "-w", "--", *command]
 
     def run(self, *command, check=True, within=60, env=None, stdin=None):
         """Runs a command to its end: the CompletedProcess, texts as str."""
