@@ -1,0 +1,251 @@
+#include "tests/unit/apply_kit.h"
+
+#include <librsync.h>
+#include <sys/mount.h>
+
+TEST(apply_leaves_nothing_of_a_content_with_a_wrong_checksum)
+{
+    struct kit *kit = kit_new();
+    kit_put(kit, 1, "f", "good");
+    kit_commit(kit);
+    struct wire_rec rec = kit_seq(2, kit_rec(OP_PUT, "f", NULL));
+    rec.content = WIRE_CONTENT_DATA;
+    kit_do(kit, rec);
+    struct wire_data data = { .bytes = span_str("goof") };
+    kit_must(kit, apply_data(kit->apply, &data, &kit->e));
+    struct wire_end end = { .size = 4, .crc = crc32c(span_str("good")), .ok = 1 };
+    CHECK_INT(apply_end(kit->apply, &end, &kit->e), -1);
+    CHECK_INT(kit->e.code, ERR_CORRUPT);
+    CHECK_CONTAINS(kit->e.text, kit->path);
+    apply_abort(kit->apply);
+    CHECK_INT(kit_count_names(kit, ".mailtwin/stage"), 0);
+    kit_check_file(kit, "f", "good");
+    kit_put(kit, 2, "f", "better");
+    kit_commit(kit);
+    kit_check_file(kit, "f", "better");
+    kit_free(kit);
+}
+
+TEST(apply_keeps_holes)
+{
+    struct kit *kit = kit_new();
+    struct wire_rec rec = kit_rec(OP_PUT, "sparse", NULL);
+    rec.content = WIRE_CONTENT_DATA;
+    kit_do(kit, rec);
+    struct wire_data data = { .offset = 40 << 20, .bytes = span_str("island") };
+    kit_must(kit, apply_data(kit->apply, &data, &kit->e));
+    struct wire_end end = { .size = 80 << 20, .crc = crc32c(data.bytes), .ok = 1 };
+    kit_must(kit, apply_end(kit->apply, &end, &kit->e));
+    kit_commit(kit);
+    struct stat st = kit_stat(kit, "sparse");
+    CHECK_INT(st.st_size, 80 << 20);
+    CHECK(st.st_blocks * 512 < 1 << 20);
+    _cleanup_close_ int fd = openat(kit->root, "sparse", O_RDONLY);
+    char text[7] = { 0 };
+    CHECK_INT(pread(fd, text, 6, 40 << 20), 6);
+    CHECK_STR(text, "island");
+    kit_free(kit);
+}
+
+/* --- deltas --- */
+
+static int
+collect(void *arg, struct span bytes, struct err *e)
+{
+    (void)e;
+    buf_add(arg, bytes.ptr, bytes.len);
+    return 0;
+}
+
+/* Runs a librsync job over `in` at once. */
+static struct buf
+run_job(rs_job_t *job, struct span in)
+{
+    struct buf out = { 0 };
+    buf_reserve(&out, 32 << 20);
+    char *copy = malloc(in.len + 1);
+    assert_non_null(copy);
+    if (in.len > 0)
+        memcpy(copy, in.ptr, in.len);
+    rs_buffers_t b = { .next_in = copy,
+                       .avail_in = in.len,
+                       .eof_in = 1,
+                       .next_out = (char *)out.ptr,
+                       .avail_out = out.cap };
+    assert_int_equal(rs_job_iter(job, &b), RS_DONE);
+    out.len = out.cap - b.avail_out;
+    rs_job_free(job);
+    free(copy);
+    return out;
+}
+
+/* The delta from what the store has under path to `content`, by the signature it gives. */
+static struct buf
+make_delta(struct kit *kit, const char *path, struct span content)
+{
+    _cleanup_buf_ struct buf sig = { 0 };
+    int r = apply_signature(kit->apply, 0, span_str(path), collect, &sig, &kit->e);
+    kit_must(kit, r);
+    assert_int_equal(r, 0);
+    rs_signature_t *sums = NULL;
+    struct buf nothing = run_job(rs_loadsig_begin(&sums), buf_span(&sig));
+    buf_free(&nothing);
+    assert_int_equal(rs_build_hash_table(sums), RS_DONE);
+    struct buf delta = run_job(rs_delta_begin(sums), content);
+    rs_free_sumset(sums);
+    return delta;
+}
+
+static void
+send_delta(struct kit *kit, const char *path, struct span delta, uint64_t size)
+{
+    struct wire_rec rec = kit_rec(OP_PUT, path, NULL);
+    rec.content = WIRE_CONTENT_DELTA;
+    rec.now.size = size;
+    kit_do(kit, rec);
+    for (size_t at = 0; at < delta.len; at += 1000) {
+        struct span piece = span_from(delta, at, MIN(delta.len - at, (size_t)1000));
+        struct wire_data data = { .offset = at, .bytes = piece };
+        kit_must(kit, apply_data(kit->apply, &data, &kit->e));
+    }
+    struct wire_end end = { .size = size, .crc = crc32c(delta), .ok = 1 };
+    kit_must(kit, apply_end(kit->apply, &end, &kit->e));
+}
+
+/* Bytes that do not repeat. */
+static struct buf
+noise(size_t len)
+{
+    struct buf b = { 0 };
+    buf_reserve(&b, len);
+    uint64_t x = 88172645463325252u;
+    for (size_t i = 0; i + 8 <= len; i += 8) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        buf_add_le64(&b, x);
+    }
+    return b;
+}
+
+TEST(apply_patches_a_large_file_with_a_small_delta)
+{
+    struct kit *kit = kit_new();
+    _cleanup_buf_ struct buf old = noise(10 << 20);
+    kit_must(kit, kit_send(kit, kit_rec(OP_PUT, "big", NULL), buf_span(&old)));
+    kit_commit(kit);
+    _cleanup_buf_ struct buf new = { 0 };
+    buf_add(&new, old.ptr, 5 << 20);
+    buf_add(&new, "put in the middle", 17);
+    buf_add(&new, old.ptr + (5 << 20), 5 << 20);
+    _cleanup_buf_ struct buf delta = make_delta(kit, "big", buf_span(&new));
+    CHECK(delta.len < 100000);
+    send_delta(kit, "big", buf_span(&delta), new.len);
+    kit_commit(kit);
+    CHECK_INT(kit->got[0].result, APPLY_DONE);
+    char *data = NULL;
+    size_t len = 0;
+    CHECK_INT(file_read(kit->root, "big", new.len, &data, &len, &kit->e), 1);
+    CHECK(span_equal(span_of(data, len), buf_span(&new)));
+    free(data);
+    kit_free(kit);
+}
+
+TEST(apply_patches_to_zeros_and_to_nothing)
+{
+    struct kit *kit = kit_new();
+    _cleanup_buf_ struct buf old = noise(1 << 20);
+    kit_must(kit, kit_send(kit, kit_rec(OP_PUT, "f", NULL), buf_span(&old)));
+    kit_commit(kit);
+    _cleanup_buf_ struct buf new = { 0 };
+    buf_reserve(&new, 1 << 20);
+    memset(new.ptr, 0, 1 << 20);
+    new.len = 1 << 20;
+    _cleanup_buf_ struct buf delta = make_delta(kit, "f", buf_span(&new));
+    send_delta(kit, "f", buf_span(&delta), new.len);
+    kit_commit(kit);
+    CHECK_INT(kit->got[0].result, APPLY_DONE);
+    CHECK_INT(kit_stat(kit, "f").st_size, 1 << 20);
+    CHECK_INT(kit_stat(kit, "f").st_blocks, 0);
+    _cleanup_buf_ struct buf none = make_delta(kit, "f", span_str(""));
+    send_delta(kit, "f", buf_span(&none), 0);
+    kit_commit(kit);
+    CHECK_INT(kit->got[0].result, APPLY_DONE);
+    kit_check_file(kit, "f", "");
+    kit_free(kit);
+}
+
+TEST(apply_asks_for_the_whole_when_a_delta_does_not_fit)
+{
+    struct kit *kit = kit_new();
+    _cleanup_buf_ struct buf old = noise(100000);
+    kit_must(kit, kit_send(kit, kit_rec(OP_PUT, "f", NULL), buf_span(&old)));
+    kit_must(kit, kit_send(kit, kit_rec(OP_PUT, "g", NULL), buf_span(&old)));
+    kit_commit(kit);
+    _cleanup_buf_ struct buf delta = make_delta(kit, "f", buf_span(&old));
+    _cleanup_buf_ struct buf junk = noise(3000);
+    send_delta(kit, "none", buf_span(&delta), old.len);
+    send_delta(kit, "g", buf_span(&delta), old.len);            /* not the file that was signed */
+    send_delta(kit, "f", buf_span(&delta), old.len + 1);        /* another size comes out */
+    send_delta(kit, "f", span_from(buf_span(&delta), 0, 5), 5); /* cut short */
+    send_delta(kit, "f", buf_span(&junk), old.len);             /* nonsense */
+    buf_add(&delta, "more", 4);
+    send_delta(kit, "f", buf_span(&delta), old.len); /* something behind its end */
+    kit_commit(kit);
+    CHECK_INT(kit->count, 6);
+    for (size_t i = 0; i < kit->count; i++)
+        CHECK_INT(kit->got[i].result, APPLY_NEED);
+    delta.len -= 4;
+    kit_must(kit, kit_send(kit, kit_rec(OP_PUT, "f", NULL), buf_span(&old))); /* replaced since */
+    kit_commit(kit);
+    send_delta(kit, "f", buf_span(&delta), old.len);
+    kit_commit(kit);
+    CHECK_INT(kit->got[0].result, APPLY_NEED);
+    CHECK_INT(kit_stat(kit, "f").st_size, (off_t)old.len);
+    CHECK_INT(kit_count_names(kit, ".mailtwin/stage"), 0);
+    CHECK_INT(apply_signature(kit->apply, 0, span_str("none"), collect, &delta, &kit->e), 1);
+    CHECK_INT(apply_signature(kit->apply, 0, span_str(""), collect, &delta, &kit->e), 1);
+    CHECK_INT(apply_signature(kit->apply, 1, span_str("f"), collect, &delta, &kit->e), -1);
+    kit_free(kit);
+}
+
+/* --- a full disk --- */
+
+TEST(apply_gives_up_a_run_on_a_full_disk_and_goes_on_when_there_is_room)
+{
+    struct kit *kit = kit_new();
+    apply_free(&kit->apply);
+    if (mount("none", kit->path, "tmpfs", 0, "size=1m") < 0)
+        skip(); /* needs root */
+    close(kit->root);
+    kit->root = open(kit->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    kit_start(kit);
+    kit_put(kit, 1, "small", "fits");
+    _cleanup_buf_ struct buf large = noise(2 << 20);
+    CHECK_INT(kit_send(kit, kit_seq(2, kit_rec(OP_PUT, "large", NULL)), buf_span(&large)), -1);
+    CHECK_INT(kit->e.code, ERR_NOSPACE);
+    CHECK_CONTAINS(kit->e.text, kit->path);
+    CHECK_CONTAINS(kit->e.text, "put large");
+    apply_abort(kit->apply);
+    CHECK_INT(kit_count_names(kit, "."), 1);
+    CHECK_INT(kit_count_names(kit, ".mailtwin/stage"), 0);
+    kit_put(kit, 1, "small", "fits");
+    large.len = 700000; /* fits only when the space came back */
+    kit_must(kit, kit_send(kit, kit_seq(2, kit_rec(OP_PUT, "large", NULL)), buf_span(&large)));
+    kit_commit(kit);
+    kit_check_file(kit, "small", "fits");
+
+    CHECK_INT(mount("none", kit->path, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+    CHECK_INT(kit_send(kit, kit_seq(3, kit_rec(OP_PUT, "f", NULL)), span_str("x")), -1);
+    CHECK_INT(kit->e.code, ERR_IO);
+    CHECK_CONTAINS(kit->e.text, "Read-only");
+    apply_abort(kit->apply);
+    CHECK_INT(mount("none", kit->path, NULL, MS_REMOUNT, "size=1m"), 0);
+    kit_put(kit, 3, "f", "x");
+    kit_commit(kit);
+    apply_free(&kit->apply);
+    close(kit->root);
+    CHECK_INT(umount2(kit->path, MNT_DETACH), 0);
+    kit->root = open(kit->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    kit_free(kit);
+}
