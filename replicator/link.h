@@ -22,8 +22,9 @@ struct link_decision {
     unsigned row;        /* the rule that fired */
     const char *because; /* its sentence */
     uint64_t from;
-    enum wire_refusal refusal;
-    uint64_t fork; /* DIVERGED: the last seq both share */
+    bool again; /* SYNC: one that was interrupted goes on; else all directories, from the first */
+    enum wire_refusal refusal; /* 0: none */
+    uint64_t fork;             /* DIVERGED: the last seq both share */
 };
 
 /* ours, theirs: the HELLOs as sent and received. */
@@ -35,6 +36,11 @@ void link_rules_check(void);
 /* The last seq that two nodes of the same history share, from our history list and their newest
  * epoch and tail: their records up to it are ours too. */
 uint64_t link_fork(const struct wire_hello *ours, const struct wire_hello *theirs);
+
+/* The epoch a promotion takes: above all it has seen, and of no other node. Two nodes promoted
+ * without knowing of each other must not share one: it is by epochs that their changes are told
+ * apart. index: the node's place among node_count in the configuration, from 0. */
+uint64_t link_next_epoch(uint64_t seen, size_t index, size_t node_count);
 
 /* The sender's schedule: what to do next on a link that sends. */
 enum link_work {
