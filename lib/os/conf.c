@@ -1,0 +1,282 @@
+#include "lib/os/conf.h"
+
+#include "lib/os/conf_check.h"
+#include "lib/os/conf_parse.h"
+#include "lib/os/conf_table.h"
+#include "lib/os/conf_value.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HOST_SIZE 256
+
+/* The values of one section; a section that is not there has the defaults. */
+struct values {
+    cfg_t *section; /* NULL: not there */
+    const char *word;
+};
+
+static const char *
+text_of(struct values from, const char *key)
+{
+    if (from.section != NULL)
+        return cfg_getstr(from.section, key);
+    const struct conf_option *option = conf_option_find(from.word, key);
+    ASSERT(option != NULL);
+    return option->def;
+}
+
+static char *
+copy_of(struct values from, const char *key)
+{
+    const char *text = text_of(from, key);
+    return text != NULL ? xstrdup(text) : NULL;
+}
+
+/* Without the slashes at the end and the doubled ones. */
+static char *
+path_of(struct values from, const char *key)
+{
+    char *path = copy_of(from, key), *to = path;
+    for (const char *c = path; *c != '\0'; c++)
+        if (*c != '/' || (c[1] != '/' && c[1] != '\0'))
+            *to++ = *c;
+    if (to == path)
+        *to++ = '/';
+    *to = '\0';
+    return path;
+}
+
+/* The parser has checked the type, so a value that does not convert is a default in options.def. */
+static uint64_t
+number_of(struct values from, const char *key, bool (*convert)(const char *, uint64_t *))
+{
+    const char *text = text_of(from, key);
+    uint64_t value = 0;
+    ASSERT(text == NULL || convert(text, &value));
+    return value;
+}
+
+/* Its place in the option's list of words. */
+static unsigned
+word_of(struct values from, const char *key)
+{
+    const struct conf_option *option = conf_option_find(from.word, key);
+    const char *text = text_of(from, key), *word = option->from;
+    size_t len = strlen(text);
+    unsigned index = 0;
+    for (; strncmp(word, text, len) != 0 || (word[len] != ' ' && word[len] != '\0'); index++) {
+        word = strchr(word, ' ');
+        ASSERT(word != NULL);
+        word++;
+    }
+    return index;
+}
+
+static char **
+list_of(struct values from, const char *key)
+{
+    unsigned count = cfg_size(from.section, key);
+    char **list = xcalloc(count + 1, sizeof(char *));
+    for (unsigned i = 0; i < count; i++)
+        list[i] = xstrdup(cfg_getnstr(from.section, key, i));
+    return list;
+}
+
+static void
+fill_node(cfg_t *section, struct conf_node *node)
+{
+    struct values from = { section, "node" };
+    *node = (struct conf_node){
+        .name = xstrdup(section->title),
+        .address = copy_of(from, "address"),
+        .port = (unsigned)number_of(from, "port", conf_value_number),
+        .durability = (enum conf_durability)word_of(from, "durability"),
+        .bandwidth = number_of(from, "bandwidth", conf_value_size),
+        .follow = copy_of(from, "follow"),
+    };
+}
+
+static void
+fill_store(cfg_t *section, enum store_kind kind, struct conf_store *store)
+{
+    struct values from = { section, "store" };
+    *store = (struct conf_store){
+        .name = xstrdup(section->title),
+        .kind = kind,
+        .path = path_of(from, "path"),
+        .durability = (enum conf_durability)word_of(from, "durability"),
+        .when_alone = (enum conf_alone)word_of(from, "when-alone"),
+        .exclude = list_of(from, "exclude"),
+        .verify_every_ms = number_of(from, "verify-every", conf_value_time),
+    };
+}
+
+static void
+fill_nodes(cfg_t *root, struct conf *conf)
+{
+    conf->node_count = cfg_size(root, "node");
+    conf->nodes = xcalloc(conf->node_count, sizeof(conf->nodes[0]));
+    for (unsigned i = 0; i < conf->node_count; i++)
+        fill_node(cfg_getnsec(root, "node", i), &conf->nodes[i]);
+}
+
+/* The other kinds are for other programs. */
+static void
+fill_stores(cfg_t *root, struct conf *conf)
+{
+    unsigned count = cfg_size(root, "store");
+    conf->stores = xcalloc(count, sizeof(conf->stores[0]));
+    for (unsigned i = 0; i < count; i++) {
+        cfg_t *section = cfg_getnsec(root, "store", i);
+        enum store_kind kind;
+        if (store_kind_parse(cfg_getstr(section, "kind"), &kind))
+            fill_store(section, kind, &conf->stores[conf->store_count++]);
+    }
+}
+
+static void
+fill_tls(cfg_t *root, struct conf *conf)
+{
+    cfg_t *section = cfg_size(root, "tls") > 0 ? cfg_getsec(root, "tls") : NULL;
+    struct values from = { section, "tls" };
+    conf->tls.authority = path_of(from, "authority");
+    conf->tls.certificate = path_of(from, "certificate");
+    conf->tls.key = path_of(from, "key");
+}
+
+static struct conf *
+conf_fill(const struct conf_tree *tree)
+{
+    struct values from = { tree->root, "" };
+    struct conf *conf = xcalloc(1, sizeof(*conf));
+    conf->file = xstrdup(tree->file);
+    conf->cluster = copy_of(from, "cluster");
+    conf->state_dir = path_of(from, "state-dir");
+    conf->run_dir = path_of(from, "run-dir");
+    conf->user = copy_of(from, "user");
+    conf->journal_max = number_of(from, "journal-max", conf_value_size);
+    conf->ack_late_ms = number_of(from, "ack-late", conf_value_time);
+    fill_nodes(tree->root, conf);
+    fill_stores(tree->root, conf);
+    fill_tls(tree->root, conf);
+    return conf;
+}
+
+/* The host's name, whole or up to its first dot; NULL when no node is named so. */
+static const char *
+node_of_host(const struct conf *conf, char host[HOST_SIZE])
+{
+    if (gethostname(host, HOST_SIZE - 1) < 0)
+        host[0] = '\0';
+    host[HOST_SIZE - 1] = '\0';
+    const struct conf_node *node = conf_node_find(conf, host);
+    char *dot = strchr(host, '.');
+    if (node == NULL && dot != NULL) {
+        *dot = '\0';
+        node = conf_node_find(conf, host);
+    }
+    return node != NULL ? node->name : NULL;
+}
+
+static int
+choose_self(struct conf *conf, const char *self, struct err *e)
+{
+    char host[HOST_SIZE];
+    const char *origin = "--node";
+    if (self == NULL) {
+        self = getenv("MAILTWIN_NODE");
+        origin = "MAILTWIN_NODE";
+    }
+    if (self == NULL) {
+        self = node_of_host(conf, host);
+        if (self == NULL)
+            return err_set(e, ERR_CONFIG,
+                           "%s: no node is named as this host, \"%s\"; name it with --node or "
+                           "MAILTWIN_NODE",
+                           conf->file, host);
+    }
+    if (conf_node_find(conf, self) == NULL)
+        return err_set(e, ERR_CONFIG, "%s: there is no node \"%.64s\" as %s says", conf->file, self,
+                       origin);
+    conf->self = xstrdup(self);
+    return 0;
+}
+
+int
+conf_load(const char *file, const char *self, struct conf **ret_conf, struct err *e)
+{
+    if (file == NULL)
+        file = getenv("MAILTWIN_CONFIG");
+    if (file == NULL)
+        file = CONF_DEFAULT_PATH;
+    struct conf_tree tree;
+    if (conf_parse(file, &tree, e) < 0)
+        return -1;
+    struct conf *conf = NULL;
+    int r = conf_check(&tree, e);
+    if (r == 0) {
+        conf = conf_fill(&tree);
+        r = choose_self(conf, self, e);
+    }
+    conf_tree_free(&tree);
+    if (r < 0)
+        conf_free(&conf);
+    else
+        *ret_conf = conf;
+    return r;
+}
+
+static void
+free_node(struct conf_node *node)
+{
+    free(node->name);
+    free(node->address);
+    free(node->follow);
+}
+
+static void
+free_store(struct conf_store *store)
+{
+    free(store->name);
+    free(store->path);
+    for (char **pattern = store->exclude; *pattern != NULL; pattern++)
+        free(*pattern);
+    free(store->exclude);
+}
+
+void
+conf_free(struct conf **conf)
+{
+    struct conf *c = *conf;
+    *conf = NULL;
+    if (c == NULL)
+        return;
+    for (size_t i = 0; i < c->node_count; i++)
+        free_node(&c->nodes[i]);
+    for (size_t i = 0; i < c->store_count; i++)
+        free_store(&c->stores[i]);
+    free(c->nodes);
+    free(c->stores);
+    free(c->file);
+    free(c->cluster);
+    free(c->state_dir);
+    free(c->run_dir);
+    free(c->user);
+    free(c->self);
+    free(c->tls.authority);
+    free(c->tls.certificate);
+    free(c->tls.key);
+    free(c);
+}
+
+const struct conf_node *
+conf_node_find(const struct conf *conf, const char *name)
+{
+    for (size_t i = 0; i < conf->node_count; i++)
+        if (strcmp(conf->nodes[i].name, name) == 0)
+            return &conf->nodes[i];
+    return NULL;
+}
