@@ -279,7 +279,8 @@ def test_compare_leaves_out_of_a_maildir_what_is_rebuilt_and_no_more(tmp_path):
         assert compare.differences(one, other, "maildir") == [], name
         assert compare.differences(one, other, "files") != [], name
         (other / "ann" / name).unlink()
-    for name in ("cur/mail", "dovecot-uidlist", "dovecot-keywords", "subscriptions"):
+    for name in ("cur/mail", "cur/x.lock", "new/maildirsize", ".Keys.lock", "dovecot-uidlist", "dovecot-keywords",
+                 "dovecot.indexes", "subscriptions"):
         (other / "ann" / name).write_bytes(b"x")
         assert compare.differences(one, other, "maildir") != [], name
         (other / "ann" / name).unlink()

@@ -5,7 +5,6 @@ b's disk."""
 
 import subprocess
 
-from lab import config
 from lab.host import STORE
 from lab.wait import wait_until
 
@@ -186,7 +185,7 @@ class Mailtwin(Peer):
     name = "mailtwin"
 
     def prepare(self):
-        config.certificates(self.lab)
+        self.lab.pki()
         self.a.daemon.start()
         self.a.mailtwin("promote")
         self.a.daemon.wait_role("primary", within=3600)

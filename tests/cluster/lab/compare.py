@@ -5,16 +5,17 @@ import fnmatch
 import os
 import stat
 
-# docs/replication.md: what a store of kind maildir leaves out, as it is locked, cached or rebuilt
-MAILDIR_IGNORED = ("*.lock", "dovecot-uidlist.tmp", "dovecot.index*", "dovecot.list.index*",
-                   "dovecot.mailbox.log*", "maildirsize", "dovecot-acl-list")
+# What a store of kind maildir leaves out: it is a lock, a cache, or rebuilt. In cur and new: nothing.
+MAILDIR_IGNORED = ("[!.]*.lock", ".dovecot.lda-dupes.lock", "dovecot-uidlist.tmp", "dovecot.index", "dovecot.index.*",
+                   "dovecot.list.index", "dovecot.list.index.*", "dovecot.mailbox.log", "dovecot.mailbox.log.*",
+                   "maildirsize", "dovecot-acl-list")
 PRIVATE = b".mailtwin"
 CHUNK = 1 << 20
 
 
-def ignored(name, kind):
-    """Is the name left out in every directory of a store of this kind?"""
-    if kind != "maildir":
+def ignored(directory, name, kind):
+    """Is the name left out in this directory of a store of this kind?"""
+    if kind != "maildir" or os.path.basename(directory) in (b"cur", b"new"):
         return False
     return any(fnmatch.fnmatchcase(os.fsdecode(name), pattern) for pattern in MAILDIR_IGNORED)
 
@@ -35,7 +36,7 @@ class Tree:
     def _walk(self, directory):
         names = set(os.listdir(self.full(directory)))
         for name in sorted(names):
-            if ignored(name, self.kind) or (directory == b"" and name == PRIVATE):
+            if ignored(directory, name, self.kind) or (directory == b"" and name == PRIVATE):
                 continue
             path = os.path.join(directory, name)
             facts = os.lstat(self.full(path))

@@ -2,15 +2,14 @@
 
 import re
 
-from .host import STATE, STORE
+from .host import STATE
 
 PORT = 7411
-# name -> (kind, path): what is replicated and compared
-STORE_PATHS = {"mail": ("maildir", f"{STORE}/vmail"), "files": ("files", f"{STORE}/files")}
 
 
-def default_stores():
-    return {name: {"kind": kind, "path": path} for name, (kind, path) in STORE_PATHS.items()}
+def default_stores(place):
+    """A store of each kind below place."""
+    return {"mail": {"kind": "maildir", "path": f"{place}/vmail"}, "files": {"kind": "files", "path": f"{place}/files"}}
 
 
 def _value(value):
@@ -46,6 +45,7 @@ def follows_other(conf, name, primary):
     return follow is not None and follow.group(1) != primary
 
 
-def certificates(lab):
-    """As an administrator does it: the authority on one node, from there a certificate for each."""
-    raise NotImplementedError(lab)
+def certificates(lab, hosts):
+    """As an administrator does it: a new authority on the first of the hosts, there a certificate for each,
+    carried to them by hand. hosts: those that get papers of this authority."""
+    raise NotImplementedError(lab, hosts)

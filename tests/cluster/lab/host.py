@@ -18,17 +18,15 @@ FLAGS = ["-m", "-p", "-u", "-i", "-n", "--mount-proc"]
 
 
 class Host:
-    """Paths inside: /srv/store/{vmail,files,other}, /srv/state, /run/lab (its folder of the lab)."""
-
-    mail = f"{STORE}/vmail"
-    files = f"{STORE}/files"
-    other = f"{STORE}/other"  # on the same filesystem, in no store
+    """Paths inside: mail, files (the stores), other (on the same filesystem, in no store), /srv/state,
+    /run/lab (its folder of the lab)."""
 
     def __init__(self, lab, name, number, disks, cpus=""):
         self.lab = lab
         self.name = name
         self.number = number
         self.cpus = cpus
+        self.mail, self.files, self.other = (f"{lab.place}/{name}" for name in ("vmail", "files", "other"))
         self.address = f"{PREFIX}{number}"
         self.directory = lab.directory / "hosts" / name
         (self.directory / "log").mkdir()

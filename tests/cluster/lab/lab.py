@@ -29,11 +29,11 @@ def sweep_leftovers():
 
 class Lab:
     """fs, size_mb: of the stores' disks. nodes: {name: {key: value}} more keys of a node's section;
-    stores: {name: {key: value}} replaces the two default stores; settings: more top-level keys;
-    cpus: {name: "0"} keeps a host to processors; templates: {name: image} a store's disk to begin with."""
+    place: the folder of the stores, another one for no disks of their own; stores: {name: {key:
+    value}} replaces the two default stores; settings: more top-level keys; cpus: {name: "0"} keeps a host to processors; templates: {name: image} a store's disk to begin with."""
 
     def __init__(self, names=("mx1", "mx2"), fs="ext4", size_mb=512, state_mb=64, mkfs=(), nodes=None,
-                 stores=None, settings=None, build=None, cpus=None, templates=None):
+                 stores=None, settings=None, build=None, cpus=None, templates=None, place=STORE):
         sweep_leftovers()
         self.repository = REPOSITORY
         build = build or os.environ.get("MAILTWIN_BUILD", "build/gcc")
@@ -47,11 +47,14 @@ class Lab:
         self.closed = False
         atexit.register(self.close)
         self.network = Network()
-        disks = {STORE: {"fs": fs, "size_mb": size_mb, "mkfs": mkfs}, STATE: {"size_mb": state_mb}}
+        self.place = place
+        self.stores = stores or config.default_stores(place)
+        disks = {STORE: {"fs": fs, "size_mb": size_mb, "mkfs": mkfs}} if place == STORE else {}
+        disks[STATE] = {"size_mb": state_mb}
         for number, name in enumerate(names, start=1):
             self._from_template(name, (templates or {}).get(name))
             self.hosts[name] = Host(self, name, number, disks, (cpus or {}).get(name, ""))
-        self.text = config.text(self.hosts.values(), nodes or {}, stores or config.default_stores(), settings or {})
+        self.text = config.text(self.hosts.values(), nodes or {}, self.stores, settings or {})
         for host in self.hosts.values():
             self.configure(host)
 
@@ -98,10 +101,14 @@ class Lab:
         for host in self.hosts.values():
             host.boot()
 
+    def pki(self):
+        """Certificates for all hosts."""
+        config.certificates(self, self.hosts.values())
+
     def start(self, primary=None, dovecot=True):
         """From nothing to a primary that streams to every other host. Returns the primary."""
         self.boot()
-        config.certificates(self)
+        self.pki()
         for host in self.hosts.values():
             host.daemon.start()
         first = self.hosts[primary or next(iter(self.hosts))]
@@ -120,11 +127,11 @@ class Lab:
     def wait_level(self, primary, standbys=None, within=60):
         """Until each standby has durably what the primary has now. Nothing may be written meanwhile."""
         for host in self.standbys(primary) if standbys is None else standbys:
-            primary.daemon.wait_status(lambda status, name=host.name: self._is_level(primary, status, name),
+            primary.daemon.wait_status(lambda status, name=host.name: self.is_level(primary, status, name),
                                        within, f"level with {host.name}")
 
     @staticmethod
-    def _is_level(primary, status, name):
+    def is_level(primary, status, name):
         peer = primary.daemon.peer(name, status)
         live = all(store["state"] == "live" for store in status.get("stores", []))
         return live and peer.get("state") == "connected" and peer["durable_seq"] >= peer["seq"]
@@ -142,13 +149,12 @@ class Lab:
         for host in standbys:
             self.compare(primary, host)
 
-    @staticmethod
-    def compare(one, other):
+    def compare(self, one, other):
         """Fails with the first differences of the stores of two hosts."""
         found = []
-        for store in config.STORE_PATHS:
-            kind, path = config.STORE_PATHS[store]
-            found += compare.differences(one.path(path), other.path(path), kind)
+        for store in self.stores.values():
+            path = store["path"]
+            found += compare.differences(one.path(path), other.path(path), store["kind"])
         assert not found, (f"{one.name} and {other.name}: {len(found)} differences:\n" + "\n".join(found[:40]))
 
     # --- clients ---

@@ -1,0 +1,299 @@
+"""Faults under load: whatever breaks, the stores end level and the same, and mail goes on."""
+
+import contextlib
+import os
+import random
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+from lab import config, mail, netns
+from lab.config import PORT
+from lab.host import STATE, STORE
+from lab.load import ANN, Mix
+
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+
+
+def check(lab, primary, mix=None):
+    """What must hold after every scenario."""
+    lab.level(primary)
+    lab.same(primary)
+    if mix is not None:
+        assert mix.lmtp.errors == 0, "mail was refused"
+        for host in lab.standbys(primary):
+            assert mail.missing(mix.lmtp.history, host.path(host.mail)) == []
+
+
+def kill_again_and_again(lab, times, seed):
+    dice = random.Random(seed)
+    with Mix(lab["mx1"], seed) as mix:
+        for _ in range(times):
+            mix.wait_steps(dice.randint(1, 25))
+            daemon = lab[dice.choice(["mx1", "mx2"])].daemon
+            daemon.kill9(dice.choice(["store", "network", "both"]))
+            daemon.ensure()
+    check(lab, lab["mx1"], mix)
+
+
+def test_kill_9_of_either_daemon_at_random_moments(pair):
+    kill_again_and_again(pair, 20, seed=41)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [42, 43, 44])
+def test_kill_9_a_hundred_times(pair, seed):
+    kill_again_and_again(pair, 100, seed)
+
+
+def test_the_link_is_cut_and_heals(pair):
+    primary, standby = pair["mx1"], pair["mx2"]
+    with Mix(primary, seed=51) as mix:
+        for _ in range(2):
+            pair.network.cut(primary, standby)
+            primary.daemon.wait_status(lambda status: primary.daemon.peer("mx2", status).get("state") != "connected",
+                                       60, "the loss of the peer is noticed")
+            mix.wait_steps(30)
+            pair.network.heal(primary, standby)
+            primary.daemon.wait_peer("mx2", "connected")
+    check(pair, primary, mix)
+
+
+@pytest.mark.parametrize("deaf", ["mx1", "mx2"])
+def test_the_link_is_cut_in_one_direction(pair, deaf):
+    primary = pair["mx1"]
+    other = pair["mx2" if deaf == "mx1" else "mx1"]
+    with Mix(primary, seed=52) as mix:
+        pair.network.cut_one_way(other, pair[deaf])
+        primary.daemon.wait_status(lambda status: primary.daemon.peer("mx2", status).get("state") != "connected",
+                                   60, "the loss of the peer is noticed")
+        mix.wait_steps(20)
+        pair.network.heal_one_way(other, pair[deaf])
+        primary.daemon.wait_peer("mx2", "connected")
+    check(pair, primary, mix)
+
+
+@pytest.mark.parametrize("role", ["store", "network"])
+@pytest.mark.parametrize("name", ["mx1", "mx2"])
+def test_a_daemon_is_frozen_and_thawed(pair, name, role):
+    with Mix(pair["mx1"], seed=53) as mix:
+        pair[name].daemon.freeze(role)
+        mix.wait_steps(40)
+        pair[name].daemon.thaw(role)
+        mix.wait_steps(10)
+    check(pair, pair["mx1"], mix)
+
+
+def test_a_full_disk_below_the_standbys_store(pair):
+    primary, standby = pair["mx1"], pair["mx2"]
+    with Mix(primary, seed=54) as mix:
+        standby.fill_disk(STORE)
+        mix.wait_steps(40)
+        standby.daemon.wait_status(lambda _: bool(standby.daemon.events("APPLY_STALLED")), 60, "APPLY_STALLED")
+        standby.free_disk(STORE)
+        mix.wait_steps(10)
+    check(pair, primary, mix)
+    assert standby.daemon.events("APPLY_RESUMED")
+
+
+@pytest.mark.parametrize("name", ["mx1", "mx2"])
+def test_a_full_disk_below_state_dir(pair, name):
+    primary, hurt = pair["mx1"], pair[name]
+    event = {"mx1": "JOURNAL", "mx2": "APPLY"}[name]
+    with Mix(primary, seed=55) as mix:
+        hurt.fill_disk(STATE)
+        mix.wait_steps(40)
+        hurt.daemon.wait_status(lambda _: bool(hurt.daemon.events(f"{event}_STALLED")), 60, f"{event}_STALLED")
+        hurt.free_disk(STATE)
+        mix.wait_steps(10)
+    check(pair, primary, mix)
+    assert hurt.daemon.events(f"{event}_RESUMED")
+
+
+def test_a_standbys_store_that_becomes_read_only(pair):
+    primary, standby = pair["mx1"], pair["mx2"]
+    with Mix(primary, seed=56) as mix:
+        standby.run("sync", "-f", STORE)
+        pair.wait_until(lambda: standby.run("mount", "-o", "remount,ro", STORE, check=False).returncode == 0, 30,
+                        "no file is open for writing")
+        mix.wait_steps(20)
+        standby.remount(STORE, "rw")
+        standby.daemon.ensure()
+        mix.wait_steps(10)
+    check(pair, primary, mix)
+
+
+def test_a_certificate_of_another_authority_is_refused(pair):
+    primary, standby = pair["mx1"], pair["mx2"]
+    good = standby.directory / "pki"
+    standby.daemon.stop()
+    os.rename(good, standby.directory / "pki.good")
+    config.certificates(pair, [standby])
+    standby.daemon.start()
+    with Mix(primary, seed=57) as mix:
+        mix.wait_steps(20)
+        primary.daemon.wait_status(lambda _: bool(primary.daemon.events("TLS_FAILED")), 60, "TLS_FAILED")
+        assert primary.daemon.peer("mx2").get("state") != "connected"
+        standby.daemon.stop()
+        subprocess.run(["rm", "-r", good], check=True)
+        os.rename(standby.directory / "pki.good", good)
+        standby.daemon.start()
+        primary.daemon.wait_peer("mx2", "connected")
+    check(pair, primary, mix)
+
+
+def test_another_nodes_certificate_does_not_make_a_node(pair):
+    """mx1's papers in mx2's hands: the name in the certificate is what counts."""
+    primary, standby = pair["mx1"], pair["mx2"]
+    standby.daemon.stop()
+    for file in ("node.pem", "node.key"):
+        os.rename(standby.directory / "pki" / file, standby.directory / "pki" / f"good.{file}")
+        subprocess.run(["cp", primary.directory / "pki" / file, standby.directory / "pki" / file], check=True)
+    standby.daemon.spawn()
+    with Mix(primary, seed=58) as mix:
+        mix.wait_steps(20)
+    assert primary.daemon.peer("mx2").get("state") != "connected"
+    standby.daemon.kill9()
+    for file in ("node.pem", "node.key"):
+        os.rename(standby.directory / "pki" / f"good.{file}", standby.directory / "pki" / file)
+    standby.daemon.start()
+    check(pair, primary, mix)
+
+
+# --- what strangers, and members gone bad, may send ---
+
+def hello_tls(host):
+    """A stranger's TLS: no certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with contextlib.suppress(OSError):
+        with context.wrap_socket(host.connect(PORT)) as sock:
+            sock.sendall(b"\0" * 1000)
+            sock.recv(100)
+
+
+def throw(host, data):
+    """Bytes, and whatever comes back."""
+    with contextlib.suppress(OSError), host.connect(PORT, timeout=5) as sock:
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(1000):
+            pass
+
+
+def throw_as_member(lab, source, target, data):
+    """A member's papers, then bytes where frames should be."""
+    pki = source.directory / "pki"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(pki / "node.pem", pki / "node.key")
+    with contextlib.suppress(OSError):
+        raw = netns.connect(source.space.pid, (target.address, PORT), 10)
+        with context.wrap_socket(raw) as sock:
+            sock.sendall(data)
+            sock.settimeout(2)
+            while sock.recv(4096):
+                pass
+
+
+def test_garbage_on_the_port_is_survived(pair):
+    primary, standby = pair["mx1"], pair["mx2"]
+    dice = random.Random(61)
+    pids = {host: host.daemon.pids("store") for host in (primary, standby)}
+    with Mix(primary, seed=61) as mix:
+        for host in (primary, standby):
+            hello_tls(host)
+            for size in (0, 1, 5, 100, 70000):
+                throw(host, dice.randbytes(size))
+                throw(host, b"\x16\x03\x01" + dice.randbytes(size))
+            throw(host, b"GET / HTTP/1.0\r\n\r\n")
+        for size in (0, 1, 11, 12, 13, 1000, 600000):
+            throw_as_member(pair, standby, primary, dice.randbytes(size))
+            throw_as_member(pair, primary, standby, b"\0" * size)
+        throw_as_member(pair, standby, primary, b"\xff\xff\xff\xff" + bytes(20))
+        mix.wait_steps(10)
+    assert {host: host.daemon.pids("store") for host in (primary, standby)} == pids
+    check(pair, primary, mix)
+
+
+# --- clocks, crowds, interruptions ---
+
+def test_the_primarys_clock_is_set_back_an_hour(pair):
+    primary = pair["mx1"]
+    assert Path(FAKETIME).exists(), "package faketime is missing"
+    with Mix(primary, seed=62) as mix:
+        for fake in ("-1h", "+1h"):
+            mix.wait_steps(20)
+            primary.daemon.stop()
+            primary.daemon.start(env={"LD_PRELOAD": FAKETIME, "FAKETIME": fake, "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+            mix.wait_steps(20)
+        now = primary.path(primary.files) / "past"
+        now.write_text("written an hour ago")
+        os.utime(now, (1, 1))
+    check(pair, primary, mix)
+
+
+@contextlib.contextmanager
+def small_event_queue(events):
+    """Queues opened meanwhile hold that many events."""
+    knob = Path("/proc/sys/fs/fanotify/max_queued_events")
+    before = knob.read_text()
+    knob.write_text(str(events))
+    try:
+        yield
+    finally:
+        knob.write_text(before)
+
+
+def test_events_that_the_kernel_dropped_are_made_up_for(pair):
+    primary = pair["mx1"]
+    primary.daemon.stop()
+    with small_event_queue(100):
+        primary.daemon.start()
+    with Mix(primary, seed=63) as mix:
+        primary.daemon.freeze("store")
+        mix.wait_steps(200, within=120)
+        primary.daemon.thaw("store")
+        mix.wait_steps(10)
+    check(pair, primary, mix)
+    assert primary.daemon.events("OVERFLOW"), primary.daemon.log()
+
+
+def test_the_standby_reboots_in_the_middle_of_the_initial_sync(make_lab):
+    lab = make_lab(nodes={"mx2": {"bandwidth": "2M"}})
+    primary, standby = lab["mx1"], lab["mx2"]
+    lab.boot()
+    mail.seed(primary.path(primary.mail), users=20, folders=3, mails=50, size=4000)
+    lab.pki()
+    primary.daemon.start()
+    primary.mailtwin("promote")
+    primary.dovecot.start()
+    standby.daemon.start()
+
+    def half_done(status):
+        done = (primary.daemon.peer("mx2", status).get("resync") or {}).get("done")
+        return done is not None and 0.1 <= done <= 0.9
+    for _ in range(2):
+        primary.daemon.wait_status(half_done, 60, "the sync is under way")
+        standby.reboot()
+        standby.daemon.start()
+    with lab.lmtp("mx1") as lmtp:
+        lmtp.deliver(ANN)
+    check(lab, primary)
+
+
+def test_the_primary_reboots_in_the_middle_of_the_first_look(make_lab):
+    lab = make_lab()
+    primary = lab["mx1"]
+    lab.boot()
+    mail.seed(primary.path(primary.mail), users=60, folders=5, mails=30, size=500)
+    lab.pki()
+    for host in lab.hosts.values():
+        host.daemon.start()
+    primary.mailtwin("promote")
+    primary.reboot()
+    primary.daemon.start()
+    primary.daemon.wait_role("primary")
+    check(lab, primary)

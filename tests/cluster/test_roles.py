@@ -1,0 +1,200 @@
+"""Promotion by hand, and what becomes of a primary that comes back."""
+
+import os
+
+import pytest
+from lab import mail
+from lab.imap import pop3_uidls
+from lab.load import ANN, BOB, Mix
+
+
+def kill_primary_and_promote(lab, old, new):
+    """All of the old primary dies at once; the standby takes over with its own Dovecot."""
+    old.halt()
+    new.mailtwin("promote", "--force")
+    new.daemon.wait_role("primary")
+    new.dovecot.start()
+
+
+def work(lab, name):
+    """Mail, flags, folders and gaps in the UIDs for ann."""
+    with lab.lmtp(name) as lmtp:
+        for _ in range(12):
+            lmtp.deliver(ANN)
+    with lab.imap(name, ANN) as client:
+        client.select()
+        client.uid("STORE", [2, 5], "+FLAGS", "(\\Seen $Label)")
+        client.do("create", '"Kept"')
+        client.uid("COPY", [3, 4], '"Kept"')
+        client.uid("STORE", [1, 12], "+FLAGS", "(\\Deleted)")
+        client.do("expunge")
+
+
+def test_a_client_sees_the_same_uids_after_a_promotion(pair):
+    old, new = pair["mx1"], pair["mx2"]
+    work(pair, "mx1")
+    with pair.imap("mx1", ANN) as client:
+        known = client.view()
+    uidls = pop3_uidls(old, ANN)
+    pair.level(old)
+    kill_primary_and_promote(pair, old, new)
+    with pair.imap("mx2", ANN) as client:
+        assert client.view() == known
+    assert pop3_uidls(new, ANN) == uidls
+    with pair.lmtp("mx2") as lmtp:
+        fresh = lmtp.deliver(ANN)
+    with pair.imap("mx2", ANN) as client:
+        validity, mails = client.identity()
+    newest = max(mails)
+    assert validity == known["INBOX"][0] and mails[newest][0] == fresh.ident
+    assert newest > max(known["INBOX"][1])
+
+
+def test_what_a_barrier_covered_survives_the_death_of_the_primary(pair):
+    old, new = pair["mx1"], pair["mx2"]
+    safe = []
+
+    def barrier(delivered):
+        if old.mailtwin("barrier", "--timeout", "10s", check=False).returncode == 0:
+            safe.append(delivered)
+    with Mix(old, seed=31, rate=20) as mix:
+        mix.lmtp.after = barrier
+        mix.wait_steps(25)
+        old.halt()
+    new.mailtwin("promote", "--force")
+    new.daemon.wait_role("primary")
+    assert len(safe) >= 20
+    assert mail.missing(safe, new.path(new.mail)) == []
+
+
+def test_a_planned_change_of_roles_and_back(pair):
+    one, other = pair["mx1"], pair["mx2"]
+    for old, new in ((one, other), (other, one)):
+        work(pair, old.name)
+        with pair.imap(old.name, ANN) as client:
+            known = client.view()
+        old.dovecot.stop()
+        pair.level(old)
+        old.mailtwin("demote")
+        new.mailtwin("promote")
+        new.daemon.wait_role("primary")
+        new.dovecot.start()
+        new.daemon.wait_peer(old.name, "connected")
+        pair.level(new)
+        with pair.imap(new.name, ANN) as client:
+            assert client.view() == known
+        pair.same(new)
+
+
+def test_a_primary_that_returns_with_nothing_of_its_own_becomes_the_standby(pair):
+    old, new = pair["mx1"], pair["mx2"]
+    work(pair, "mx1")
+    pair.level(old)
+    kill_primary_and_promote(pair, old, new)
+    work(pair, "mx2")
+    old.boot()
+    old.daemon.start()
+    old.daemon.wait_role("standby")
+    new.daemon.wait_peer("mx1", "connected")
+    pair.level(new)
+    pair.same(new)
+
+
+def test_a_primary_that_returns_with_mail_of_its_own_is_held_and_keeps_it(pair):
+    old, new = pair["mx1"], pair["mx2"]
+    work(pair, "mx1")
+    pair.level(old)
+    pair.network.cut(old, new)
+    with pair.lmtp("mx1") as lmtp:
+        alone = [lmtp.deliver(BOB) for _ in range(5)]
+    shared = new.daemon.status()["peers"]
+    kill_primary_and_promote(pair, old, new)
+    work(pair, "mx2")
+    old.boot()
+    old.daemon.start()
+    status = new.daemon.wait_peer("mx1", "refused")
+    assert mail.missing(alone, old.path(old.mail)) == [], shared
+    peer = new.daemon.peer("mx1", status)
+    assert "fork" in str(peer).lower(), peer
+    assert old.daemon.status()["role"] != "primary"
+    old.mailtwin("resync", "--from", "mx2")
+    new.daemon.wait_peer("mx1", "connected")
+    pair.level(new)
+    pair.same(new)
+
+
+def test_an_older_epoch_is_refused_and_steps_down(pair):
+    """Both act as primary while the link is cut; the older one ends by itself."""
+    old, new = pair["mx1"], pair["mx2"]
+    work(pair, "mx1")
+    pair.level(old)
+    pair.network.cut(old, new)
+    new.mailtwin("promote", "--force")
+    new.daemon.wait_role("primary")
+    assert new.daemon.status()["epoch"] > old.daemon.status()["epoch"]
+    pair.network.heal(old, new)
+    old.daemon.wait_status(lambda status: status["role"] != "primary", 60, "the older primary steps down")
+    assert old.daemon.events("DEPOSED"), old.daemon.log()
+    assert new.daemon.status()["role"] == "primary"
+    old.dovecot.stop()
+    new.daemon.wait_peer("mx1", "connected")
+    pair.level(new)
+    pair.same(new)
+
+
+def test_promoting_beside_a_living_primary_is_refused(pair):
+    done = pair["mx2"].mailtwin("promote", check=False)
+    assert done.returncode == 3 and "--force" in done.stdout + done.stderr, done
+    assert pair["mx2"].daemon.status()["role"] == "standby"
+    pair.level(pair["mx1"])
+    pair.same(pair["mx1"])
+
+
+@pytest.fixture
+def unsynced(pair):
+    """A mail whose name is on the standby's disk, and not yet on the primary's."""
+    primary = pair["mx1"]
+    root = primary.path(primary.mail) / "example.org/raw"
+    for part in ("tmp", "new", "cur"):
+        (root / part).mkdir(parents=True)
+    pair.level(primary)
+    primary.sync()
+    (root / "tmp/1.M1.raw").write_text("Message-ID: <raw@lab>\n\nnobody called fsync\n")
+    os.rename(root / "tmp/1.M1.raw", root / "new/1.M1.raw")
+    primary.mailtwin("barrier", "--timeout", "10s")
+    return "example.org/raw/new/1.M1.raw"
+
+
+def test_what_the_primary_loses_with_its_power_is_brought_back(pair, unsynced):
+    primary, standby = pair["mx1"], pair["mx2"]
+    primary.power_cut()
+    assert not (primary.path(primary.mail) / unsynced).exists(), "the lab did not lose what it should"
+    primary.daemon.start()
+    pair.level(primary)
+    assert (primary.path(primary.mail) / unsynced).read_text().endswith("fsync\n")
+    assert (standby.path(standby.mail) / unsynced).exists()
+    assert primary.daemon.events("BROUGHT_BACK"), primary.daemon.log()
+    pair.same(primary)
+
+
+def test_a_power_cut_of_the_primary_under_load_loses_no_accepted_mail(pair):
+    primary = pair["mx1"]
+    with Mix(primary, seed=33) as mix:
+        mix.wait_steps(80)
+        primary.power_cut()
+    primary.daemon.start()
+    primary.dovecot.start()
+    pair.level(primary)
+    assert mail.missing(mix.lmtp.history, primary.path(primary.mail)) == []
+    pair.same(primary)
+
+
+def test_a_power_cut_of_the_standby_under_load(pair):
+    primary, standby = pair["mx1"], pair["mx2"]
+    with Mix(primary, seed=34) as mix:
+        for _ in range(3):
+            mix.wait_steps(40)
+            standby.power_cut()
+            standby.daemon.start()
+    pair.level(primary)
+    pair.same(primary)

@@ -1,0 +1,139 @@
+"""The runbooks do what they say: their shell blocks, played as they stand, on hosts in the trouble they are for."""
+
+import subprocess
+
+import pytest
+
+from lab.host import STATE, STORE
+from runbook import REPOSITORY, Page
+
+ANN = "ann@example.org"
+# A new machine: folders of its own where the runbook writes. Nothing of it reaches the machine below.
+NEW_MACHINE = f"""
+mkdir -p /tmp/new
+mount -t tmpfs new /tmp/new
+for folder in etc var/lib; do
+    mkdir -p /tmp/new/$folder/up /tmp/new/$folder/work
+    mount -t overlay -o lowerdir=/$folder,upperdir=/tmp/new/$folder/up,workdir=/tmp/new/$folder/work new /$folder
+done
+rm -rf /etc/mailtwin /var/lib/mailtwin
+mkdir -p /srv/vmail
+mount --bind {STORE}/vmail /srv/vmail
+"""
+
+
+@pytest.fixture
+def page():
+    """page(lab, path) is Page(lab, path), closed after the test."""
+    pages = []
+
+    def make(lab, path):
+        pages.append(Page(lab, path))
+        return pages[-1]
+    yield make
+    for one in pages:
+        one.close()
+
+
+def deliver(lab, name, count=3):
+    with lab.lmtp(name) as lmtp:
+        return [lmtp.deliver(ANN) for _ in range(count)]
+
+
+def is_pair(lab, primary, standby):
+    """A primary and its level standby, equal."""
+    lab[primary].daemon.wait_role("primary")
+    lab[standby].daemon.wait_role("standby")
+    lab.wait_level(lab[primary], [lab[standby]])
+    lab.compare(lab[primary], lab[standby])
+
+
+def test_promote_by_hand_moves_the_role_of_a_living_primary(pair, page):
+    deliver(pair, "mx1")
+    assert page(pair, "runbooks/promote-by-hand.md").play({"alive", "finally"}) == 6
+    deliver(pair, "mx2")
+    pair.level(pair["mx2"])
+    is_pair(pair, "mx2", "mx1")
+
+
+def test_promote_by_hand_takes_over_from_a_dead_primary(pair, page):
+    deliver(pair, "mx1")
+    pair.level(pair["mx1"])
+    pair["mx1"].halt()
+
+    def power_returns(_line, node, _script):
+        if pair[node].space is None:
+            deliver(pair, "mx2")
+            pair[node].boot()
+    assert page(pair, "runbooks/promote-by-hand.md").play({"finally"}, power_returns) == 5
+    is_pair(pair, "mx2", "mx1")
+
+
+def test_standby_behind_sees_a_pair_level_again(pair, page):
+    pair["mx2"].daemon.freeze()
+    deliver(pair, "mx1")
+
+    def thaw(_line, node, _script):
+        if node == "mx2":
+            pair["mx2"].daemon.thaw()
+    page(pair, "runbooks/standby-behind.md").play((), thaw)
+    is_pair(pair, "mx1", "mx2")
+
+
+def test_disk_full_brings_a_stalled_journal_back(pair, page):
+    primary = pair["mx1"]
+    primary.fill_disk(STATE)
+    deliver(pair, "mx1", 200)
+
+    def space_is_made(_line, _node, script):
+        if "apt-get clean" in script:
+            primary.free_disk(STATE)
+    page(pair, "runbooks/disk-full.md").play((), space_is_made)
+    is_pair(pair, "mx1", "mx2")
+
+
+def test_power_loss_of_the_primary_is_made_good(pair, page):
+    deliver(pair, "mx1")
+    pair.level(pair["mx1"])
+    pair["mx1"].power_cut()
+    page(pair, "runbooks/power-loss.md").play()
+    deliver(pair, "mx1")
+    pair.level(pair["mx1"])
+    is_pair(pair, "mx1", "mx2")
+
+
+@pytest.fixture
+def new_pair(make_lab):
+    """Two machines as they come: mail on mx1, nothing of mailtwin but its programs."""
+    lab = make_lab(["mx1", "mx2"])
+    lab.config_inside = "/etc/mailtwin/mailtwin.conf"
+    lab.boot()
+    for host in lab.hosts.values():
+        host.run("sh", "-ec", NEW_MACHINE)
+        host.run("systemd-sysusers", "/run/repo/deploy/sysusers.d/mailtwin.conf")
+        host.run("systemd-tmpfiles", "--create", "/run/repo/deploy/tmpfiles.d/mailtwin.conf")
+    lab["mx1"].dovecot.start()
+    deliver(lab, "mx1")
+    return lab
+
+
+@pytest.mark.parametrize("path", ["runbooks/set-up-a-pair.md", "README.md"])
+def test_a_pair_is_set_up_as_written(new_pair, page, path):
+    environment = {}  # the host's own name decides, as on a real machine
+    assert page(new_pair, path).play((), env=environment) >= 3
+    new_pair.level(new_pair["mx1"])
+    is_pair(new_pair, "mx1", "mx2")
+
+
+def test_what_is_installed_is_complete(tmp_path):
+    """DESTDIR and PREFIX hold, and the unit names the program that was installed."""
+    subprocess.run(["make", "install", f"DESTDIR={tmp_path}", "PREFIX=/usr"], cwd=REPOSITORY, check=True,
+                   capture_output=True)
+    names = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
+    assert {"usr/sbin/mailtwin", "usr/sbin/mailtwin-replicatord", "usr/lib/sysusers.d/mailtwin.conf",
+            "usr/lib/systemd/system/mailtwin-replicatord.service", "usr/share/man/man8/mailtwin-replicatord.8",
+            "usr/share/man/man5/mailtwin.conf.5", "usr/share/doc/mailtwin/runbooks/disk-full.md",
+            "usr/share/bash-completion/completions/mailtwin"} <= names
+    assert all(name.startswith("usr/") for name in names)
+    unit = (tmp_path / "usr/lib/systemd/system/mailtwin-replicatord.service").read_text()
+    assert "ExecStart=/usr/sbin/mailtwin-replicatord" in unit
