@@ -92,12 +92,9 @@ type_fits(enum record_op op, uint32_t type)
     case OP_LINK:
     case OP_UNLINK:
         return type != S_IFDIR;
-    case OP_EPOCH:
-    case OP_META:
-    case OP_RENAME:
-        break;
+    default: /* EPOCH, META, RENAME: of anything */
+        return true;
     }
-    return true;
 }
 
 static int

@@ -90,29 +90,25 @@ rec_get(struct wire_in *in, struct wire_msg *msg)
         in->bad = true;
 }
 
+static bool
+content_fits(enum record_op op, enum wire_content content)
+{
+    if (content == WIRE_CONTENT_GONE)
+        return op != OP_EPOCH;
+    bool ships = (record_op_flags(op) & OP_F_CONTENT) != 0;
+    return ships == (content != WIRE_CONTENT_NONE);
+}
+
 static int
 check_content(const struct wire_rec *rec, struct err *e)
 {
     enum record_op op = rec->record.op;
     if (wire_check_range(rec->content, WIRE_CONTENT_NONE, WIRE_CONTENT_GONE, "content", e) < 0)
         return -1;
-    bool fits = false;
-    switch ((enum wire_content)rec->content) {
-    case WIRE_CONTENT_NONE:
-        fits = (record_op_flags(op) & OP_F_CONTENT) == 0;
-        break;
-    case WIRE_CONTENT_DATA:
-    case WIRE_CONTENT_DELTA:
-        fits = (record_op_flags(op) & OP_F_CONTENT) != 0;
-        break;
-    case WIRE_CONTENT_GONE:
-        fits = op != OP_EPOCH;
-        break;
-    }
-    if (!fits)
-        return err_set(e, ERR_PROTOCOL, "content %u does not fit %s", (unsigned)rec->content,
-                       record_op_word(op));
-    return 0;
+    if (content_fits(op, (enum wire_content)rec->content))
+        return 0;
+    return err_set(e, ERR_PROTOCOL, "content %u does not fit %s", (unsigned)rec->content,
+                   record_op_word(op));
 }
 
 /* What is shipped must fit the operation as what was captured does. */

@@ -191,7 +191,30 @@ encode_an_xattr_twice(void)
     wire_encode(&msg, &out);
 }
 
-TEST(an_xattr_named_twice_is_a_bug)
+static void
+encode_a_long_xattr_name(void)
+{
+    static const char *const names[] = { "user.a" };
+    static char name[WIRE_XATTR_NAME_MAX + 1];
+    struct buf out = { 0 };
+    memset(name, 'x', sizeof(name));
+    set_xattrs(1, names);
+    msg.rec.xattrs[0].name = span_of(name, sizeof(name));
+    wire_encode(&msg, &out);
+}
+
+static void
+encode_a_malformed_record(void)
+{
+    struct buf out = { 0 };
+    make_rec(OP_PUT, WIRE_CONTENT_DATA);
+    msg.rec.record.path = span_str("..");
+    wire_encode(&msg, &out);
+}
+
+TEST(an_operation_that_cannot_be_is_a_bug)
 {
     CHECK(dies(encode_an_xattr_twice));
+    CHECK(dies(encode_a_long_xattr_name));
+    CHECK(dies(encode_a_malformed_record));
 }
