@@ -8,6 +8,7 @@
 
 #define HUGE_TEXT ((size_t)256 << 20)
 
+static int pipe_fds[2];
 static volatile size_t too_much = SIZE_MAX / 2; /* volatile: the compiler would warn */
 
 TEST(empty_allocations_are_pointers_too)
@@ -29,6 +30,8 @@ TEST(allocations_hold_what_is_put_there)
     CHECK(zeros[0] == 0 && zeros[1] == 0 && zeros[2] == 0);
     _cleanup_free_ char *made = xasprintf("%s %d", text, 7);
     CHECK_STR(made, "a store 7");
+    _cleanup_free_ char *nothing = xasprintf("%s", "");
+    CHECK_STR(nothing, "");
     _cleanup_free_ char *raw = xmalloc(3);
     memcpy(raw, "ab", 3);
     CHECK_STR(raw, "ab");
@@ -40,6 +43,24 @@ TEST(freep_leaves_null_behind)
     freep(&text);
     CHECK(text == NULL);
     freep(&text);
+}
+
+static void
+assert_aloud(void)
+{
+    if (dup2(pipe_fds[1], STDERR_FILENO) >= 0)
+        ASSERT(pipe_fds[0] < 0);
+}
+
+TEST(a_broken_invariant_is_named_with_its_place)
+{
+    char text[256] = "";
+    CHECK_INT(pipe(pipe_fds), 0);
+    CHECK(dies(assert_aloud));
+    CHECK(read(pipe_fds[0], text, sizeof(text) - 1) > 0);
+    CHECK_CONTAINS(text, "mailtwin: assertion failed: pipe_fds[0] < 0 (tests/unit/base.c:");
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
 }
 
 static void

@@ -14,6 +14,7 @@ TEST(what_is_written_reads_back_field_by_field)
     buf_add_le64(&b, 0xfedcba9876543210ULL);
     buf_add_span16(&b, span_str("short"));
     buf_add_span32(&b, span_str(""));
+    buf_add_span32(&b, span_str("long"));
     buf_add(&b, "tail", 4);
     struct reader r = reader_of(buf_span(&b));
     CHECK_INT(reader_u8(&r), 0xfe);
@@ -22,6 +23,7 @@ TEST(what_is_written_reads_back_field_by_field)
     CHECK(reader_le64(&r) == 0xfedcba9876543210ULL);
     CHECK(span_equal(reader_span16(&r), span_str("short")));
     CHECK_INT(reader_span32(&r).len, 0);
+    CHECK(span_equal(reader_span32(&r), span_str("long")));
     CHECK(reader_ok(&r) && !reader_done(&r));
     CHECK(span_equal(reader_bytes(&r, 4), span_str("tail")));
     CHECK(reader_ok(&r) && reader_done(&r));
@@ -51,6 +53,16 @@ TEST(reserved_room_is_there_and_not_taken)
     CHECK(b.ptr == before);
 }
 
+TEST(a_length_field_holds_its_largest_length)
+{
+    static const uint8_t bytes[UINT16_MAX];
+    _cleanup_buf_ struct buf b = { 0 };
+    buf_add_span16(&b, span_of(bytes, sizeof(bytes)));
+    struct reader r = reader_of(buf_span(&b));
+    CHECK_INT(reader_span16(&r).len, UINT16_MAX);
+    CHECK(reader_done(&r));
+}
+
 TEST(consumed_bytes_leave_from_the_front)
 {
     _cleanup_buf_ struct buf b = { 0 };
@@ -75,6 +87,7 @@ TEST(a_reader_never_goes_beyond_the_end)
         reader_le64(&r);
         reader_span16(&r);
         CHECK(!reader_ok(&r) && !reader_done(&r));
+        CHECK(reader_bytes(&r, 1).ptr == NULL); /* it stays so where less would fit */
         CHECK_INT(reader_u8(&r), 0);
         CHECK_INT(reader_le16(&r), 0);
         CHECK_INT(reader_le32(&r), 0);

@@ -63,13 +63,13 @@ TEST(every_code_has_its_name_and_exit_status)
 static void
 status_of_no_code(void)
 {
-    (void)err_exit_status((enum err_code)1000);
+    (void)err_exit_status((enum err_code)(ERR_DEGRADED + 1));
 }
 
 static void
 name_of_no_code(void)
 {
-    (void)err_name((enum err_code)1000);
+    (void)err_name((enum err_code)(ERR_DEGRADED + 1));
 }
 
 TEST(a_code_that_does_not_exist_is_a_bug)

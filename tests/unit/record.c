@@ -79,6 +79,7 @@ TEST(words_and_flags_of_operations_are_those_of_the_table)
 #undef OP
     CHECK_STR(record_op_word((enum record_op)0), "?");
     CHECK_STR(record_op_word((enum record_op)200), "?");
+    CHECK_STR(record_op_word((enum record_op)(OP_RMTREE + 1)), "?");
     CHECK_INT(record_op_flags((enum record_op)0), 0);
     CHECK_INT(record_op_flags((enum record_op)200), 0);
 }

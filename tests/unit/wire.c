@@ -16,6 +16,7 @@ TEST(every_message_has_a_codec_and_a_word)
     CHECK_STR(wire_type_word((enum wire_type)0), "?");
     CHECK_STR(wire_type_word((enum wire_type)4), "?");
     CHECK_STR(wire_type_word((enum wire_type)255), "?");
+    CHECK_STR(wire_type_word((enum wire_type)(WIRE_BYE + 1)), "?");
 }
 
 TEST(an_unknown_message_is_refused)
