@@ -33,7 +33,8 @@ struct control_peer {
 typedef void control_handler(struct control_call *call, const json_t *request,
                              const struct control_peer *peer, void *arg);
 
-/* Opens both sockets in run_dir (made when missing). ERR_BUSY: another instance serves it. */
+/* Opens both sockets in run_dir (made when missing) and ignores SIGPIPE. ERR_BUSY: another instance
+ * serves it. */
 int control_server_open(uv_loop_t *loop, const char *run_dir, control_handler *handler, void *arg,
                         struct control_server **ret_server, struct err *e) _must_check_;
 /* Closes clients and sockets; calls without an answer may still be answered, nobody hears it. The
