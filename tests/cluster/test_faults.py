@@ -24,7 +24,7 @@ def check(lab, primary, mix=None):
     if mix is not None:
         assert mix.lmtp.errors == 0, "mail was refused"
         for host in lab.standbys(primary):
-            assert mail.missing(mix.lmtp.history, host.path(host.mail)) == []
+            assert mail.missing(mix.kept(), host.path(host.mail)) == []
 
 
 def kill_again_and_again(lab, times, seed):

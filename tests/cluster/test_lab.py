@@ -15,8 +15,8 @@ from lab.chaos import FilesChaos, MaildirWriter
 from lab.host import STATE, STORE
 from lab.imap import ImapLoad, pop3_uidls
 from lab.lmtp import LmtpLoad
+from lab.load import ANN, BOB, Mix
 
-ANN, BOB = "ann@example.org", "bob@example.org"
 
 
 @pytest.fixture
@@ -296,3 +296,19 @@ def test_waiting_ends_with_the_condition_or_in_time(booted):
     with netns.inside(booted.network.switch.pid):
         pass
     assert disk.fill_name("/x") == "/x/ballast"
+
+
+def test_the_mix_works_without_errors(booted):
+    """What its parts do is copied faithfully by rsync, and the comparison sees it."""
+    one, other = booted["mx1"], booted["mx2"]
+    one.dovecot.start()
+    with Mix(one, seed=2) as mix:
+        mix.wait_steps(60)
+    assert mix.imap.errors == mix.lmtp.errors == 0, mix.imap.last_error
+    one.dovecot.stop()
+    subprocess.run(["cp", "-a", "--sparse=always", f"{one.path(one.place)}/.", other.path(other.place)], check=True)
+    booted.compare(one, other)
+    assert mail.missing(mix.kept(), other.path(other.mail)) == []
+    os.unlink(mail.idents(other.path(other.mail))[mix.kept()[0].ident][0])
+    with pytest.raises(AssertionError, match="only in the first"):
+        booted.compare(one, other)

@@ -234,9 +234,11 @@ class MaildirWriter:
 
 
 class Steps:
-    """A thread that calls step() of something until it is stopped. rate: steps a second at most."""
+    """A thread that calls what.step() until it is stopped, or until the host goes down. rate: steps a
+    second at most. An error of a host that is up is raised by stop()."""
 
-    def __init__(self, what, rate=200):
+    def __init__(self, host, what, rate=200):
+        self.host = host
         self.what = what
         self.rate = rate
         self.done = 0
@@ -259,8 +261,9 @@ class Steps:
 
     def _work(self):
         try:
-            while not self._stop.wait(1 / self.rate):
+            while self.host.up and not self._stop.wait(1 / self.rate):
                 self.what.step()
                 self.done += 1
         except OSError as error:
-            self.error = error
+            if self.host.up:
+                self.error = error

@@ -14,6 +14,7 @@ from .wait import wait_until
 
 STORE = "/srv/store"   # the disk with the stores
 STATE = "/srv/state"   # the disk with mailtwin's state
+DOMAIN = "example.org"
 FLAGS = ["-m", "-p", "-u", "-i", "-n", "--mount-proc"]
 
 
@@ -26,6 +27,7 @@ class Host:
         self.name = name
         self.number = number
         self.cpus = cpus
+        self.place = lab.place
         self.mail, self.files, self.other = (f"{lab.place}/{name}" for name in ("vmail", "files", "other"))
         self.address = f"{PREFIX}{number}"
         self.directory = lab.directory / "hosts" / name
@@ -33,6 +35,7 @@ class Host:
         self.disks = [Disk(self.directory / f"{point.rpartition('/')[2]}.img", point, **options)
                       for point, options in disks.items()]
         self.space = None
+        self.up = False
         self.dovecot = Dovecot(self)
         self.daemon = Daemon(self)
 
@@ -42,6 +45,7 @@ class Host:
         """New namespaces, a new boot id; disks are mounted, nothing runs yet."""
         self.space = Space(self.name, FLAGS, self._setup_script(), self.cpus)
         self.lab.network.plug(self)
+        self.up = True
 
     def _setup_script(self):
         lines = ["mount -t tmpfs -o mode=755 run /run",
@@ -54,8 +58,8 @@ class Host:
                  "mount --bind /run/boot_id /proc/sys/kernel/random/boot_id",
                  f"hostname {self.name}"]
         lines += [one.mount_command(f"/run/lab/{one.image.name}") for one in self.disks]
-        lines.append(f"mkdir -p {STATE} {self.mail} {self.files} {self.other}")
-        lines.append(f"chown {VMAIL_UID}:{VMAIL_UID} {self.mail}")
+        lines.append(f"mkdir -p {STATE} {self.mail}/{DOMAIN} {self.files} {self.other}")
+        lines.append(f"chown {VMAIL_UID}:{VMAIL_UID} {self.mail} {self.mail}/{DOMAIN}")
         lines.append(f"chmod 700 {STATE}")
         return "\n".join(lines)
 
@@ -66,12 +70,14 @@ class Host:
 
     def power_cut(self):
         """As reboot(), but what no sync had brought to the disks is gone."""
+        self.up = False
         for one in self.disks:
             disk.power_off(self.path(one.mountpoint))
         self.reboot()
 
     def halt(self):
         """SIGKILL to everything, umount, no namespaces left."""
+        self.up = False
         if self.space is None:
             return
         self.space.kill_all()

@@ -144,7 +144,7 @@ class ImapLoad:
                     while not self._stop.is_set():
                         self.step(client)
                         self.done += 1
-            except (OSError, imaplib.IMAP4.error, ImapFailed, AttributeError) as error:
+            except (OSError, imaplib.IMAP4.error, ImapFailed) as error:
                 self.errors += 1
                 self.last_error = error
                 self._stop.wait(0.05)
@@ -189,6 +189,7 @@ class ImapLoad:
         client.do("append", '"INBOX"', "(\\Draft)", None, text.encode())
 
     def _folder(self, client):
+        client.select("INBOX")  # Dovecot hangs up on who has the deleted folder selected
         own = [folder for folder in client.folders() if folder != "INBOX"]
         if len(own) < 4 or self.random.random() < 0.3:
             self.folders += 1

@@ -118,7 +118,7 @@ class LmtpLoad:
             try:
                 with LmtpClient(self.host) as client:
                     self._deliver(client)
-            except (OSError, LmtpError, AttributeError):  # AttributeError: the host has no power
+            except (OSError, LmtpError):
                 self.errors += 1
                 self._stop.wait(0.05)
 

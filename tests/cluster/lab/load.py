@@ -19,18 +19,24 @@ class Mix:
         self.host = host
         self.lmtp = LmtpLoad(host, [ANN, BOB], rate=rate)
         self.imap = ImapLoad(host, ANN, seed)
-        self.direct = Steps(MaildirWriter(host.path(host.mail) / DIRECT, seed), rate)
-        self.files = Steps(FilesChaos(host.path(host.files), seed), rate)
+        self.direct = Steps(host, MaildirWriter(host.path(host.mail) / DIRECT, seed), rate)
+        self.files = Steps(host, FilesChaos(host.path(host.files), seed), rate)
         self._stack = contextlib.ExitStack()
 
     def __enter__(self):
-        for part in (self.lmtp, self.imap, self.direct, self.files):
-            self._stack.enter_context(part)
-        self.wait_steps(1)
+        with contextlib.ExitStack() as stack:
+            for part in (self.lmtp, self.imap, self.direct, self.files):
+                stack.enter_context(part)
+            self.wait_steps(1)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, kind, value, trace):
         self._stack.close()
+
+    def kept(self):
+        """What was accepted for the user whose mail nobody deletes: it has to be there in the end."""
+        return [one for one in self.lmtp.history if one.user == BOB]
 
     def done(self):
         """What each part has done so far."""
