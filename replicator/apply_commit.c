@@ -61,10 +61,12 @@ run_ops(struct apply *a, struct err *e)
 }
 
 static int
-sync_dir(void *arg, struct err *e)
+sync_marker(void *arg, struct err *e)
 {
-    const int *fd = arg;
-    return file_sync(*fd, e) < 0 ? err_wrap(e, "make the marker durable") : 0;
+    const struct apply_root *root = arg;
+    if (file_sync(root->applied_fd, e) < 0)
+        return err_wrap(e, "store %s: the marker", root->path);
+    return 0;
 }
 
 static int
@@ -73,7 +75,7 @@ sync_names(struct apply *a, struct err *e)
     apply_dirs_sync(&a->dirs, a->pool);
     for (struct apply_root *root = a->roots; root < a->roots + a->root_count; root++) {
         if (root->in_run && !root->sync_whole)
-            apply_pool_add(a->pool, sync_dir, &root->applied_fd);
+            apply_pool_add(a->pool, sync_marker, root);
     }
     int r = apply_pool_wait(a->pool, e);
     for (struct apply_root *root = a->roots; r == 0 && root < a->roots + a->root_count; root++) {

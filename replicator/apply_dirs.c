@@ -128,10 +128,22 @@ apply_dirs_drop(struct apply_dirs *dirs, struct apply_root *root, struct span pa
 }
 
 static int
-sync_one(void *arg, struct err *e)
+sync_slot(void *arg, struct err *e)
 {
-    const int *fd = arg;
-    return file_sync(*fd, e) < 0 ? err_wrap(e, "make names durable") : 0;
+    const struct apply_dir *dir = arg;
+    if (file_sync(dir->fd, e) < 0)
+        return err_wrap(e, "store %s: names in \"%.*s\"", dir->root->path,
+                        PATH_ARGS(buf_span(&dir->path)));
+    return 0;
+}
+
+static int
+sync_unnamed(void *arg, struct err *e)
+{
+    const struct apply_synced *synced = arg;
+    if (file_sync(synced->fd, e) < 0)
+        return err_wrap(e, "store %s: what a run changed", synced->root->path);
+    return 0;
 }
 
 void
@@ -139,11 +151,11 @@ apply_dirs_sync(struct apply_dirs *dirs, struct apply_pool *pool)
 {
     for (struct apply_dir *dir = dirs->slots; dir < dirs->slots + APPLY_DIR_SLOTS; dir++) {
         if (dir->touched && !dir->root->sync_whole)
-            apply_pool_add(pool, sync_one, &dir->fd);
+            apply_pool_add(pool, sync_slot, dir);
     }
     for (size_t i = 0; i < dirs->sync_count; i++) {
         if (!dirs->sync[i].root->sync_whole)
-            apply_pool_add(pool, sync_one, &dirs->sync[i].fd);
+            apply_pool_add(pool, sync_unnamed, &dirs->sync[i]);
     }
 }
 

@@ -120,7 +120,7 @@ struct apply_dir {
 
 struct apply_dirs {
     struct apply_dir slots[APPLY_DIR_SLOTS];
-    struct {
+    struct apply_synced {
         struct apply_root *root;
         int fd;
     } sync[APPLY_SYNC_EACH]; /* touched, but no longer in a slot */

@@ -1,0 +1,129 @@
+/* The n-th call to the operating system fails, n rising until the history is applied untouched. */
+#include "lib/os/fault.h"
+#include "tests/faults/apply_history.h"
+
+#ifndef MAILTWIN_FAULTS
+
+TEST(apply_survives_the_failure_of_every_call)
+{
+    print_message("SKIP: built without fault points (asan, tsan and cover have them)\n");
+    skip();
+}
+
+#else
+
+struct sweep {
+    char path[64];
+    int root;
+    struct apply *apply;
+    unsigned run; /* the next one */
+};
+
+static int
+go_on(struct sweep *s, struct err *e)
+{
+    struct apply_store store = { .path = s->path };
+    if (s->apply == NULL && apply_open(&store, 1, 2, &s->apply, e) < 0)
+        return -1;
+    for (; s->run <= HISTORY_RUNS; s->run++) {
+        if (send_run(s->apply, s->run, check_not_needed, NULL, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void
+begin(struct sweep *s)
+{
+    *s = (struct sweep){ .run = 1 };
+    snprintf(s->path, sizeof(s->path), "/tmp/mailtwin-sweep-XXXXXX");
+    assert_non_null(mkdtemp(s->path));
+    s->root = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(s->root >= 0);
+}
+
+static void
+end(struct sweep *s)
+{
+    apply_free(&s->apply);
+    close(s->root);
+    char command[128];
+    snprintf(command, sizeof(command), "rm -rf '%s'", s->path);
+    assert_int_equal(system(command), 0);
+}
+
+static void
+check_error(const struct sweep *s, const struct fault_plan *plan, const struct err *e,
+            const char *where)
+{
+    if (plan->kind == FAULT_SHORT)
+        fail_msg("a short %s was not made good: %s", where, e->text);
+    if (e->code == ERR_NONE || strstr(e->text, s->path) == NULL || e->sys != plan->errnum)
+        fail_msg("failed %s is told as \"%s\"", where, e->text);
+    if (plan->errnum == ENOSPC)
+        assert_int_equal(e->code, ERR_NOSPACE);
+}
+
+/* One failure; true while there was a call to fail. */
+static bool
+fail_once(struct fault_plan plan, bool restart)
+{
+    struct sweep s;
+    begin(&s);
+    struct err e = { 0 };
+    const char *hit;
+    fault_arm(&plan);
+    int r = go_on(&s, &e);
+    fault_disarm(&hit);
+    if (r < 0)
+        check_error(&s, &plan, &e, hit == NULL ? "call" : hit);
+    struct tree whole = { .count = 0 };
+    tree_read(s.root, "", &whole); /* fails on a partial message */
+    if (restart)
+        apply_free(&s.apply);
+    else if (s.apply != NULL)
+        apply_abort(s.apply);
+    if (go_on(&s, &e) < 0)
+        fail_msg("the repeated run failed too, after %s: %s", hit, e.text);
+    tree_check_end(s.root, hit == NULL ? "untouched" : hit);
+    end(&s);
+    return hit != NULL;
+}
+
+/* Every call with MAILTWIN_LONG, else some, each test others. */
+static void
+sweep(struct fault_plan plan, unsigned first, bool restart)
+{
+    unsigned step = getenv("MAILTWIN_LONG") != NULL ? 1 : 11;
+    plan.at = step == 1 ? 1 : first;
+    while (fail_once(plan, restart))
+        plan.at += step;
+    assert_true(plan.at > 100); /* the history is not that short */
+}
+
+TEST(apply_survives_the_failure_of_every_call)
+{
+    sweep((struct fault_plan){ .kind = FAULT_ERRNO, .errnum = EIO }, 1, false);
+}
+
+TEST(apply_survives_the_failure_of_every_call_and_a_restart)
+{
+    sweep((struct fault_plan){ .kind = FAULT_ERRNO, .errnum = EIO }, 3, true);
+}
+
+TEST(apply_survives_a_disk_that_is_full_at_every_call)
+{
+    sweep((struct fault_plan){ .kind = FAULT_ERRNO, .errnum = ENOSPC }, 5, false);
+}
+
+TEST(apply_survives_an_interruption_at_every_call)
+{
+    sweep((struct fault_plan){ .kind = FAULT_ERRNO, .errnum = EINTR }, 7, false);
+}
+
+TEST(apply_survives_a_short_transfer_at_every_call)
+{
+    sweep((struct fault_plan){ .kind = FAULT_SHORT }, 9, false);
+}
+
+#endif
