@@ -17,6 +17,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define LARGE  1000000
+#define MEDIUM 50000
+
 /* A daemon in a thread of its own, and what its handler saw. */
 static struct {
     char dir[64];
@@ -94,9 +97,10 @@ serve(struct control_call *call, const json_t *request, const struct control_pee
     } else if (strcmp(what, "talk") == 0) {
         start_talking(call);
         count(&d.holds);
-    } else if (strcmp(what, "large") == 0) {
-        char *text = calloc(1, 1000001);
-        memset(text, 'x', 1000000);
+    } else if (strcmp(what, "large") == 0 || strcmp(what, "medium") == 0) {
+        size_t size = what[0] == 'l' ? LARGE : MEDIUM;
+        char *text = calloc(1, size + 1);
+        memset(text, 'x', size);
         control_reply(call, json_pack("{s:s}", "text", text));
         free(text);
     } else {
@@ -198,6 +202,19 @@ hear(int fd, unsigned lines)
     return text;
 }
 
+/* How many bytes come until the other side ends the connection. */
+static size_t
+drain(int fd)
+{
+    char chunk[4096];
+    size_t total = 0;
+    ssize_t n;
+    while ((n = recv(fd, chunk, sizeof(chunk), 0)) > 0)
+        total += (size_t)n;
+    assert_int_equal(n, 0);
+    return total;
+}
+
 TEST(a_request_is_answered_with_who_asked)
 {
     json_t *reply;
@@ -210,7 +227,7 @@ TEST(a_request_is_answered_with_who_asked)
     CHECK_INT(json_integer_value(json_object_get(reply, "uid")), geteuid());
     json_decref(reply);
     CHECK_INT(ask("large", &reply, &e), 0);
-    CHECK_INT(json_string_length(json_object_get(reply, "text")), 1000000);
+    CHECK_INT(json_string_length(json_object_get(reply, "text")), LARGE);
     json_decref(reply);
     stop_daemon();
     remove_dir();
@@ -291,14 +308,28 @@ TEST(who_ends_his_side_still_gets_the_answer_and_then_the_end)
     wait_for(&d.holds, 1);
     control_post(d.server, answer_held, later);
     CHECK_STR(hear(fd, 1), "{\"from\":\"later\",\"ok\":true}\n");
-    char chunk[4096];
-    size_t total = 0;
-    ssize_t n;
-    while ((n = recv(fd, chunk, sizeof(chunk), 0)) > 0)
-        total += (size_t)n;
-    CHECK_INT(total, strlen("{\"text\":\"\",\"ok\":true}\n") + 1000000);
-    CHECK_INT(n, 0);
+    CHECK_INT(drain(fd), strlen("{\"text\":\"\",\"ok\":true}\n") + LARGE);
     close(fd);
+    stop_daemon();
+    remove_dir();
+}
+
+TEST(no_answer_is_cut_short_however_full_the_socket_is)
+{
+    make_dir();
+    start_daemon();
+    for (unsigned requests = 1; requests <= 12; requests++) {
+        int fd = dial(CONTROL_SOCKET);
+        for (unsigned i = 0; i < requests; i++)
+            say(fd, "{\"do\":\"medium\"}\n");
+        CHECK_INT(shutdown(fd, SHUT_WR), 0);
+        json_t *reply;
+        struct err e = { 0 };
+        CHECK_INT(ask("status", &reply, &e), 0); /* a turn of the loop after all that came in */
+        json_decref(reply);
+        CHECK_INT(drain(fd), requests * (strlen("{\"text\":\"\",\"ok\":true}\n") + MEDIUM));
+        close(fd);
+    }
     stop_daemon();
     remove_dir();
 }
