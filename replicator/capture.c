@@ -42,6 +42,12 @@ struct request {
     struct buf bytes; /* path or value */
 };
 
+struct held {
+    uint16_t store;
+    bool released;
+    struct buf path;
+};
+
 struct capture {
     struct node *node;
     struct watch *watch;
@@ -59,6 +65,8 @@ struct capture {
     pthread_mutex_t lock; /* of what follows */
     struct request *queue, **queue_end;
     struct capture_status status;
+    struct held *held; /* names that a power loss may have taken, as found at start */
+    size_t held_count;
 
     /* the thread's own */
     struct request *waiting; /* barriers not answered yet */
@@ -466,6 +474,27 @@ nothing_happened(struct capture *c, const struct state_meta *meta)
     return node_evidence_holds(c->node);
 }
 
+/* The held names as paths, for the sessions. */
+static int
+list_held(struct capture *c, struct err *e)
+{
+    size_t count = hints_count(&c->compare.held);
+    c->held = xcalloc(count, sizeof(*c->held));
+    for (size_t i = 0; i < count; i++) {
+        const struct hint *hint = hints_at(&c->compare.held, i);
+        struct held *held = &c->held[c->held_count++];
+        struct state_dir row;
+        if (state_dir_get(c->compare.txn, hint->dir, &row, e) < 0 ||
+            state_dir_path(c->compare.txn, hint->dir, &held->path, e) < 0)
+            return -1;
+        held->store = row.store;
+        if (held->path.len > 0)
+            buf_add_u8(&held->path, '/');
+        buf_add(&held->path, hints_name(&c->compare.held, hint), hint->name_len);
+    }
+    return 0;
+}
+
 static int
 start_index(struct capture *c, bool adopted, struct err *e)
 {
@@ -482,9 +511,9 @@ start_index(struct capture *c, bool adopted, struct err *e)
         if (compare_root(&c->compare, i, e) < 0)
             return -1;
     }
-    if (!c->initial && recover_begin(&c->compare, e) < 0)
+    if (!c->initial && (recover_begin(&c->compare, e) < 0 || list_held(c, e) < 0))
         return -1;
-    c->need_sweep = !adopted && !nothing_happened(c, meta);
+    c->need_sweep = !(adopted && meta->clean) && !nothing_happened(c, meta);
     meta->clean = 0;
     node_boot_id(meta->boot_id);
     atomic_store(&c->tail, meta->tail);
@@ -519,6 +548,9 @@ static void
 capture_free(struct capture **capture)
 {
     struct capture *c = *capture;
+    for (size_t i = 0; i < c->held_count; i++)
+        buf_free(&c->held[i].path);
+    free(c->held);
     scan_free(&c->scan);
     batch_free(&c->batch);
     compare_free(&c->compare);
@@ -696,9 +728,33 @@ capture_force(struct capture *c, uint16_t store, struct span path, bool is_dir)
     post(c, r);
 }
 
+int
+capture_held(struct capture *c, size_t index, uint16_t *ret_store, struct buf *ret_path)
+{
+    int found = 0;
+    pthread_mutex_lock(&c->lock);
+    for (size_t i = 0; i < c->held_count && found == 0; i++) {
+        struct held *held = &c->held[i];
+        if (held->released || index-- > 0)
+            continue;
+        *ret_store = held->store;
+        buf_reset(ret_path);
+        buf_add(ret_path, held->path.ptr, held->path.len);
+        found = 1;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return found;
+}
+
 void
 capture_release(struct capture *c, uint16_t store, struct span path)
 {
+    pthread_mutex_lock(&c->lock);
+    for (size_t i = 0; i < c->held_count; i++) {
+        if (c->held[i].store == store && span_equal(buf_span(&c->held[i].path), path))
+            c->held[i].released = true;
+    }
+    pthread_mutex_unlock(&c->lock);
     post(c, path_request(REQ_RELEASE, store, path));
 }
 

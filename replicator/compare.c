@@ -571,16 +571,8 @@ compare_root(struct compare *c, uint16_t store, struct err *e)
 {
     if (state_root(c->txn, store) != 0)
         return 0;
-    const struct node_store *s = &c->node->stores[store];
-    struct look look;
-    if (look_at(s->root_fd, "", &look, e) < 0)
-        return err_wrap(e, "store %s", s->conf->name);
-    uint8_t handle[WATCH_HANDLE_MAX];
-    memcpy(handle, s->fsid, WATCH_FSID_SIZE);
-    memcpy(handle + WATCH_FSID_SIZE, look.handle.bytes, look.handle.len);
-    struct state_dir dir = { .store = store, .attr = look.attr };
-    dir.handle = span_of(handle, WATCH_FSID_SIZE + look.handle.len);
-    if (state_dir_put(c->txn, &dir, e) < 0)
+    struct state_dir dir = { .store = store };
+    if (node_root_row(c->node, &dir, c->txn, e) < 0)
         return -1;
     buf_add_le64(&c->to_read, dir.id);
     return 0;

@@ -130,18 +130,36 @@ vanished(int errnum)
            errnum == ENXIO;
 }
 
-static int
-hash_symlink(const struct scan *scan, const char *name, struct wire_entry *entry, struct err *e)
+void
+listing_hash(struct span bytes, uint8_t ret_digest[WIRE_DIGEST_SIZE])
 {
-    uint8_t target[RECORD_TARGET_MAX + 1];
-    ssize_t len = readlinkat(scan->dirfd, name, (char *)target, sizeof(target));
+    _cleanup_(hash_freep) EVP_MD_CTX *hash = hash_new();
+    hash_add(hash, bytes);
+    hash_end(hash, ret_digest);
+}
+
+int
+listing_symlink(int dirfd, const char *name, struct buf *ret_target, struct err *e)
+{
+    buf_reset(ret_target);
+    buf_reserve(ret_target, RECORD_TARGET_MAX + 1);
+    ssize_t len = readlinkat(dirfd, name, (char *)ret_target->ptr, RECORD_TARGET_MAX + 1);
     if (len < 0 && vanished(errno))
         return 0;
     if (len < 0)
         return err_sys(e, ERR_IO, "read the symlink %s", name);
-    _cleanup_(hash_freep) EVP_MD_CTX *hash = hash_new();
-    hash_add(hash, span_of(target, (size_t)len));
-    hash_end(hash, entry->hash);
+    ret_target->len = (size_t)len;
+    return 1;
+}
+
+static int
+hash_symlink(const struct scan *scan, const char *name, struct wire_entry *entry, struct err *e)
+{
+    _cleanup_buf_ struct buf target = { 0 };
+    int found = listing_symlink(scan->dirfd, name, &target, e);
+    if (found <= 0)
+        return found;
+    listing_hash(buf_span(&target), entry->hash);
     entry->has_hash = 1;
     return 0;
 }

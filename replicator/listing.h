@@ -36,6 +36,12 @@ void listing_digest(const struct listing *l, uint8_t ret_digest[WIRE_DIGEST_SIZE
 /* Are the two the same for a comparison? (nlink aside when !with_nlink) */
 bool listing_entry_equal(const struct wire_entry *a, const struct wire_entry *b, bool with_nlink);
 
+/* A symlink's target. 1 read, 0 it is no longer a symlink. */
+int listing_symlink(int dirfd, const char *name, struct buf *ret_target,
+                    struct err *e) _must_check_;
+/* The hash of an entry: over a symlink's target or a file's content. */
+void listing_hash(struct span bytes, uint8_t ret_digest[WIRE_DIGEST_SIZE]);
+
 /* To and from the packed form of DIGEST_ANSWER. */
 void listing_pack(const struct listing *l, size_t first, size_t max_bytes, struct buf *out,
                   size_t *ret_next);

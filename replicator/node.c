@@ -114,6 +114,21 @@ node_check_roots(struct node *node, struct state_txn *txn, struct err *e)
     return 0;
 }
 
+int
+node_root_row(const struct node *node, struct state_dir *dir, struct state_txn *txn, struct err *e)
+{
+    const struct node_store *s = &node->stores[dir->store];
+    struct look look;
+    if (look_at(s->root_fd, "", &look, e) < 0)
+        return err_wrap(e, "store %s", s->conf->name);
+    uint8_t handle[WATCH_HANDLE_MAX];
+    memcpy(handle, s->fsid, WATCH_FSID_SIZE);
+    memcpy(handle + WATCH_FSID_SIZE, look.handle.bytes, look.handle.len);
+    dir->attr = look.attr;
+    dir->handle = span_of(handle, WATCH_FSID_SIZE + look.handle.len);
+    return state_dir_put(txn, dir, e);
+}
+
 static int
 hex_digit(char c)
 {

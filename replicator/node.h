@@ -33,6 +33,10 @@ void node_free(struct node **node);
  * one, or an unmounted filesystem, would read as "everything was deleted". */
 int node_check_roots(struct node *node, struct state_txn *txn, struct err *e) _must_check_;
 
+/* Stores the index row of a store's root, as the directory is now; dir->store says which. */
+int node_root_row(const struct node *node, struct state_dir *dir, struct state_txn *txn,
+                  struct err *e) _must_check_;
+
 /* This boot's id, all zero when the kernel does not tell. */
 void node_boot_id(uint8_t ret_id[16]);
 

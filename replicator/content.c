@@ -1,0 +1,281 @@
+#include "replicator/content.h"
+
+#include "lib/base/crc.h"
+#include "lib/base/path.h"
+#include "lib/os/event.h"
+#include "lib/os/file.h"
+#include "replicator/delta.h"
+
+#include <unistd.h>
+
+#define LOAD_SMALL  (256 * 1024) /* read in one go, so that it is one moment's content */
+#define LOAD_TRIES  4
+#define XATTRS_ROOM (FRAME_BODY_MAX / 2)
+
+void
+content_close(struct content *content)
+{
+    file_closep(&content->fd);
+    attrs_xattrs_free(&content->xattrs);
+    buf_free(&content->bytes);
+}
+
+static struct attr
+attr_of(const struct stat *st)
+{
+    return (struct attr){
+        .mode = st->st_mode,
+        .uid = st->st_uid,
+        .gid = st->st_gid,
+        .size = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0,
+        .mtime_ns = attrs_ns(&st->st_mtim),
+    };
+}
+
+static int
+open_object(const struct node *node, const struct record *record, struct err *e)
+{
+    int root = node->stores[record->store].root_fd;
+    bool readable = S_ISREG(record->attr.mode) || S_ISDIR(record->attr.mode);
+    int flags = (readable ? O_RDONLY | O_NONBLOCK : O_PATH) | O_NOFOLLOW | O_CLOEXEC;
+    if (record->handle.len > 0)
+        return attrs_handle_open(root, record->handle, flags, e);
+    return file_open_beneath(root, record->path, flags, 0, e);
+}
+
+static bool
+says_gone(const struct err *e)
+{
+    return e->code == ERR_GONE || e->sys == ENOENT || e->sys == ESTALE || e->sys == ENOTDIR ||
+           e->sys == ELOOP || e->sys == ENXIO;
+}
+
+int
+content_open(const struct node *node, const struct record *record, struct content *ret_content,
+             struct err *e)
+{
+    *ret_content = (struct content){ .fd = -1 };
+    struct err why = { 0 };
+    ret_content->fd = open_object(node, record, &why);
+    if (ret_content->fd < 0) {
+        ret_content->gone = says_gone(&why);
+        if (!ret_content->gone && e != NULL)
+            *e = why;
+        return ret_content->gone ? 0 : -1;
+    }
+    struct stat st;
+    if (fstat(ret_content->fd, &st) < 0)
+        return err_sys(e, ERR_IO, "look at what is to be shipped");
+    ret_content->now = attr_of(&st);
+    ret_content->gone = st.st_nlink == 0 || (st.st_mode & S_IFMT) != (record->attr.mode & S_IFMT);
+    bool readable = S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);
+    if (ret_content->gone || !readable)
+        return 0;
+    return attrs_xattrs_read(ret_content->fd, &ret_content->xattrs, e);
+}
+
+static bool
+attr_equal(const struct attr *a, const struct attr *b)
+{
+    return a->mode == b->mode && a->uid == b->uid && a->gid == b->gid && a->size == b->size &&
+           a->mtime_ns == b->mtime_ns;
+}
+
+static int
+load_once(struct content *content, struct err *e)
+{
+    buf_reset(&content->bytes);
+    buf_reserve(&content->bytes, content->now.size + 1);
+    ssize_t got = file_pread_full(content->fd, content->bytes.ptr, content->now.size + 1, 0, e);
+    if (got < 0)
+        return -1;
+    content->bytes.len = (size_t)got;
+    return 0;
+}
+
+int
+content_load(struct content *content, struct err *e)
+{
+    if (content->gone || !S_ISREG(content->now.mode) || content->now.size > CONTENT_LOAD_MAX)
+        return 0;
+    for (int try = 0; try < LOAD_TRIES; try++) {
+        if (load_once(content, e) < 0)
+            return -1;
+        struct stat st;
+        if (fstat(content->fd, &st) < 0)
+            return err_sys(e, ERR_IO, "look at what is being shipped");
+        struct attr after = attr_of(&st);
+        bool same = attr_equal(&after, &content->now);
+        content->now = after;
+        if (same && content->bytes.len == after.size) {
+            content->loaded = true;
+            return 0;
+        }
+    }
+    return 0; /* written all the time: it is streamed, and its next record follows */
+}
+
+static void
+rec_fill(struct wire_msg *msg, const struct record *record, enum wire_content kind,
+         const struct attr *now)
+{
+    msg->type = WIRE_REC;
+    msg->rec.record = *record;
+    msg->rec.record.handle = (struct span){ 0 };
+    msg->rec.content = (uint8_t)kind;
+    msg->rec.now = *now;
+    msg->rec.xattr_count = 0;
+}
+
+int
+content_send_bare(struct link_io *io, const struct record *record, enum wire_content kind,
+                  struct err *e)
+{
+    static _Thread_local struct wire_msg msg;
+    rec_fill(&msg, record, kind, &record->attr);
+    return link_io_send(io, &msg, e);
+}
+
+static void
+add_xattrs(struct wire_msg *msg, const struct attrs_xattrs *xattrs)
+{
+    size_t room = XATTRS_ROOM;
+    for (size_t i = 0; i < xattrs->count && msg->rec.xattr_count < WIRE_XATTRS_MAX; i++) {
+        const struct attrs_xattr *x = &xattrs->list[i];
+        size_t size = x->name.len + x->value.len;
+        if (size > room) {
+            event(EV_SKIPPED, F_STR("why", "its extended attributes are too large"),
+                  F_SPAN("path", msg->rec.record.path), F_SPAN("attribute", x->name));
+            continue;
+        }
+        room -= size;
+        msg->rec.xattrs[msg->rec.xattr_count++] = (struct wire_xattr){ .name = x->name,
+                                                                       .value = x->value };
+    }
+}
+
+struct sending {
+    struct link_io *io;
+    uint32_t crc;
+    uint64_t bytes;
+};
+
+static int
+send_data(struct sending *s, uint64_t offset, struct span bytes, struct err *e)
+{
+    static _Thread_local struct wire_msg msg;
+    while (bytes.len > 0) {
+        size_t len = MIN(bytes.len, (size_t)WIRE_DATA_MAX);
+        struct span part = span_of(bytes.ptr, len);
+        msg.type = WIRE_DATA;
+        msg.data = (struct wire_data){ .offset = offset, .bytes = part };
+        s->crc = crc32c_more(s->crc, part);
+        if (link_io_send(s->io, &msg, e) < 0)
+            return -1;
+        offset += len;
+        s->bytes += len;
+        bytes = span_of(bytes.ptr + len, bytes.len - len);
+    }
+    return 0;
+}
+
+static int
+send_end(struct sending *s, uint64_t size, bool ok, struct err *e)
+{
+    static _Thread_local struct wire_msg msg;
+    msg.type = WIRE_END;
+    msg.end = (struct wire_end){ .size = size, .crc = s->crc, .ok = ok };
+    return link_io_send(s->io, &msg, e);
+}
+
+/* From `offset` to the end of its data, or to the next hole. */
+static int
+send_extent(struct sending *s, int fd, uint64_t offset, uint64_t end, struct err *e)
+{
+    _cleanup_free_ uint8_t *chunk = xmalloc(WIRE_DATA_MAX);
+    while (offset < end) {
+        size_t want = (size_t)MIN(end - offset, (uint64_t)WIRE_DATA_MAX);
+        ssize_t got = file_pread_full(fd, chunk, want, offset, e);
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            return 0;
+        if (send_data(s, offset, span_of(chunk, (size_t)got), e) < 0)
+            return -1;
+        offset += (uint64_t)got;
+    }
+    return 0;
+}
+
+static int
+stream_file(struct sending *s, const struct content *content, struct err *e)
+{
+    uint64_t size = content->now.size;
+    for (uint64_t at = 0; at < size;) {
+        off_t data = lseek(content->fd, (off_t)at, SEEK_DATA);
+        if (data < 0 && errno == ENXIO)
+            break; /* nothing but a hole is left */
+        uint64_t from = data < 0 ? at : (uint64_t)data;
+        off_t hole = data < 0 ? -1 : lseek(content->fd, data, SEEK_HOLE);
+        uint64_t to = hole < 0 ? size : MIN((uint64_t)hole, size);
+        if (send_extent(s, content->fd, from, to, e) < 0)
+            return -1;
+        at = MAX(to, from + 1);
+    }
+    struct stat st;
+    if (fstat(content->fd, &st) < 0)
+        return err_sys(e, ERR_IO, "look at what was shipped");
+    /* Shorter than announced: what was sent is of no moment. The change that shortened it has its
+     * own record. */
+    return send_end(s, size, (uint64_t)st.st_size >= size, e);
+}
+
+static int
+send_delta_piece(void *arg, struct span bytes, struct err *e)
+{
+    struct sending *s = arg;
+    return send_data(s, s->bytes, bytes, e);
+}
+
+static int
+send_bytes(struct link_io *io, const struct content *content, struct span signature,
+           uint64_t *ret_bytes, struct err *e)
+{
+    struct sending s = { .io = io };
+    int rc;
+    if (signature.len > 0) {
+        rc = delta_make(signature, content->fd, send_delta_piece, &s, e);
+        if (rc >= 0)
+            rc = send_end(&s, content->now.size, true, e);
+    } else if (content->loaded) {
+        rc = send_data(&s, 0, buf_span(&content->bytes), e);
+        if (rc >= 0)
+            rc = send_end(&s, content->bytes.len, true, e);
+    } else {
+        rc = stream_file(&s, content, e);
+    }
+    *ret_bytes += s.bytes;
+    return rc;
+}
+
+int
+content_send(struct link_io *io, const struct record *record, struct content *content,
+             struct span signature, uint64_t *ret_bytes, struct err *e)
+{
+    static _Thread_local struct wire_msg msg;
+    bool has_bytes = (record_op_flags(record->op) & OP_F_CONTENT) != 0;
+    if (content->gone) {
+        bool is_dir = record->op == OP_MKDIR; /* what came into it has records of its own */
+        return content_send_bare(io, record, is_dir ? WIRE_CONTENT_NONE : WIRE_CONTENT_GONE, e);
+    }
+    if (has_bytes && content->now.size <= LOAD_SMALL && content_load(content, e) < 0)
+        return -1;
+    enum wire_content kind = !has_bytes          ? WIRE_CONTENT_NONE
+                             : signature.len > 0 ? WIRE_CONTENT_DELTA
+                                                 : WIRE_CONTENT_DATA;
+    rec_fill(&msg, record, kind, &content->now);
+    add_xattrs(&msg, &content->xattrs);
+    if (link_io_send(io, &msg, e) < 0)
+        return -1;
+    return has_bytes ? send_bytes(io, content, signature, ret_bytes, e) : 0;
+}

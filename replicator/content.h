@@ -1,0 +1,39 @@
+/* content.h - an object opened for shipping: its bytes, owner, mode, times and extended attributes,
+ * found by handle under whatever name it has by now. */
+#ifndef MAILTWIN_CONTENT_H
+#define MAILTWIN_CONTENT_H
+
+#include "lib/os/attrs.h"
+#include "replicator/link_io.h"
+#include "replicator/node.h"
+
+#define CONTENT_LOAD_MAX (64 * 1024 * 1024) /* bytes held in memory at most */
+
+struct content {
+    int fd; /* -1: none needed */
+    bool gone;
+    bool loaded; /* bytes holds all of it */
+    struct attr now;
+    struct attrs_xattrs xattrs;
+    struct buf bytes;
+};
+
+void content_close(struct content *content);
+#define _cleanup_content_ _cleanup_(content_close)
+
+/* Opens by handle (by path when the record has no handle). What no longer exists, or is no longer
+ * of the record's type, is `gone`: an answer. */
+int content_open(const struct node *node, const struct record *record, struct content *ret_content,
+                 struct err *e) _must_check_;
+/* Reads a small file into memory, as it was at one moment: read again when it changed meanwhile. */
+int content_load(struct content *content, struct err *e) _must_check_;
+
+/* Sends REC, and DATA and END when the record has content. delta: the signature (librsync) of what
+ * the peer has, NULL for the whole. seq 0 in the record: a fix-up. */
+int content_send(struct link_io *io, const struct record *record, struct content *content,
+                 struct span signature, uint64_t *ret_bytes, struct err *e) _must_check_;
+/* Sends REC alone, with the attributes of the record. */
+int content_send_bare(struct link_io *io, const struct record *record, enum wire_content kind,
+                      struct err *e) _must_check_;
+
+#endif

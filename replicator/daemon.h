@@ -1,0 +1,50 @@
+/* daemon.h - the store role as a whole: role, peers, and what its threads ask of each other.
+ *
+ * The main thread owns loop, control socket, network role and the change of roles. Sessions never
+ * outlive a change of role: they are ended before it and begun anew after it. */
+#ifndef MAILTWIN_DAEMON_H
+#define MAILTWIN_DAEMON_H
+
+#include "lib/os/control.h"
+#include "replicator/capture.h"
+#include "replicator/net/net.h"
+#include "replicator/peer.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct daemon {
+    const struct conf *conf;
+    struct node *node;
+    uv_loop_t *loop;
+    struct control_server *control;
+    struct net *net;
+    struct peer *peers; /* one for each other node */
+    size_t peer_count;
+
+    /* Set by the main thread while no session runs, read by sessions. */
+    uint8_t role;            /* enum wire_role */
+    struct capture *capture; /* NULL unless primary */
+    int adopt_fd;            /* a fanotify queue from the service manager, -1 none */
+
+    atomic_uint_fast64_t tail; /* newest durable seq here */
+    atomic_bool receiving;     /* a session receives: there is one at most */
+    struct barriers *barriers;
+    double barrier_last_seconds;
+    uint64_t degraded_since; /* seconds since 1970, 0 not */
+    char why_not_serving[256];
+};
+
+/* Fills a HELLO from the state as it is now; spans point into conf. */
+int daemon_hello(struct daemon *d, struct wire_hello *ret_hello, struct err *e) _must_check_;
+/* From a session: a node with a newer epoch exists. */
+void daemon_step_down(struct daemon *d, const char *node, uint64_t epoch);
+/* From a session: a peer's acknowledged position moved, or its state did. */
+void daemon_peer_moved(struct daemon *d);
+/* Wakes all sessions: there is more to ship. */
+void daemon_wake_sessions(struct daemon *d);
+
+/* Is every store without data of its own? */
+int daemon_stores_empty(const struct daemon *d, bool *ret_empty, struct err *e) _must_check_;
+
+#endif

@@ -1,0 +1,74 @@
+/* peer.h - another node as seen from here, and the thread that talks with it. */
+#ifndef MAILTWIN_PEER_H
+#define MAILTWIN_PEER_H
+
+#include "lib/data/wire.h"
+#include "lib/os/conf.h"
+#include "replicator/walk.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct daemon;
+
+enum peer_state {
+    PEER_CONNECTING,
+    PEER_CONNECTED, /* records flow, or could */
+    PEER_RESYNC,    /* it is being brought level */
+    PEER_REFUSED,   /* see text */
+};
+
+/* An order to verify, carried out by the session; lives until done was called. */
+struct verify_order {
+    struct walk_opts opts;
+    void (*progress)(struct verify_order *order, const struct walk_progress *progress);
+    /* e is NULL when it went through. Called once, from the session's thread. */
+    void (*done)(struct verify_order *order, const struct walk_progress *progress,
+                 const struct err *e);
+    void *arg;
+};
+
+/* What the status shows. */
+struct peer_facts {
+    enum peer_state state;
+    bool sending, receiving;
+    uint64_t shipped, received, durable;
+    uint64_t bytes_sent;
+    uint64_t connected_ms; /* monotonic; 0 not */
+    double ack_seconds;    /* capture to durable, of the last run acknowledged */
+    struct walk_progress resync;
+    uint64_t resync_begun_ms;
+    char text[512];
+};
+
+struct peer {
+    struct daemon *daemon;
+    const struct conf_node *conf;
+    int wake_fd;
+    atomic_bool stop;
+
+    /* main thread */
+    bool running;
+    pthread_t thread;
+    int link_fd; /* of the running session: for ending it */
+
+    pthread_mutex_t lock; /* of what follows */
+    struct peer_facts facts;
+    struct verify_order *order; /* waiting to be taken by the session */
+};
+
+void peer_init(struct peer *peer, struct daemon *daemon, const struct conf_node *conf);
+void peer_destroy(struct peer *peer);
+/* Main thread: takes over a link; a session that still runs is ended first. */
+int peer_attach(struct peer *peer, int link_fd, struct err *e) _must_check_;
+/* Main thread: ends the session and waits for it. */
+void peer_detach(struct peer *peer);
+void peer_wake(struct peer *peer);
+void peer_facts(struct peer *peer, struct peer_facts *ret_facts);
+void peer_set_state(struct peer *peer, enum peer_state state, const char *fmt, ...) _printf_(3, 4);
+/* false: no session sends to it now. */
+bool peer_order(struct peer *peer, struct verify_order *order);
+
+const char *peer_state_word(enum peer_state state);
+
+#endif

@@ -1,0 +1,30 @@
+/* receiver.h - what a standby keeps of what it applies: journal and index, in step with the tree.
+ */
+#ifndef MAILTWIN_RECEIVER_H
+#define MAILTWIN_RECEIVER_H
+
+#include "replicator/apply.h"
+#include "replicator/node.h"
+
+/* The writer of a standby's state; belongs to the receiving session's thread. Operations are
+ * applied first (the marker in the store says how far) and written here after that, so a crash
+ * leaves the state behind, never ahead. */
+struct ledger {
+    struct node *node;
+    struct state_txn *txn; /* open while something is unwritten */
+    uint64_t tail;         /* newest seq written, committed or not */
+    unsigned unwritten;
+};
+
+int ledger_open(struct ledger *l, struct node *node, struct err *e) _must_check_;
+void ledger_free(struct ledger *l); /* gives up what is not committed */
+/* Takes over the sender's history: what START says. `fresh`: the index is empty and will be
+ * complete. */
+int ledger_start(struct ledger *l, const struct wire_start *start, bool fresh,
+                 struct err *e) _must_check_;
+/* One operation that was carried out. */
+int ledger_note(struct ledger *l, const struct applied *applied, struct err *e) _must_check_;
+int ledger_sync_done(struct ledger *l, struct err *e) _must_check_;
+int ledger_commit(struct ledger *l, struct err *e) _must_check_;
+
+#endif

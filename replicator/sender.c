@@ -1,0 +1,514 @@
+/* sender.c - the half of a session that sends: what is next says link_next(), how says ship.c and
+ * walk.c. */
+#include "lib/os/event.h"
+#include "lib/os/file.h"
+#include "replicator/fetch.h"
+#include "replicator/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WINDOW_MAX    (64 * 1024 * 1024)
+#define SIGNATURE_MS  60000
+#define SIGNATURE_MAX (512 * 1024 * 1024)
+#define SAVE_MS       1000
+
+struct sender {
+    struct session *s;
+    struct ship ship;
+    struct walk *sync, *verify;
+    struct verify_order *order;
+    struct fetch *fetch;
+    uint64_t sync_base, sync_limit;
+    uint64_t acked_durable;
+    uint64_t saved_ms, told_ms;
+    struct buf signature;
+    bool signature_ok, signature_last;
+};
+
+static int sender_handle(struct sender *x, const struct wire_msg *msg, struct err *e);
+
+static int
+receive_one(struct sender *x, int timeout_ms, struct err *e)
+{
+    const struct wire_msg *msg;
+    int got = link_io_receive(x->s->io, timeout_ms, x->s->peer->wake_fd, &msg, e);
+    if (got <= 0) {
+        uint64_t count;
+        if (got == 0 && read(x->s->peer->wake_fd, &count, sizeof(count)) < 0)
+            ASSERT(errno == EAGAIN || errno == EINTR);
+        return got;
+    }
+    return sender_handle(x, msg, e) < 0 ? -1 : 1;
+}
+
+/* --- what ship.c asks --- */
+
+static uint64_t
+ask_settle(void *owner)
+{
+    struct sender *x = owner;
+    struct daemon *d = x->s->daemon;
+    return d->capture != NULL ? capture_settle(d->capture) : atomic_load(&d->tail);
+}
+
+static int
+ask_signature(void *owner, const struct record *record, struct buf *ret_signature, struct err *e)
+{
+    struct sender *x = owner;
+    struct wire_msg *msg = xcalloc(1, sizeof(*msg));
+    msg->type = WIRE_SIG_ASK;
+    msg->sig_ask = (struct wire_sig_ask){ .store = record->store, .path = record->path };
+    int rc = link_io_send(x->s->io, msg, e);
+    free(msg);
+    if (rc < 0 || link_io_flush(x->s->io, e) < 0)
+        return -1;
+    buf_reset(&x->signature);
+    x->signature_last = false;
+    x->signature_ok = true;
+    uint64_t until = session_now_ms() + SIGNATURE_MS;
+    while (!x->signature_last) {
+        uint64_t now = session_now_ms();
+        if (now >= until || session_stopped(x->s))
+            return err_set(e, ERR_TIMEOUT, "no signature of a large file came");
+        if (receive_one(x, (int)MIN(until - now, (uint64_t)1000), e) < 0)
+            return -1;
+    }
+    if (x->signature_ok)
+        buf_add(ret_signature, x->signature.ptr, x->signature.len);
+    return x->signature_ok;
+}
+
+static void
+tell_touched(void *owner, const struct record *record)
+{
+    struct sender *x = owner;
+    if (x->sync != NULL)
+        walk_touch(x->sync, record);
+    if (x->verify != NULL)
+        walk_touch(x->verify, record);
+}
+
+static void
+force(void *arg, uint16_t store, struct span path, bool is_dir)
+{
+    struct sender *x = arg;
+    if (x->s->daemon->capture != NULL)
+        capture_force(x->s->daemon->capture, store, path, is_dir);
+}
+
+/* --- answers --- */
+
+static int
+on_ack(struct sender *x, const struct wire_ack *ack, struct err *e)
+{
+    if (ack->durable_seq > x->ship.cursor || ack->received_seq > x->ship.cursor)
+        return err_set(e, ERR_PROTOCOL, "the peer acknowledges %llu, but only %llu was sent",
+                       (unsigned long long)MAX(ack->durable_seq, ack->received_seq),
+                       (unsigned long long)x->ship.cursor);
+    ship_acked(&x->ship, ack);
+    x->acked_durable = MAX(x->acked_durable, ack->durable_seq);
+    struct peer *peer = x->s->peer;
+    pthread_mutex_lock(&peer->lock);
+    peer->facts.received = MAX(peer->facts.received, ack->received_seq);
+    peer->facts.durable = x->acked_durable;
+    pthread_mutex_unlock(&peer->lock);
+    daemon_peer_moved(x->s->daemon);
+    return 0;
+}
+
+static int
+on_signature(struct sender *x, const struct wire_sig *sig, struct err *e)
+{
+    if (x->signature.len + sig->bytes.len > SIGNATURE_MAX)
+        return err_set(e, ERR_PROTOCOL, "a signature larger than %d bytes", SIGNATURE_MAX);
+    buf_add(&x->signature, sig->bytes.ptr, sig->bytes.len);
+    x->signature_ok = sig->ok != 0;
+    x->signature_last = sig->last != 0;
+    return 0;
+}
+
+static void
+on_need(struct sender *x, const struct wire_need *need)
+{
+    event(EV_NEED, F_STR("peer", x->s->peer->conf->name), F_SPAN("path", need->path),
+          F_U64("seq", need->seq));
+    force(x, need->store, need->path, false);
+}
+
+static void
+on_stall(struct sender *x, const struct wire_stall *stall)
+{
+    struct peer *peer = x->s->peer;
+    if (stall->code != 0)
+        peer_set_state(peer, PEER_CONNECTED, "applying is paused there: %.*s", (int)stall->text.len,
+                       (const char *)stall->text.ptr);
+    else
+        peer_set_state(peer, PEER_CONNECTED, "%s", "");
+}
+
+static int
+on_digest(struct sender *x, const struct wire_digest_answer *answer, struct err *e)
+{
+    /* Directory ids name the asker's question; only one walk runs at a time. */
+    struct walk *walk = x->sync != NULL ? x->sync : x->verify;
+    if (walk == NULL)
+        return err_set(e, ERR_PROTOCOL, "an answer without a question");
+    return walk_answer(walk, answer, e);
+}
+
+static int
+sender_handle(struct sender *x, const struct wire_msg *msg, struct err *e)
+{
+    switch (msg->type) {
+    case WIRE_ACK:
+        return on_ack(x, &msg->ack, e);
+    case WIRE_DIGEST_ANSWER:
+        return on_digest(x, &msg->digest_answer, e);
+    case WIRE_SIG:
+        return on_signature(x, &msg->sig, e);
+    case WIRE_NEED:
+        if (msg->need.store >= x->s->daemon->node->store_count)
+            return err_set(e, ERR_PROTOCOL, "NEED for store %u", msg->need.store);
+        on_need(x, &msg->need);
+        return 0;
+    case WIRE_STALL:
+        on_stall(x, &msg->stall);
+        return 0;
+    case WIRE_REC:
+    case WIRE_DATA:
+    case WIRE_END:
+        if (x->fetch != NULL)
+            return fetch_take(x->fetch, msg, e);
+        return err_set(e, ERR_PROTOCOL, "%s from a receiver", wire_type_word(msg->type));
+    case WIRE_BYE:
+        return err_set(e, ERR_PEER, "the peer says: %.*s", (int)msg->bye.text.len,
+                       (const char *)msg->bye.text.ptr);
+    case WIRE_REFUSE:
+        peer_set_state(x->s->peer, PEER_REFUSED, "%.*s", (int)msg->refuse.text.len,
+                       (const char *)msg->refuse.text.ptr);
+        return err_set(e, ERR_REFUSED, "the peer refused us");
+    default:
+        return err_set(e, ERR_PROTOCOL, "%s at this point", wire_type_word(msg->type));
+    }
+}
+
+/* --- the sync and its place in the state --- */
+
+#define PEER_ROW_SIZE (16 + 3 * 8)
+
+static void
+peer_key(const struct sender *x, char key[96])
+{
+    snprintf(key, 96, "peer/%s", x->s->peer->conf->name);
+}
+
+static void
+save_sync(struct sender *x)
+{
+    struct daemon *d = x->s->daemon;
+    if (d->capture == NULL || x->sync == NULL)
+        return; /* a standby that feeds another keeps no place: digests make a repeated walk cheap
+                 */
+    uint8_t row[PEER_ROW_SIZE];
+    char key[96];
+    peer_key(x, key);
+    memcpy(row, x->s->ours->history, 16);
+    put_le64(row + 16, x->sync_base);
+    put_le64(row + 24, x->ship.acked_note);
+    put_le64(row + 32, x->sync_limit);
+    capture_note_peer(d->capture, key, span_of(row, sizeof(row)));
+}
+
+/* Where the sync of this peer goes on: from its row when it is of the same sync, else from the
+ * beginning. */
+static int
+sync_opts(struct sender *x, struct walk_opts *opts, struct err *e)
+{
+    const struct wire_hello *theirs = x->s->theirs;
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(x->s->daemon->node->state, false, &txn, e) < 0)
+        return -1;
+    char key[96];
+    struct span row;
+    peer_key(x, key);
+    int found = state_get(txn, key, &row, e);
+    if (found < 0)
+        return -1;
+    const struct state_meta *meta = state_meta(txn);
+    *opts = (struct walk_opts){
+        .mode = WALK_SYNC, .store = -1, .from = 1, .limit = meta->next_dir - 1
+    };
+    x->ship.cursor = meta->tail;
+    x->sync_base = MAX(meta->tail, (uint64_t)1);
+    bool same = found > 0 && row.len == PEER_ROW_SIZE && theirs->sync_base != 0 &&
+                memcmp(row.ptr, x->s->ours->history, 16) == 0 &&
+                get_le64(row.ptr + 16) == theirs->sync_base &&
+                memcmp(theirs->history, x->s->ours->history, 16) == 0 &&
+                theirs->tail + 1 >= meta->oldest && theirs->tail <= meta->tail;
+    if (same) {
+        x->ship.cursor = theirs->tail;
+        x->sync_base = theirs->sync_base;
+        opts->from = get_le64(row.ptr + 24);
+        opts->limit = get_le64(row.ptr + 32);
+    }
+    static const uint8_t none[WIRE_HISTORY_SIZE];
+    opts->peer_empty = memcmp(theirs->history, none, sizeof(none)) == 0 && theirs->accept_sync == 1;
+    opts->base = x->sync_base;
+    x->sync_limit = opts->limit;
+    return 0;
+}
+
+static int
+send_start(struct sender *x, enum wire_mode mode, struct err *e)
+{
+    const struct wire_hello *ours = x->s->ours;
+    struct wire_msg *msg = xcalloc(1, sizeof(*msg));
+    msg->type = WIRE_START;
+    msg->start.mode = (uint8_t)mode;
+    memcpy(msg->start.history, ours->history, WIRE_HISTORY_SIZE);
+    msg->start.epoch = ours->epoch;
+    msg->start.from = x->ship.cursor;
+    msg->start.sync_base = mode == WIRE_MODE_SYNC ? x->sync_base : 0;
+    msg->start.epoch_count = ours->epoch_count;
+    memcpy(msg->start.epochs, ours->epochs, sizeof(ours->epochs));
+    int rc = link_io_send(x->s->io, msg, e);
+    free(msg);
+    return rc < 0 ? -1 : link_io_flush(x->s->io, e);
+}
+
+static int
+begin(struct sender *x, struct err *e)
+{
+    if (x->s->decision.act == LINK_SEND) {
+        x->ship.cursor = x->s->decision.from;
+        peer_set_state(x->s->peer, PEER_CONNECTED, "%s", "");
+        return send_start(x, WIRE_MODE_RESUME, e);
+    }
+    struct walk_opts opts;
+    if (sync_opts(x, &opts, e) < 0 || send_start(x, WIRE_MODE_SYNC, e) < 0)
+        return -1;
+    x->sync = walk_new(x->s->daemon->node, &x->ship, &opts);
+    x->ship.note = opts.from;
+    x->ship.acked_note = opts.from;
+    pthread_mutex_lock(&x->s->peer->lock);
+    x->s->peer->facts.resync_begun_ms = session_now_ms();
+    pthread_mutex_unlock(&x->s->peer->lock);
+    peer_set_state(x->s->peer, PEER_RESYNC, "%s", x->s->decision.because);
+    event(EV_SYNC_BEGIN, F_STR("peer", x->s->peer->conf->name), F_U64("rule", x->s->decision.row),
+          F_STR("because", x->s->decision.because), F_U64("from_directory", opts.from));
+    return 0;
+}
+
+static int
+sync_finish(struct sender *x, struct err *e)
+{
+    struct walk_progress progress;
+    walk_progress(x->sync, &progress);
+    struct wire_msg *msg = xcalloc(1, sizeof(*msg));
+    msg->type = WIRE_SYNC_DONE;
+    msg->sync_done = (struct wire_sync_done){ x->sync_base, progress.differences };
+    int rc = link_io_send(x->s->io, msg, e);
+    free(msg);
+    if (rc < 0 || ship_commit(&x->ship, 0, x->ship.cursor, e) < 0)
+        return -1;
+    walk_free(&x->sync);
+    peer_set_state(x->s->peer, PEER_CONNECTED, "%s", "");
+    event(EV_SYNC_END, F_STR("peer", x->s->peer->conf->name),
+          F_U64("directories", progress.directories), F_U64("records", x->ship.records),
+          F_U64("bytes", x->ship.bytes));
+    return 0;
+}
+
+static int
+sync_step(struct sender *x, struct err *e)
+{
+    struct walk_progress progress;
+    walk_progress(x->sync, &progress);
+    x->ship.note = progress.next; /* all before it was shipped with earlier steps */
+    if (walk_step(x->sync, force, x, e) < 0)
+        return err_wrap(e, "bring %s level", x->s->peer->conf->name);
+    return walk_done(x->sync) ? sync_finish(x, e) : 0;
+}
+
+/* --- verify --- */
+
+static void
+take_order(struct sender *x)
+{
+    if (x->verify != NULL || x->sync != NULL)
+        return;
+    pthread_mutex_lock(&x->s->peer->lock);
+    x->order = x->s->peer->order;
+    x->s->peer->order = NULL;
+    pthread_mutex_unlock(&x->s->peer->lock);
+    if (x->order == NULL)
+        return;
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    struct err e = { 0 };
+    if (state_begin(x->s->daemon->node->state, false, &txn, &e) < 0) {
+        x->order->done(x->order, &(struct walk_progress){ 0 }, &e);
+        x->order = NULL;
+        return;
+    }
+    x->order->opts.limit = state_meta(txn)->next_dir - 1;
+    x->verify = walk_new(x->s->daemon->node, &x->ship, &x->order->opts);
+    event(EV_VERIFY_BEGIN, F_STR("peer", x->s->peer->conf->name));
+}
+
+static void
+verify_finish(struct sender *x, const struct err *e)
+{
+    struct walk_progress progress = { 0 };
+    if (x->verify != NULL)
+        walk_progress(x->verify, &progress);
+    walk_free(&x->verify);
+    if (e == NULL)
+        event(EV_VERIFY_END, F_STR("peer", x->s->peer->conf->name),
+              F_U64("directories", progress.directories),
+              F_U64("differences", progress.differences));
+    if (x->order != NULL)
+        x->order->done(x->order, &progress, e);
+    x->order = NULL;
+}
+
+static int
+verify_step(struct sender *x, struct err *e)
+{
+    if (ask_settle(x) != x->ship.cursor)
+        return 0; /* what just happened is shipped first */
+    if (walk_step(x->verify, force, x, e) < 0)
+        return err_wrap(e, "verify %s", x->s->peer->conf->name);
+    if (walk_done(x->verify))
+        verify_finish(x, NULL);
+    return 0;
+}
+
+/* --- the loop --- */
+
+static void
+tell(struct sender *x)
+{
+    uint64_t now = session_now_ms();
+    struct walk_progress progress = { 0 };
+    struct walk *walk = x->sync;
+    if (walk != NULL)
+        walk_progress(walk, &progress);
+    pthread_mutex_lock(&x->s->peer->lock);
+    struct peer_facts *facts = &x->s->peer->facts;
+    facts->shipped = x->ship.cursor;
+    facts->bytes_sent = link_io_bytes_sent(x->s->io);
+    if (walk != NULL)
+        facts->resync = progress;
+    pthread_mutex_unlock(&x->s->peer->lock);
+    if (now - x->told_ms < SAVE_MS)
+        return;
+    x->told_ms = now;
+    save_sync(x);
+    if (x->verify != NULL && x->order != NULL) {
+        walk_progress(x->verify, &progress);
+        x->order->progress(x->order, &progress);
+    }
+}
+
+static void
+view_fill(struct sender *x, struct link_view *view)
+{
+    struct daemon *d = x->s->daemon;
+    *view = (struct link_view){
+        .durable_tail = atomic_load(&d->tail),
+        .cursor = x->ship.cursor,
+        .acked_durable = x->acked_durable,
+        .window_bytes = x->ship.window_bytes,
+        .window_max = WINDOW_MAX,
+        .sync_pending = x->sync != NULL,
+        .sync_waiting = x->sync != NULL && !walk_can_step(x->sync) && !walk_done(x->sync),
+        .verify_pending = x->verify != NULL,
+        .verify_waiting = x->verify != NULL && !walk_can_step(x->verify) && !walk_done(x->verify),
+        .recover_pending = x->fetch != NULL && fetch_pending(x->fetch),
+    };
+    if (x->ship.window_bytes >= WINDOW_MAX) /* a walk ships contents as well */
+        view->sync_waiting = true;
+}
+
+static int
+step(struct sender *x, struct err *e)
+{
+    struct link_view view;
+    view_fill(x, &view);
+    switch (link_next(&view)) {
+    case LINK_WORK_RECOVER:
+        return fetch_step(x->fetch, e);
+    case LINK_WORK_RUN:
+        return ship_run(&x->ship, view.durable_tail, e);
+    case LINK_WORK_SYNC:
+        return sync_step(x, e);
+    case LINK_WORK_VERIFY:
+        return verify_step(x, e);
+    case LINK_WORK_WAIT:
+        break;
+    }
+    return receive_one(x, SAVE_MS, e) < 0 ? -1 : 0;
+}
+
+static int
+loop(struct sender *x, struct err *e)
+{
+    while (!session_stopped(x->s)) {
+        int got;
+        while ((got = receive_one(x, 0, e)) > 0)
+            continue;
+        if (got < 0)
+            return -1;
+        take_order(x);
+        if (step(x, e) < 0)
+            return -1;
+        tell(x);
+    }
+    return 0;
+}
+
+static void
+set_sending(struct sender *x)
+{
+    pthread_mutex_lock(&x->s->peer->lock);
+    x->s->peer->facts.sending = true;
+    x->s->peer->facts.resync = (struct walk_progress){ 0 };
+    x->s->peer->facts.durable = x->acked_durable;
+    x->s->peer->facts.received = x->acked_durable;
+    pthread_mutex_unlock(&x->s->peer->lock);
+    daemon_peer_moved(x->s->daemon);
+}
+
+int
+sender_run(struct session *s, struct err *e)
+{
+    struct sender x = { .s = s };
+    x.ship = (struct ship){ .node = s->daemon->node,
+                            .io = s->io,
+                            .owner = &x,
+                            .settle = ask_settle,
+                            .signature = ask_signature,
+                            .touched = tell_touched };
+    if (s->daemon->capture != NULL)
+        x.fetch = fetch_new(s->daemon->node, s->daemon->capture, s->io);
+    int rc = begin(&x, e);
+    if (s->decision.act == LINK_SEND)
+        x.acked_durable = s->theirs->tail;
+    if (rc >= 0) {
+        set_sending(&x);
+        rc = loop(&x, e);
+    }
+    struct err ended = { 0 };
+    err_set(&ended, ERR_PEER, "the connection to %s ended", s->peer->conf->name);
+    if (x.order != NULL)
+        verify_finish(&x, rc < 0 ? e : &ended);
+    walk_free(&x.sync);
+    walk_free(&x.verify);
+    fetch_free(&x.fetch);
+    ship_free(&x.ship);
+    buf_free(&x.signature);
+    return rc;
+}

@@ -1,0 +1,201 @@
+#include "replicator/session.h"
+
+#include "lib/os/event.h"
+#include "lib/os/file.h"
+
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define HELLO_MS 10000
+
+uint64_t
+session_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+bool
+session_stopped(const struct session *s)
+{
+    return atomic_load(&s->peer->stop);
+}
+
+/* The decoded HELLO points into the link's buffer: what is kept of it is copied. */
+static void
+keep_hello(struct session *s, const struct wire_hello *hello, struct buf *names)
+{
+    *s->theirs = *hello;
+    struct span *spans[] = { &s->theirs->cluster, &s->theirs->node, &s->theirs->follow };
+    size_t need = 0;
+    for (size_t i = 0; i < ARRAY_LEN(spans); i++)
+        need += spans[i]->len;
+    for (size_t i = 0; i < hello->store_count; i++)
+        need += hello->stores[i].name.len;
+    buf_reserve(names, need + 1); /* so that nothing moves below */
+    for (size_t i = 0; i < ARRAY_LEN(spans) + hello->store_count; i++) {
+        struct span *span = i < ARRAY_LEN(spans) ? spans[i]
+                                                 : &s->theirs->stores[i - ARRAY_LEN(spans)].name;
+        size_t at = names->len;
+        buf_add(names, span->ptr, span->len);
+        *span = span_of(names->ptr + at, span->len);
+    }
+}
+
+static int
+exchange_hello(struct session *s, struct buf *names, struct err *e)
+{
+    struct wire_msg *msg = xcalloc(1, sizeof(*msg));
+    msg->type = WIRE_HELLO;
+    int rc = daemon_hello(s->daemon, s->ours, e);
+    msg->hello = *s->ours;
+    if (rc >= 0)
+        rc = link_io_send(s->io, msg, e);
+    if (rc >= 0)
+        rc = link_io_flush(s->io, e);
+    free(msg);
+    if (rc < 0)
+        return -1;
+    const struct wire_msg *answer;
+    uint64_t until = session_now_ms() + HELLO_MS;
+    while (!session_stopped(s)) {
+        uint64_t now = session_now_ms();
+        if (now >= until)
+            return err_set(e, ERR_TIMEOUT, "no HELLO within %d s", HELLO_MS / 1000);
+        int got = link_io_receive(s->io, (int)(until - now), -1, &answer, e);
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            continue;
+        if (answer->type != WIRE_HELLO)
+            return err_set(e, ERR_PROTOCOL, "%s before HELLO", wire_type_word(answer->type));
+        keep_hello(s, &answer->hello, names);
+        return 0;
+    }
+    return err_set(e, ERR_PEER, "told to stop");
+}
+
+/* Holds the link without using it, until it ends. What the peer says of its reasons is kept. */
+static int
+hold(struct session *s, struct err *e)
+{
+    while (!session_stopped(s)) {
+        const struct wire_msg *msg;
+        int got = link_io_receive(s->io, -1, s->peer->wake_fd, &msg, e);
+        uint64_t count;
+        if (got < 0)
+            return -1;
+        if (got == 0 && read(s->peer->wake_fd, &count, sizeof(count)) < 0)
+            ASSERT(errno == EAGAIN || errno == EINTR);
+        if (got > 0 && msg->type == WIRE_REFUSE) {
+            peer_set_state(s->peer, PEER_REFUSED, "%.*s", (int)msg->refuse.text.len,
+                           (const char *)msg->refuse.text.ptr);
+            if (msg->refuse.epoch > s->ours->epoch && s->daemon->role == WIRE_ROLE_PRIMARY)
+                daemon_step_down(s->daemon, s->peer->conf->name, msg->refuse.epoch);
+        }
+    }
+    return 0;
+}
+
+static int
+send_refusal(struct session *s, struct err *e)
+{
+    const struct link_decision *d = &s->decision;
+    struct wire_msg *msg = xcalloc(1, sizeof(*msg));
+    msg->type = WIRE_REFUSE;
+    msg->refuse = (struct wire_refuse){ .code = (uint8_t)d->refusal,
+                                        .epoch = s->ours->epoch,
+                                        .fork = d->fork,
+                                        .node = s->ours->node,
+                                        .text = span_str(d->because) };
+    int rc = link_io_send(s->io, msg, e);
+    free(msg);
+    return rc < 0 ? -1 : link_io_flush(s->io, e);
+}
+
+static int
+refuse(struct session *s, struct err *e)
+{
+    const struct link_decision *d = &s->decision;
+    if (d->refusal == WIRE_REFUSE_DIVERGED)
+        peer_set_state(s->peer, PEER_REFUSED,
+                       "%s; the fork is at seq %llu (ours %llu, theirs %llu)", d->because,
+                       (unsigned long long)d->fork, (unsigned long long)s->ours->tail,
+                       (unsigned long long)s->theirs->tail);
+    else
+        peer_set_state(s->peer, PEER_REFUSED, "%s", d->because);
+    event(EV_LINK_REFUSED, F_STR("peer", s->peer->conf->name), F_STR("why", d->because),
+          F_U64("rule", d->row), F_U64("fork", d->fork), F_U64("our_epoch", s->ours->epoch),
+          F_U64("their_epoch", s->theirs->epoch));
+    if (send_refusal(s, e) < 0)
+        return -1;
+    return hold(s, e);
+}
+
+static int
+step_down(struct session *s, struct err *e)
+{
+    peer_set_state(s->peer, PEER_REFUSED, "%s: %s has epoch %llu, this node %llu",
+                   s->decision.because, s->peer->conf->name, (unsigned long long)s->theirs->epoch,
+                   (unsigned long long)s->ours->epoch);
+    daemon_step_down(s->daemon, s->peer->conf->name, s->theirs->epoch);
+    return hold(s, e);
+}
+
+static int
+act(struct session *s, struct err *e)
+{
+    link_decide(s->ours, s->theirs, &s->decision);
+    switch (s->decision.act) {
+    case LINK_SEND:
+    case LINK_SYNC:
+        return sender_run(s, e);
+    case LINK_RECEIVE:
+        return receiver_run(s, e);
+    case LINK_IDLE:
+        peer_set_state(s->peer, PEER_CONNECTED, "%s", s->decision.because);
+        return hold(s, e);
+    case LINK_REFUSE:
+        return refuse(s, e);
+    case LINK_STEP_DOWN:
+        return step_down(s, e);
+    }
+    return err_set(e, ERR_PROTOCOL, "no decision");
+}
+
+static void
+connected(struct session *s)
+{
+    pthread_mutex_lock(&s->peer->lock);
+    s->peer->facts.connected_ms = session_now_ms();
+    s->peer->facts.text[0] = '\0';
+    pthread_mutex_unlock(&s->peer->lock);
+}
+
+void
+session_run(struct peer *peer, int link_fd)
+{
+    struct err e = { 0 };
+    int fd = fcntl(link_fd, F_DUPFD_CLOEXEC, 0); /* the caller ends the session through its own */
+    if (fd < 0) {
+        err_sys(&e, ERR_IO, "take over the link");
+        event(EV_LINK_DOWN, F_STR("peer", peer->conf->name), F_ERR(&e));
+        return;
+    }
+    struct session s = { .daemon = peer->daemon, .peer = peer };
+    _cleanup_buf_ struct buf names = { 0 };
+    s.io = link_io_new(fd);
+    s.ours = xcalloc(1, sizeof(*s.ours));
+    s.theirs = xcalloc(1, sizeof(*s.theirs));
+    connected(&s);
+    int rc = exchange_hello(&s, &names, &e);
+    if (rc >= 0)
+        rc = act(&s, &e);
+    if (rc < 0 && !session_stopped(&s))
+        event(EV_LINK_DOWN, F_STR("peer", peer->conf->name), F_ERR(&e));
+    link_io_free(&s.io);
+    free(s.ours);
+    free(s.theirs);
+}

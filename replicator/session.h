@@ -1,0 +1,28 @@
+/* session.h - the life of one link, in its own thread: HELLO, decision, then sending or receiving
+ * until it ends. */
+#ifndef MAILTWIN_SESSION_H
+#define MAILTWIN_SESSION_H
+
+#include "replicator/daemon.h"
+#include "replicator/link.h"
+#include "replicator/link_io.h"
+
+struct session {
+    struct daemon *daemon;
+    struct peer *peer;
+    struct link_io *io;
+    struct wire_hello *ours, *theirs; /* as exchanged */
+    struct link_decision decision;
+};
+
+/* Runs until the link ends or the peer is told to stop. link_fd stays the caller's. */
+void session_run(struct peer *peer, int link_fd);
+
+/* The two halves; each returns -1 with why it ended. */
+int sender_run(struct session *s, struct err *e) _must_check_;
+int receiver_run(struct session *s, struct err *e) _must_check_;
+
+bool session_stopped(const struct session *s);
+uint64_t session_now_ms(void);
+
+#endif

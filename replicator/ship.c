@@ -1,0 +1,295 @@
+#include "replicator/ship.h"
+
+#include "lib/base/path.h"
+
+#include <sys/stat.h>
+
+#define RUN_RECORDS_MAX 1000
+#define RUN_BYTES_MAX   (16 * 1024 * 1024)
+#define DELTA_MIN       (64 * 1024) /* smaller files are cheaper to send whole */
+
+struct flight {
+    uint64_t run, seq, bytes, note;
+};
+
+void
+ship_free(struct ship *s)
+{
+    reclist_free(&s->list);
+    reclist_free(&s->late);
+    buf_free(&s->in_flight);
+}
+
+/* Copies records of (from, tail] out of the journal, up to the bounds of a run. */
+static int
+load_run(struct ship *s, uint64_t from, uint64_t tail, struct reclist *list, uint64_t *ret_last,
+         uint64_t *ret_time_ns, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(s->node->state, false, &txn, e) < 0)
+        return -1;
+    if (from + 1 < state_meta(txn)->oldest)
+        return err_set(e, ERR_PEER,
+                       "the journal no longer reaches back to %llu: the peer needs a resync",
+                       (unsigned long long)from);
+    uint64_t bytes = 0;
+    *ret_last = tail;
+    for (uint64_t seq = from + 1; seq <= tail;) {
+        struct record record;
+        int found = state_record(txn, seq, &record, e);
+        if (found < 0)
+            return -1;
+        if (found == 0 || record.seq > tail)
+            return 0;
+        if (reclist_count(list) >= RUN_RECORDS_MAX || bytes >= RUN_BYTES_MAX) {
+            *ret_last = record.seq - 1;
+            return 0;
+        }
+        reclist_add(list, &record);
+        bytes += record_op_flags(record.op) & OP_F_CONTENT ? record.attr.size : 0;
+        *ret_time_ns = record.time_ns;
+        seq = record.seq + 1;
+    }
+    return 0;
+}
+
+static bool
+has_object(const struct record *r)
+{
+    return r->op == OP_PUT || r->op == OP_META || r->op == OP_MKDIR;
+}
+
+/* A large file that changes in place: ask what the peer has, send what differs. */
+static int
+maybe_signature(struct ship *s, const struct record *r, const struct content *content,
+                struct buf *signature, struct err *e)
+{
+    if (r->op != OP_PUT || content->gone || content->now.size <= DELTA_MIN)
+        return 0;
+    const struct store_rules *rules = &s->node->stores[r->store].rules;
+    if (!store_changes_in_place(rules, path_name(path_parent(r->path))))
+        return 0;
+    return s->signature(s->owner, r, signature, e) < 0 ? -1 : 0;
+}
+
+static int
+ship_one(struct ship *s, const struct record *r, struct err *e)
+{
+    s->touched(s->owner, r);
+    s->records++;
+    if (!has_object(r))
+        return content_send_bare(s->io, r, WIRE_CONTENT_NONE, e);
+    _cleanup_content_ struct content content;
+    _cleanup_buf_ struct buf signature = { 0 };
+    uint64_t bytes = 0;
+    if (content_open(s->node, r, &content, e) < 0 ||
+        maybe_signature(s, r, &content, &signature, e) < 0 ||
+        content_send(s->io, r, &content, buf_span(&signature), &bytes, e) < 0)
+        return -1;
+    s->bytes += bytes;
+    s->window_bytes += bytes;
+    return 0;
+}
+
+int
+ship_fixups(struct ship *s, const struct reclist *list, struct err *e)
+{
+    for (size_t i = 0; i < reclist_count(list); i++) {
+        struct record record;
+        reclist_get(list, i, &record);
+        record.seq = 0;
+        if (ship_one(s, &record, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The late list's newest record of each path. */
+static bool
+is_superseded(const struct reclist *late, size_t index, const struct record *r)
+{
+    for (size_t i = index + 1; i < reclist_count(late); i++) {
+        struct record other;
+        reclist_get(late, i, &other);
+        if (other.store == r->store && span_equal(other.path, r->path))
+            return true;
+    }
+    return false;
+}
+
+static bool
+moved_on(const struct record *r, const struct content *content)
+{
+    return !content->gone &&
+           (content->now.size != r->attr.size || content->now.mtime_ns != r->attr.mtime_ns);
+}
+
+struct late_file {
+    struct record record;
+    struct content content;
+};
+
+static void
+late_files_free(struct late_file *files, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        content_close(&files[i].content);
+    freep(&files);
+}
+
+/* Reads the late files, newest record of each. *ret_moved: one of them is newer than its record. */
+static int
+late_read(struct ship *s, struct late_file *files, size_t *ret_count, bool *ret_moved,
+          struct err *e)
+{
+    *ret_moved = false;
+    for (size_t i = 0; i < reclist_count(&s->late); i++) {
+        struct late_file *file = &files[*ret_count];
+        reclist_get(&s->late, i, &file->record);
+        if (is_superseded(&s->late, i, &file->record))
+            continue;
+        (*ret_count)++;
+        if (content_open(s->node, &file->record, &file->content, e) < 0 ||
+            content_load(&file->content, e) < 0)
+            return -1;
+        *ret_moved |= moved_on(&file->record, &file->content);
+    }
+    return 0;
+}
+
+/* A late file is newer than its record: it may name messages whose records come behind this run.
+ * They are sent before it, as fix-ups; their records follow in the next run and change nothing
+ * then. */
+static int
+ship_ahead(struct ship *s, uint64_t last, struct err *e)
+{
+    _cleanup_reclist_ struct reclist ahead = { 0 };
+    _cleanup_reclist_ struct reclist normal = { 0 };
+    uint64_t end;
+    uint64_t time_ns = 0;
+    if (load_run(s, last, s->settle(s->owner), &ahead, &end, &time_ns, e) < 0)
+        return -1;
+    for (size_t i = 0; i < reclist_count(&ahead); i++) {
+        struct record record;
+        reclist_get(&ahead, i, &record);
+        bool is_dir = S_ISDIR(record.attr.mode) && record.op != OP_MKDIR;
+        if (is_dir || record.op == OP_RMTREE)
+            break; /* names behind a moved directory mean something else here */
+        bool makes = record.op == OP_PUT || record.op == OP_MKDIR || record.op == OP_RENAME ||
+                     record.op == OP_LINK;
+        if (makes && !record.late)
+            reclist_add(&normal, &record);
+    }
+    return ship_fixups(s, &normal, e);
+}
+
+static int
+late_send(struct ship *s, struct late_file *files, size_t count, struct err *e)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint64_t bytes = 0;
+        files[i].record.seq = 0;
+        s->touched(s->owner, &files[i].record);
+        if (content_send(s->io, &files[i].record, &files[i].content, (struct span){ 0 }, &bytes,
+                         e) < 0)
+            return -1;
+        s->bytes += bytes;
+        s->window_bytes += bytes;
+    }
+    return 0;
+}
+
+static int
+ship_late(struct ship *s, uint64_t last, struct err *e)
+{
+    size_t max = reclist_count(&s->late);
+    if (max == 0)
+        return 0;
+    struct late_file *files = xcalloc(max, sizeof(*files));
+    for (size_t i = 0; i < max; i++)
+        files[i].content.fd = -1;
+    size_t count = 0;
+    bool moved;
+    int rc = late_read(s, files, &count, &moved, e);
+    if (rc >= 0 && moved)
+        rc = ship_ahead(s, last, e);
+    if (rc >= 0)
+        rc = late_send(s, files, count, e);
+    late_files_free(files, max);
+    reclist_clear(&s->late);
+    return rc;
+}
+
+/* Behind it, paths mean other objects: what waits for the end of the run must go first. */
+static bool
+is_fence(const struct record *r)
+{
+    return r->op == OP_RMTREE || (r->op == OP_RENAME && S_ISDIR(r->attr.mode));
+}
+
+static int
+ship_record(struct ship *s, const struct record *r, struct err *e)
+{
+    if (is_fence(r) && ship_late(s, r->seq - 1, e) < 0)
+        return -1;
+    if (!r->late || r->op != OP_PUT)
+        return ship_one(s, r, e);
+    /* Its number has its place in the stream, its content comes at the end of the run. */
+    reclist_add(&s->late, r);
+    return content_send_bare(s->io, r, WIRE_CONTENT_GONE, e);
+}
+
+int
+ship_run(struct ship *s, uint64_t tail, struct err *e)
+{
+    uint64_t last;
+    uint64_t time_ns = 0;
+    reclist_clear(&s->list);
+    reclist_clear(&s->late);
+    if (load_run(s, s->cursor, tail, &s->list, &last, &time_ns, e) < 0)
+        return -1;
+    for (size_t i = 0; i < reclist_count(&s->list); i++) {
+        struct record record;
+        reclist_get(&s->list, i, &record);
+        if (ship_record(s, &record, e) < 0)
+            return err_wrap(e, "ship record %llu", (unsigned long long)record.seq);
+    }
+    if (ship_late(s, last, e) < 0)
+        return -1;
+    s->cursor = last;
+    return ship_commit(s, time_ns, tail, e);
+}
+
+int
+ship_commit(struct ship *s, uint64_t time_ns, uint64_t tail, struct err *e)
+{
+    static _Thread_local struct wire_msg msg;
+    msg.type = WIRE_COMMIT;
+    msg.commit = (struct wire_commit){ ++s->run, s->cursor, time_ns, MAX(tail, s->cursor) };
+    uint64_t earlier = 0;
+    for (size_t at = 0; at < s->in_flight.len; at += sizeof(struct flight)) {
+        struct flight flight;
+        memcpy(&flight, s->in_flight.ptr + at, sizeof(flight));
+        earlier += flight.bytes;
+    }
+    struct flight flight = { s->run, s->cursor, s->window_bytes - MIN(earlier, s->window_bytes),
+                             s->note };
+    buf_add(&s->in_flight, &flight, sizeof(flight));
+    if (link_io_send(s->io, &msg, e) < 0)
+        return -1;
+    return link_io_flush(s->io, e);
+}
+
+void
+ship_acked(struct ship *s, const struct wire_ack *ack)
+{
+    while (s->in_flight.len > 0) {
+        struct flight flight;
+        memcpy(&flight, s->in_flight.ptr, sizeof(flight));
+        if (flight.run > ack->run || flight.seq > ack->durable_seq)
+            return;
+        s->window_bytes -= MIN(flight.bytes, s->window_bytes);
+        s->acked_note = flight.note;
+        buf_consume(&s->in_flight, sizeof(flight));
+    }
+}

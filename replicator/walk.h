@@ -1,0 +1,59 @@
+/* walk.h - brings a peer's directories level, or verifies them: digests are asked for directory by
+ * directory, differences are put into the stream when everything up to the journal's tail has been
+ * shipped. Belongs to a session thread. */
+#ifndef MAILTWIN_WALK_H
+#define MAILTWIN_WALK_H
+
+#include "replicator/listing.h"
+#include "replicator/place.h"
+#include "replicator/ship.h"
+
+#define WALK_EXAMPLES_MAX 10
+
+enum walk_mode {
+    WALK_SYNC,   /* fix what differs */
+    WALK_VERIFY, /* count what differs, tell it, and on demand have it shipped again */
+};
+
+struct walk_opts {
+    enum walk_mode mode;
+    bool content;    /* VERIFY: compare the bytes too */
+    bool repair;     /* VERIFY */
+    bool peer_empty; /* SYNC: the peer has nothing: do not ask */
+    uint64_t base;   /* SYNC: seq at which it began */
+    uint64_t from;   /* first directory id, to go on with a sync that was broken off */
+    uint64_t limit;  /* last directory id; those found later come by records */
+    int store;       /* only this store, -1 all */
+};
+
+struct walk_progress {
+    uint64_t directories, total; /* looked at, and to be looked at (an estimate) */
+    uint64_t differences;
+    uint64_t repaired;
+    uint64_t next; /* all directories with a smaller id are level */
+    bool done;
+    size_t example_count;
+    char examples[WALK_EXAMPLES_MAX][256];
+};
+
+struct walk;
+
+struct walk *walk_new(const struct node *node, struct ship *ship, const struct walk_opts *opts);
+void walk_free(struct walk **walk); /* NULL is fine */
+
+/* Is there anything to do now besides waiting for answers? */
+bool walk_can_step(const struct walk *walk);
+bool walk_done(const struct walk *walk);
+/* One step: asks, or fixes a bounded part. Only when the ship's cursor is the journal's tail.
+ * force: has a name shipped again (VERIFY with repair). */
+int walk_step(struct walk *walk,
+              void (*force)(void *arg, uint16_t store, struct span path, bool is_dir), void *arg,
+              struct err *e) _must_check_;
+/* An answer of the peer. */
+int walk_answer(struct walk *walk, const struct wire_digest_answer *answer,
+                struct err *e) _must_check_;
+/* A record about this name goes out: what the peer said of it before does not count. */
+void walk_touch(struct walk *walk, const struct record *record);
+void walk_progress(const struct walk *walk, struct walk_progress *ret_progress);
+
+#endif
