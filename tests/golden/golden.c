@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#define OWNER .uid = 5000, .gid = 5001
+#define OWNER 5000, 5001
 #define MAIL  "example.org/ada/cur/1700000000.M1P2.mx1,S=1234:2,"
 
 static const struct attr file_attr = { S_IFREG | 0600, OWNER, 1234, 1700000000123456789 };
@@ -63,89 +63,89 @@ check_attr(const struct attr *got, const struct attr *expected)
 
 struct record_sample {
     const char *name;
+    const char *path, *other;
+    struct attr attr;
     enum record_op op;
     uint16_t store;
-    bool late;
-    struct attr attr;
-    const char *path, *other;
-    bool has_handle;
+    bool late, has_handle;
 };
 
+#define FILE_ATTR                                        \
+    {                                                    \
+        S_IFREG | 0600, OWNER, 1234, 1700000000123456789 \
+    }
+
+/* In store 2, but for the promotion. */
 static const struct record_sample record_samples[] = {
-    { "record-epoch", OP_EPOCH, 0, false, { 0 }, "", "", false },
-    { "record-mkdir",
-      OP_MKDIR,
-      2,
-      false,
-      { S_IFDIR | 0700, OWNER, 4096, 1700000000000000001 },
-      "example.org/ada/.Keys.lock",
-      "",
-      true },
-    { "record-put",
-      OP_PUT,
-      2,
-      false,
-      { S_IFREG | 0600, OWNER, 1234, 1700000000123456789 },
-      "example.org/ada/new/\xff\n1.M1",
-      "",
-      true },
-    { "record-put-late",
-      OP_PUT,
-      2,
-      true,
-      { S_IFREG | 0600, OWNER, 1234, 1700000000123456789 },
-      "example.org/ada/dovecot-uidlist",
-      "",
-      true },
-    { "record-meta", OP_META, 2, false, { S_IFDIR | 02750, OWNER, 0, -1500000000 }, "", "", true },
-    { "record-symlink",
-      OP_SYMLINK,
-      2,
-      false,
-      { S_IFLNK | 0777, 0, 0, 15, 1 },
-      "shared",
-      "../other//place",
-      false },
-    { "record-mknod",
-      OP_MKNOD,
-      2,
-      false,
-      { S_IFIFO | 0622, 0, 103, 0, 2 },
-      "queue/pickup",
-      "",
-      false },
-    { "record-link",
-      OP_LINK,
-      2,
-      false,
-      { S_IFREG | 0600, OWNER, 1234, 1700000000123456789 },
-      "example.org/bob/new/1.M1",
-      "example.org/ada/new/1.M1",
-      true },
-    { "record-rename",
-      OP_RENAME,
-      2,
-      false,
-      { S_IFREG | 0600, OWNER, 1234, 1700000000123456789 },
-      MAIL "S",
-      MAIL,
-      true },
-    { "record-unlink",
-      OP_UNLINK,
-      2,
-      false,
-      { S_IFREG | 0600, OWNER, 1234, 1700000000123456789 },
-      MAIL "S",
-      "",
-      true },
-    { "record-rmtree",
-      OP_RMTREE,
-      2,
-      false,
-      { S_IFDIR | 0700, OWNER, 0, 3 },
-      "example.org/ada/.Trash",
-      "",
-      false },
+    { .name = "record-epoch", .op = OP_EPOCH, .path = "", .other = "" },
+    { .name = "record-mkdir",
+      .op = OP_MKDIR,
+      .path = "example.org/ada/.Keys.lock",
+      .other = "",
+      .attr = { S_IFDIR | 0700, OWNER, 4096, 1700000000000000001 },
+      .store = 2,
+      .has_handle = true },
+    { .name = "record-put",
+      .op = OP_PUT,
+      .path = "example.org/ada/new/\xff\n1.M1",
+      .other = "",
+      .attr = FILE_ATTR,
+      .store = 2,
+      .has_handle = true },
+    { .name = "record-put-late",
+      .op = OP_PUT,
+      .path = "example.org/ada/dovecot-uidlist",
+      .other = "",
+      .attr = FILE_ATTR,
+      .store = 2,
+      .late = true,
+      .has_handle = true },
+    { .name = "record-meta",
+      .op = OP_META,
+      .path = "",
+      .other = "",
+      .attr = { S_IFDIR | 02750, OWNER, 0, -1500000000 },
+      .store = 2,
+      .has_handle = true },
+    { .name = "record-symlink",
+      .op = OP_SYMLINK,
+      .path = "shared",
+      .other = "../other//place",
+      .attr = { S_IFLNK | 0777, 0, 0, 15, 1 },
+      .store = 2 },
+    { .name = "record-mknod",
+      .op = OP_MKNOD,
+      .path = "queue/pickup",
+      .other = "",
+      .attr = { S_IFIFO | 0622, 0, 103, 0, 2 },
+      .store = 2 },
+    { .name = "record-link",
+      .op = OP_LINK,
+      .path = "example.org/bob/new/1.M1",
+      .other = "example.org/ada/new/1.M1",
+      .attr = FILE_ATTR,
+      .store = 2,
+      .has_handle = true },
+    { .name = "record-rename",
+      .op = OP_RENAME,
+      .path = MAIL "S",
+      .other = MAIL,
+      .attr = FILE_ATTR,
+      .store = 2,
+      .has_handle = true },
+    { .name = "record-unlink",
+      .op = OP_UNLINK,
+      .path = MAIL "S",
+      .other = "",
+      .attr = FILE_ATTR,
+      .store = 2,
+      .has_handle = true },
+    { .name = "record-rmtree",
+      .op = OP_RMTREE,
+      .path = "example.org/ada/.Trash",
+      .other = "",
+      .attr = { S_IFDIR | 0700, OWNER, 0, 3 },
+      .store = 2 },
 };
 
 static void
@@ -267,12 +267,13 @@ static void
 check_rec(const struct wire_msg *msg)
 {
     static const struct attr now = { S_IFREG | 0640, 5000, 5002, 1300, 1700000000123456790 };
-    static const struct record_sample expected = { .op = OP_PUT,
-                                                   .store = 2,
-                                                   .attr = { S_IFREG | 0600, OWNER, 1234,
-                                                             1700000000123456789 },
-                                                   .path = "example.org/ada/new/1.M1",
-                                                   .other = "" };
+    static const struct record_sample expected = {
+        .op = OP_PUT,
+        .path = "example.org/ada/new/1.M1",
+        .other = "",
+        .attr = FILE_ATTR,
+        .store = 2,
+    };
     const struct wire_rec *rec = &msg->rec;
     check_record(&rec->record, &expected);
     CHECK_INT(rec->content, WIRE_CONTENT_DATA);

@@ -3,8 +3,6 @@
 #include "lib/base/buf.h"
 #include "tests/unit/dies.h"
 
-#include <stdlib.h>
-
 TEST(what_is_written_reads_back_field_by_field)
 {
     _cleanup_buf_ struct buf b = { 0 };
@@ -80,9 +78,8 @@ TEST(a_reader_never_goes_beyond_the_end)
 {
     static const uint8_t bytes[14] = { [8] = 4 };
     for (size_t len = 0; len < sizeof(bytes); len++) {
-        uint8_t *exact = malloc(len + 1); /* so that a sanitizer sees one byte too many */
+        _cleanup_free_ uint8_t *exact = xmalloc(len); /* a sanitizer sees one byte too many */
         memcpy(exact, bytes, len);
-        exact = realloc(exact, len == 0 ? 1 : len);
         struct reader r = reader_of(span_of(exact, len));
         reader_le64(&r);
         reader_span16(&r);
@@ -94,7 +91,6 @@ TEST(a_reader_never_goes_beyond_the_end)
         CHECK_INT(reader_le64(&r), 0);
         CHECK_INT(reader_span32(&r).len, 0);
         CHECK(!reader_ok(&r));
-        free(exact);
     }
 }
 

@@ -3,6 +3,7 @@
 #include "lib/os/file.h"
 #include "replicator/listing.h"
 
+#include <ftw.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -19,25 +20,30 @@
 
 static const struct store_rules maildir = { .kind = STORE_MAILDIR };
 static const struct store_rules files = { .kind = STORE_FILES };
-static char root[] = "/tmp/mailtwin-listing-XXXXXX";
+static char root[64];
 
 static int
 open_root(void)
 {
-    memcpy(root + sizeof(root) - 7, "XXXXXX", 6);
+    snprintf(root, sizeof(root), "/tmp/mailtwin-listing-XXXXXX");
     CHECK(mkdtemp(root) != NULL);
     int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     CHECK(fd >= 0);
     return fd;
 }
 
+static int
+remove_one(const char *path, _unused_ const struct stat *st, _unused_ int type,
+           _unused_ struct FTW *at)
+{
+    return remove(path);
+}
+
 static void
 remove_root(int *fd)
 {
-    char *command = xasprintf("rm -rf %s", root);
-    CHECK_INT(system(command), 0);
-    free(command);
     close(*fd);
+    CHECK_INT(nftw(root, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 #define _cleanup_root_ _cleanup_(remove_root)
 

@@ -26,6 +26,8 @@ TEST(a_name_has_up_to_64_bytes_of_the_allowed_ones)
     static char name[WIRE_NAME_MAX + 1];
     memset(name, 'x', sizeof(name));
     make(WIRE_HELLO);
+    msg.hello.node = span_str("m");
+    check_accepted();
     msg.hello.node = span_of(name, WIRE_NAME_MAX);
     check_accepted();
     msg.hello.node = span_of(name, WIRE_NAME_MAX + 1);
@@ -163,8 +165,9 @@ TEST(stall_names_a_code_that_exists)
 TEST(a_sentence_is_cut_and_cleaned_when_it_is_sent)
 {
     static char text[WIRE_TEXT_MAX + 5];
+    static const char head[] = "a\nb\x7f\xe2\x80\x94\x1b[";
     memset(text, 'x', sizeof(text));
-    memcpy(text, "a\nb\x7f\xe2\x80\x94\x1b[", 9);
+    memcpy(text, head, sizeof(head) - 1);
     make(WIRE_BYE);
     msg.bye.text = span_of(text, sizeof(text));
     check_accepted();
