@@ -51,15 +51,18 @@ no_new_privileges(struct err *e)
     return 0;
 }
 
-/* Sets all five sets to `caps` and looks whether it came true. */
-static int
-set_caps(const int *caps, size_t count, struct err *e)
+static void
+add_caps(unsigned sets, const int *caps, size_t count)
 {
-    capng_clear(CAPNG_SELECT_ALL);
     for (size_t i = 0; i < count; i++)
-        capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET,
-                     (unsigned)caps[i]);
-    /* Without CAP_SETPCAP the bounding set cannot be touched; no-new-privileges covers that. */
+        capng_update(CAPNG_ADD, sets, (unsigned)caps[i]);
+}
+
+/* Makes what was selected with libcap-ng true. */
+static int
+apply_caps(struct err *e)
+{
+    /* Only root may touch the bounding set; for others no-new-privileges covers it. */
     capng_select_t sets = geteuid() == 0 ? CAPNG_SELECT_ALL : CAPNG_SELECT_CAPS;
     int failed = capng_apply(sets);
     if (failed < 0)
@@ -70,28 +73,42 @@ set_caps(const int *caps, size_t count, struct err *e)
     return no_new_privileges(e);
 }
 
-int
-sandbox_keep_caps(const int *caps, size_t count, struct err *e)
+static int
+need_caps(const int *caps, size_t count, struct err *e)
 {
     capng_get_caps_process();
     for (size_t i = 0; i < count; i++)
         if (capng_have_capability(CAPNG_PERMITTED, (unsigned)caps[i]) == 0)
             return err_set(e, ERR_UNSUITABLE, "capability %s is needed and missing",
                            capng_capability_to_name((unsigned)caps[i]));
-    return set_caps(caps, count, e);
+    return 0;
+}
+
+int
+sandbox_keep_caps(const int *caps, size_t count, struct err *e)
+{
+    if (need_caps(caps, count, e) < 0)
+        return -1;
+    capng_clear(CAPNG_SELECT_ALL);
+    add_caps(CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET, caps, count);
+    return apply_caps(e);
 }
 
 int
 sandbox_drop_user(const struct sandbox_user *user, struct err *e)
 {
-    /* The bounding set first: afterwards there is no right to shrink it. */
+    /* The bounding set goes first: afterwards there is no right to shrink it. */
     const int needed[] = { CAP_SETUID, CAP_SETGID };
-    if (sandbox_keep_caps(needed, ARRAY_LEN(needed), e) < 0)
+    if (need_caps(needed, ARRAY_LEN(needed), e) < 0)
+        return -1;
+    capng_clear(CAPNG_SELECT_ALL);
+    add_caps(CAPNG_EFFECTIVE | CAPNG_PERMITTED, needed, ARRAY_LEN(needed));
+    if (apply_caps(e) < 0)
         return -1;
     if (setgroups(0, NULL) < 0 || setresgid(user->gid, user->gid, user->gid) < 0 ||
         setresuid(user->uid, user->uid, user->uid) < 0)
         return err_sys(e, ERR_IO, "become user %u", (unsigned)user->uid);
-    if (set_caps(NULL, 0, e) < 0)
+    if (sandbox_keep_caps(NULL, 0, e) < 0)
         return -1;
     if (setresuid((uid_t)-1, 0, (uid_t)-1) == 0 || setresgid((gid_t)-1, 0, (gid_t)-1) == 0)
         return err_set(e, ERR_IO, "root was given up and could be taken back");

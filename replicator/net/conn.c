@@ -17,6 +17,8 @@ on_closed(uv_handle_t *handle)
     if (--conn->handles > 0)
         return;
     LIST_REMOVE(conn, next);
+    if (conn->role->stop_ms != 0 && LIST_EMPTY(&conn->role->conns))
+        uv_stop(&conn->role->loop);
     tls_free(&conn->tls);
     squeeze_free(&conn->squeeze);
     unsqueeze_free(&conn->unsqueeze);

@@ -81,7 +81,7 @@ err_ended(struct net *net, struct err *e)
         return err_set(e, ERR_IO, "the network role closed its channel");
     net->ended = true;
     proc_status_text(net->status, how, sizeof(how));
-    return err_set(e, ERR_IO, "the network role %s", how);
+    return err_set(e, ERR_IO, "the network role is gone: %s", how);
 }
 
 int

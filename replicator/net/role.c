@@ -21,14 +21,20 @@ role_now_ms(const struct role *role)
     return uv_hrtime() / 1000000;
 }
 
+/* Whoever holds connections open without a word must not keep a peer out. */
 static void
-refuse_stranger(struct role *role, int fd, const struct sockaddr_storage *from)
+drop_oldest_stranger(struct role *role)
 {
-    struct conn *conn = conn_new(role, fd, NULL, from);
+    struct conn *conn, *oldest = NULL;
     struct err e;
-    err_set(&e, ERR_BUSY, "%d connections have not said who they are; no more are taken",
+    LIST_FOREACH(conn, &role->conns, next)
+    if (conn->stranger) /* new ones come first in the list */
+        oldest = conn;
+    ASSERT(oldest != NULL);
+    err_set(&e, ERR_BUSY,
+            "more than %d connections have not said who they are; the oldest is closed",
             ROLE_STRANGERS_MAX);
-    conn_close(conn, &e);
+    conn_close(oldest, &e);
 }
 
 static void
@@ -49,9 +55,8 @@ on_listener(uv_poll_t *poll, int status, int events)
     if (fd < 0)
         return;
     if (role->strangers >= ROLE_STRANGERS_MAX)
-        refuse_stranger(role, fd, &from);
-    else
-        conn_new(role, fd, NULL, &from);
+        drop_oldest_stranger(role);
+    conn_new(role, fd, NULL, &from);
 }
 
 /* The store role has closed the channel: end soon, but send what is queued. */
@@ -63,6 +68,8 @@ role_stop(struct role *role)
     role->stop_ms = role_now_ms(role) + ROLE_STOP_MS;
     uv_poll_stop(&role->control);
     uv_poll_stop(&role->listener);
+    if (LIST_EMPTY(&role->conns))
+        uv_stop(&role->loop);
     struct conn *conn;
     LIST_FOREACH(conn, &role->conns, next)
     { /* they leave the list later, in callbacks */
@@ -114,7 +121,7 @@ on_tick(uv_timer_t *timer)
     }
     if (role->stop_ms == 0)
         uv_poll_start(&role->listener, UV_READABLE, on_listener);
-    else if (now_ms >= role->stop_ms || LIST_EMPTY(&role->conns))
+    else if (now_ms >= role->stop_ms)
         uv_stop(&role->loop);
 }
 
