@@ -94,6 +94,7 @@ hash_end(EVP_MD_CTX *hash, uint8_t ret_digest[WIRE_DIGEST_SIZE])
 struct scan {
     const struct store_rules *rules;
     int dirfd;
+    dev_t device;
     struct span dir;
     bool dir_is_tmp;
     bool content;
@@ -196,15 +197,23 @@ hash_file(struct scan *scan, const char *name, struct wire_entry *entry, struct 
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_sys(e, ERR_IO, "open %s", name);
-    entry_see(entry, &st);
-    if (!S_ISREG(st.st_mode))
+    if (!S_ISREG(st.st_mode)) /* it took the file's place a moment ago */
         return 0;
+    entry_see(entry, &st);
     _cleanup_(hash_freep) EVP_MD_CTX *hash = hash_new();
     if (hash_content(scan, fd, (uint64_t)st.st_size, hash, e) < 0)
         return err_wrap(e, "read %s", name);
     hash_end(hash, entry->hash);
     entry->has_hash = 1;
     return 0;
+}
+
+/* Sockets live with their daemon, devices with their host, and what is mounted here elsewhere: the
+ * index of a primary has none of them either. */
+static bool
+can_be_replicated(const struct scan *scan, uint32_t mode, dev_t device)
+{
+    return device == scan->device && !S_ISSOCK(mode) && !S_ISBLK(mode) && !S_ISCHR(mode);
 }
 
 static int
@@ -218,14 +227,15 @@ scan_name(struct scan *scan, const char *text, struct listing *l, struct err *e)
     struct stat st;
     if (fstatat(scan->dirfd, text, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return vanished(errno) ? 0 : err_sys(e, ERR_IO, "look at %s", text);
+    if (!can_be_replicated(scan, st.st_mode, st.st_dev))
+        return 0;
     struct wire_entry entry = { .name = name };
     entry_see(&entry, &st);
     if (S_ISLNK(st.st_mode) && hash_symlink(scan, text, &entry, e) < 0)
         return -1;
     if (S_ISREG(st.st_mode) && scan->content && hash_file(scan, text, &entry, e) < 0)
         return -1;
-    if (attr_valid(&entry.attr)) /* devices are no part of a store */
-        listing_add(l, &entry);
+    listing_add(l, &entry);
     return 0;
 }
 
@@ -288,13 +298,18 @@ listing_read(const struct store_rules *rules, int dirfd, struct span dir, bool c
              void (*on_tick)(void *arg, uint64_t bytes), void *arg, struct listing *ret_listing,
              struct err *e)
 {
-    struct scan scan = {
-        rules, dirfd, dir, is_tmp(rules, dirfd, dir), content, on_tick, arg, NULL
-    };
-    _cleanup_listing_ struct listing l = { 0 };
     struct stat st;
     if (fstat(dirfd, &st) < 0)
         return err_sys(e, ERR_IO, "look at the directory");
+    struct scan scan = { .rules = rules,
+                         .dirfd = dirfd,
+                         .device = st.st_dev,
+                         .dir = dir,
+                         .dir_is_tmp = is_tmp(rules, dirfd, dir),
+                         .content = content,
+                         .on_tick = on_tick,
+                         .arg = arg };
+    _cleanup_listing_ struct listing l = { 0 };
     l.self = attr_of(&st);
     int done = scan_names(&scan, &l, e);
     free(scan.chunk);

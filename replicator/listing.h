@@ -21,7 +21,8 @@ void listing_free(struct listing *l);
 void listing_add(struct listing *l, const struct wire_entry *entry);
 void listing_sort(struct listing *l);
 
-/* Reads the directory dirfd (store path `dir`): ignored names are left out, for symlinks `hash` is
+/* Reads the directory dirfd (store path `dir`): ignored names, sockets, devices and mount
+ * points are left out, for symlinks `hash` is
  * that of the target, with content also for files. A file that changes or vanishes meanwhile is
  * listed as last seen. on_tick (may be NULL) is called with the bytes read, so that a caller can
  * throttle. */

@@ -192,10 +192,19 @@ sig_ask_get(struct wire_in *in, struct wire_msg *msg)
     msg->sig_ask.path = reader_span16(&in->r);
 }
 
+/* A store's root is no file: there is nothing to ask of it. */
+static int
+check_file(uint16_t store, struct span path, struct err *e)
+{
+    if (path.len == 0)
+        return err_set(e, ERR_PROTOCOL, "path is the store's root");
+    return wire_check_place(store, path, e);
+}
+
 static int
 sig_ask_check(const struct wire_msg *msg, struct err *e)
 {
-    return wire_check_place(msg->sig_ask.store, msg->sig_ask.path, e);
+    return check_file(msg->sig_ask.store, msg->sig_ask.path, e);
 }
 
 const struct wire_codec wire_sig_ask_codec = { sig_ask_put, sig_ask_get, sig_ask_check };
@@ -270,7 +279,7 @@ fetch_get(struct wire_in *in, struct wire_msg *msg)
 static int
 fetch_check(const struct wire_msg *msg, struct err *e)
 {
-    return wire_check_place(msg->fetch.store, msg->fetch.path, e);
+    return check_file(msg->fetch.store, msg->fetch.path, e);
 }
 
 const struct wire_codec wire_fetch_codec = { fetch_put, fetch_get, fetch_check };

@@ -156,7 +156,14 @@ TEST(what_names_a_place_names_one_inside_a_store)
     make(WIRE_SIG_ASK);
     msg.sig_ask.path = span_str("a/../b");
     check_refused("malformed SIG_ASK: path is not a store path");
+    msg.sig_ask.path = span_str("");
+    check_refused("malformed SIG_ASK: path is the store's root");
+    make(WIRE_FETCH);
+    msg.fetch.path = span_str("");
+    check_refused("malformed FETCH: path is the store's root");
     make(WIRE_NEED);
+    msg.need.path = span_str("");
+    check_accepted();
     msg.need.store = 64;
     check_refused("malformed NEED: store is 64, allowed are 0 to 63");
     make(WIRE_NEED);
