@@ -45,6 +45,7 @@ static struct {
     char program[64];
     enum event_level lowest;
     int journal_fd; /* -1: stderr only */
+    ino_t journal_ino;
     void (*tap)(enum event_id id, const char *line, void *arg);
     void *tap_arg;
 } self = { .mutex = PTHREAD_MUTEX_INITIALIZER,
@@ -228,6 +229,15 @@ add_journal_entry(struct buf *out, enum event_id id, const struct event_field *f
     }
 }
 
+/* A new role closes what it inherited, and the number may be a peer's socket by now. */
+static bool
+journal_is_ours(void)
+{
+    struct stat st;
+    return self.journal_fd >= 0 && fstat(self.journal_fd, &st) == 0 &&
+           st.st_ino == self.journal_ino;
+}
+
 /* Not sd_journal_sendv(): it looks the socket up by path for each entry and reports success when it
  * is not there, so a role in a chroot would fall silent. A connected socket works there too. */
 static bool
@@ -247,7 +257,7 @@ write_event(enum event_id id, const struct event_field *fields)
     if (self.tap != NULL)
         self.tap(id, (const char *)line.ptr, self.tap_arg);
     /* When the socket fails (journald restarts, a huge entry) stderr still leads to the journal. */
-    if (self.journal_fd >= 0 && write_journal(id, fields))
+    if (journal_is_ours() && write_journal(id, fields))
         return;
     line.ptr[line.len - 1] = '\n';
     write_stderr(buf_span(&line));
@@ -278,18 +288,21 @@ stderr_is_journal(void)
     return fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
 }
 
-static int
+static void
 journal_connect(void)
 {
     const struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = JOURNAL_SOCKET };
+    struct stat st;
+    self.journal_fd = -1;
     if (!stderr_is_journal())
-        return -1;
+        return;
     _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-        return -1;
-    int keep = fd;
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+        fstat(fd, &st) < 0)
+        return;
+    self.journal_fd = fd;
+    self.journal_ino = st.st_ino;
     fd = -1;
-    return keep;
 }
 
 void
@@ -298,8 +311,9 @@ event_init(const char *program, enum event_level lowest)
     pthread_mutex_lock(&self.mutex);
     snprintf(self.program, sizeof(self.program), "%s", program);
     self.lowest = lowest;
-    file_closep(&self.journal_fd);
-    self.journal_fd = journal_connect();
+    if (journal_is_ours())
+        file_closep(&self.journal_fd);
+    journal_connect();
     pthread_mutex_unlock(&self.mutex);
 }
 
