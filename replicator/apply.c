@@ -203,16 +203,23 @@ apply_op_free(struct apply_op **op)
     *op = NULL;
 }
 
+static bool
+is_repeated(const struct apply_root *root, const struct record *r)
+{
+    if (r->seq == 0)
+        return false;
+    if (!r->late)
+        return r->seq <= root->marker;
+    return r->seq <= root->complete || apply_root_noted(root, r->seq, NOTE_LATE);
+}
+
 /* What is known before anything is done: it was done already, or its content is gone. */
 static void
 judge(struct apply_op *op)
 {
-    const struct record *r = &op->record;
-    const struct apply_root *root = op->root;
-    op->repeated = r->seq != 0 &&
-                   (r->late ? apply_root_noted(root, r->seq, NOTE_LATE) : r->seq <= root->marker);
+    op->repeated = is_repeated(op->root, &op->record);
     op->settled = op->repeated || op->content == WIRE_CONTENT_GONE;
-    bool need = op->repeated && apply_root_noted(root, r->seq, NOTE_NEED);
+    bool need = op->repeated && apply_root_noted(op->root, op->record.seq, NOTE_NEED);
     op->result = need ? APPLY_NEED : APPLY_SKIPPED;
 }
 

@@ -41,7 +41,7 @@ mark(struct apply_op *op, struct err *e)
         return -1;
     if (op->record.late)
         return apply_root_note(op->root, seq, NOTE_LATE, e);
-    return apply_root_mark(op->root, seq, e);
+    return apply_root_mark(op->root, seq, op->root->complete, e);
 }
 
 static int
@@ -54,8 +54,9 @@ run_ops(struct apply *a, struct err *e)
                             PATH_ARGS(op->record.path));
     }
     for (struct apply_root *root = a->roots; root < a->roots + a->root_count; root++) {
-        if (root->newest_seq > root->marker && apply_root_mark(root, root->newest_seq, e) < 0)
-            return err_wrap(e, "store %s", root->path); /* late ones count now too */
+        uint64_t newest = root->newest_seq; /* the run is whole: late ones count now too */
+        if (apply_root_mark(root, MAX(root->marker, newest), MAX(root->complete, newest), e) < 0)
+            return err_wrap(e, "store %s", root->path);
     }
     return 0;
 }

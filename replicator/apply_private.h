@@ -57,7 +57,7 @@ void apply_op_free(struct apply_op **op);
 /* --- a store --- */
 
 enum apply_note {
-    NOTE_LATE = 1, /* a late record was carried out: it is not in the marker's order */
+    NOTE_LATE = 1, /* a late record of the run was carried out: it is not in the marker's order */
     NOTE_NEED = 2, /* this record ended in NEED, and NEED it stays when it comes again */
 };
 
@@ -74,7 +74,8 @@ struct apply_root {
     int fd;         /* the store's root */
     int private_fd; /* .mailtwin */
     int stage_fd, aside_fd, applied_fd, notes_fd;
-    uint64_t marker;
+    uint64_t marker;   /* records up to this one are carried out; late ones */
+    uint64_t complete; /* only up to this one: the newest of the last whole run */
     struct apply_notes notes;
     bool ordered;    /* metadata reaches the disk in the order it was changed */
     bool unsynced;   /* what was carried out earlier may not be durable: syncfs */
@@ -91,7 +92,8 @@ int apply_each_name(int dirfd, int (*each)(void *arg, const char *name, struct e
 int apply_root_open(struct apply_root *root, const char *path, struct err *e) _must_check_;
 void apply_root_close(struct apply_root *root);
 /* Moves the marker forward (or, for a reset, anywhere); not synced. */
-int apply_root_mark(struct apply_root *root, uint64_t seq, struct err *e) _must_check_;
+int apply_root_mark(struct apply_root *root, uint64_t seq, uint64_t complete,
+                    struct err *e) _must_check_;
 int apply_root_note(struct apply_root *root, uint64_t seq, enum apply_note note,
                     struct err *e) _must_check_;
 bool apply_root_noted(const struct apply_root *root, uint64_t seq, enum apply_note note);

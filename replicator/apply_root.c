@@ -9,8 +9,9 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#define MAGIC_EXT4 0xEF53
-#define MAGIC_XFS  0x58465342
+#define MAGIC_EXT4       0xEF53
+#define MAGIC_XFS        0x58465342
+#define MARKER_NAME_SIZE 34 /* two numbers, the dot between them, NUL */
 
 static void
 note_name(uint64_t seq, enum apply_note note, char ret_name[APPLY_NAME_SIZE])
@@ -23,6 +24,12 @@ void
 apply_number_name(uint64_t number, char ret_name[APPLY_NAME_SIZE])
 {
     snprintf(ret_name, APPLY_NAME_SIZE, "%016" PRIx64, number);
+}
+
+static void
+marker_name(uint64_t seq, uint64_t complete, char ret_name[MARKER_NAME_SIZE])
+{
+    snprintf(ret_name, MARKER_NAME_SIZE, "%016" PRIx64 ".%016" PRIx64, seq, complete);
 }
 
 /* Exactly what apply_number_name() wrote, and behind it `suffix`. */
@@ -97,12 +104,14 @@ static int
 read_marker(void *arg, const char *name, struct err *e)
 {
     struct apply_root *root = arg;
-    uint64_t seq;
+    char seq[17];
+    snprintf(seq, sizeof(seq), "%s", name);
     if (root->marker != UINT64_MAX)
         return err_set(e, ERR_CORRUPT, "more than one marker in applied/");
-    if (!parse_number(name, "", &seq) || seq == UINT64_MAX)
+    if (strlen(name) != MARKER_NAME_SIZE - 1 || !parse_number(seq, "", &root->marker) ||
+        name[16] != '.' || !parse_number(name + 17, "", &root->complete) ||
+        root->complete > root->marker || root->marker == UINT64_MAX)
         return err_set(e, ERR_CORRUPT, "applied/%s is not a marker", name);
-    root->marker = seq;
     return 0;
 }
 
@@ -134,15 +143,15 @@ read_note(void *arg, const char *name, struct err *e)
 static int
 first_marker(struct apply_root *root, struct err *e)
 {
-    char name[APPLY_NAME_SIZE];
-    apply_number_name(0, name);
+    char name[MARKER_NAME_SIZE];
+    marker_name(0, 0, name);
     int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     _cleanup_close_ int fd = fault("open") < 0 ? -1 : openat(root->applied_fd, name, flags, 0600);
     if (fd < 0)
         return err_sys(e, ERR_IO, "make the marker");
     if (file_sync(root->applied_fd, e) < 0)
         return err_wrap(e, "make the marker durable");
-    root->marker = 0;
+    root->marker = root->complete = 0;
     return 0;
 }
 
@@ -203,16 +212,17 @@ apply_root_close(struct apply_root *root)
 }
 
 int
-apply_root_mark(struct apply_root *root, uint64_t seq, struct err *e)
+apply_root_mark(struct apply_root *root, uint64_t seq, uint64_t complete, struct err *e)
 {
-    if (seq == root->marker)
+    if (seq == root->marker && complete == root->complete)
         return 0;
-    char from[APPLY_NAME_SIZE], to[APPLY_NAME_SIZE];
-    apply_number_name(root->marker, from);
-    apply_number_name(seq, to);
+    char from[MARKER_NAME_SIZE], to[MARKER_NAME_SIZE];
+    marker_name(root->marker, root->complete, from);
+    marker_name(seq, complete, to);
     if (file_rename(root->applied_fd, from, root->applied_fd, to, false, e) < 0)
         return err_wrap(e, "move the marker");
     root->marker = seq;
+    root->complete = complete;
     return 0;
 }
 
@@ -262,7 +272,7 @@ apply_root_reset(struct apply_root *root, uint64_t seq, struct err *e)
 {
     /* Notes first: one that outlived the marker would speak of another history's record. */
     if (apply_root_forget(root, UINT64_MAX, e) < 0 || file_sync(root->notes_fd, e) < 0 ||
-        apply_root_mark(root, seq, e) < 0 || file_sync(root->applied_fd, e) < 0)
+        apply_root_mark(root, seq, seq, e) < 0 || file_sync(root->applied_fd, e) < 0)
         return err_wrap(e, "store %s: forget the marker", root->path);
     return 0;
 }

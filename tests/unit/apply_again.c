@@ -120,17 +120,18 @@ TEST(apply_refuses_to_start_on_a_marker_it_cannot_read)
     struct kit *kit = kit_new();
     apply_free(&kit->apply);
     struct apply_store store = { .path = kit->path };
-    int fd = openat(kit->root, ".mailtwin/applied/00000000000000fF", O_CREAT | O_WRONLY, 0600);
+    int fd = openat(kit->root, ".mailtwin/applied/00000000000000fF.0000000000000000",
+                    O_CREAT | O_WRONLY, 0600);
     close(fd);
     CHECK_INT(apply_open(&store, 1, 1, &kit->apply, &kit->e), -1);
     CHECK_INT(kit->e.code, ERR_CORRUPT);
     CHECK_CONTAINS(kit->e.text, kit->path);
-    CHECK_INT(renameat(kit->root, ".mailtwin/applied/00000000000000fF", kit->root,
-                       ".mailtwin/applied/00000000000000ff"),
+    CHECK_INT(renameat(kit->root, ".mailtwin/applied/00000000000000fF.0000000000000000", kit->root,
+                       ".mailtwin/applied/00000000000000ff.000000000000000f"),
               0);
     CHECK_INT(apply_open(&store, 1, 1, &kit->apply, &kit->e), -1);
     CHECK_CONTAINS(kit->e.text, "more than one marker");
-    CHECK_INT(unlinkat(kit->root, ".mailtwin/applied/0000000000000000", 0), 0);
+    CHECK_INT(unlinkat(kit->root, ".mailtwin/applied/0000000000000000.0000000000000000", 0), 0);
     kit_must(kit, apply_open(&store, 1, 1, &kit->apply, &kit->e));
     CHECK_INT(apply_marker(kit->apply, 0), 255);
     kit_free(kit);

@@ -1,0 +1,354 @@
+/* Power cuts on real filesystems, before the n-th call that changes one, n rising.
+ *
+ * A child applies the history on an image and stops before its n-th call; the filesystem is shut
+ * down there and then (what is not on the image now never gets there), the image is mounted again,
+ * which replays its journal, and the history is received again from the last run that had been
+ * acknowledged. Two kinds of cut: with the filesystem's log as it is on the disk, and with the log
+ * written out first and the data not, as if its commit had just come: names without contents. */
+#include "lib/os/fault.h"
+#include "tests/faults/apply_history.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#ifndef MAILTWIN_FAULTS
+
+TEST(apply_survives_power_cuts)
+{
+    print_message("SKIP: built without fault points (asan, tsan and cover have them)\n");
+    skip();
+}
+
+#else
+
+/* ext4 and xfs have this in common */
+#define IOC_SHUTDOWN     _IOR('X', 125, uint32_t)
+#define SHUTDOWN_LOGGED  1u /* write the log first */
+#define SHUTDOWN_AT_ONCE 2u
+
+#define CUTS 36 /* for each filesystem and kind, unless MAILTWIN_LONG is set */
+
+static char folder[] = "/tmp/mailtwin-power-XXXXXX";
+
+struct place {
+    const char *name, *make; /* make: the command that makes the filesystem */
+    const char *size;
+};
+
+static const struct place ext4 = { "ext4",
+                                   "mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0",
+                                   "64M" };
+static const struct place xfs = { "xfs", "mkfs.xfs -q -f", "320M" };
+
+__attribute__((format(printf, 1, 2))) static void
+run(const char *fmt, ...)
+{
+    char command[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(command, sizeof(command), fmt, args);
+    va_end(args);
+    if (system(command) != 0)
+        fail_msg("failed: %s", command);
+}
+
+/* Everything is mounted in a namespace of our own, so that mounts and loop devices go with us. */
+static void
+set_up(void)
+{
+    if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+        print_message("SKIP: needs root\n");
+        skip();
+    }
+    memcpy(folder + sizeof(folder) - 7, "XXXXXX", 6);
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(mount("none", folder, "tmpfs", 0, NULL), 0);
+    run("mkdir %s/m", folder);
+}
+
+static void
+tear_down(void)
+{
+    assert_int_equal(umount2(folder, 0), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static int
+mount_image(void)
+{
+    run("mount -o loop %s/image %s/m", folder, folder);
+    char path[64];
+    snprintf(path, sizeof(path), "%s/m", folder);
+    int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(root >= 0);
+    return root;
+}
+
+static void
+unmount_image(int root)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "%s/m", folder);
+    close(root);
+    assert_int_equal(umount2(path, 0), 0);
+}
+
+/* --- the one that loses its power --- */
+
+static void
+stop(const char *where)
+{
+    (void)where;
+    raise(SIGSTOP);
+}
+
+/* Applies everything and writes one byte to ack for each run that is durable. */
+static int
+apply_all(int ack)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "%s/m", folder);
+    struct apply_store store = { .path = path };
+    struct apply *apply;
+    struct err e;
+    if (apply_open(&store, 1, 2, &apply, &e) < 0)
+        return 1;
+    for (unsigned i = 1; i <= HISTORY_RUNS; i++) {
+        if (send_run(apply, i, check_not_needed, NULL, &e) < 0 || write(ack, "a", 1) != 1)
+            return 1;
+    }
+    apply_free(&apply);
+    return 0;
+}
+
+static pid_t
+start(uint64_t at, int (*body)(int ack), int ack)
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid != 0)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    struct fault_plan plan = { .kind = FAULT_HOOK, .at = at, .hook = stop };
+    fault_arm(&plan);
+    _exit(body(ack));
+}
+
+/* Runs it until it stops, and cuts the power. Returns the runs acknowledged; *ret_through: it came
+ * to its end before. */
+static unsigned
+cut(uint64_t at, uint32_t kind, bool *ret_through)
+{
+    int root = mount_image();
+    int acks[2];
+    assert_int_equal(pipe2(acks, O_CLOEXEC), 0);
+    pid_t pid = start(at, apply_all, acks[1]);
+    int status;
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    *ret_through = !WIFSTOPPED(status);
+    if (*ret_through)
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_int_equal(ioctl(root, IOC_SHUTDOWN, &kind), 0);
+    if (!*ret_through) {
+        kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+    }
+    close(acks[1]);
+    char bytes[HISTORY_RUNS + 1];
+    ssize_t acked = read(acks[0], bytes, sizeof(bytes));
+    assert_true(acked >= 0);
+    close(acks[0]);
+    unmount_image(root);
+    return (unsigned)acked;
+}
+
+/* --- what is left --- */
+
+static size_t
+steps_of(unsigned runs)
+{
+    size_t steps = 0;
+    while (steps < HISTORY_STEPS && history[steps].run <= runs)
+        steps++;
+    return steps;
+}
+
+/* Is it the tree after so many steps, or on the way to the next? A folder in the way of a rename
+ * goes aside first. */
+static bool
+is_after(struct tree *got, size_t steps)
+{
+    struct tree want = tree_after(steps);
+    if (tree_same(&want, got, false))
+        return true;
+    if (steps == HISTORY_STEPS || history[steps].op != OP_RENAME)
+        return false;
+    tree_remove(&want, history[steps].path);
+    return tree_same(&want, got, false);
+}
+
+static void
+check_survivor(int root, unsigned acked, const char *where)
+{
+    struct tree got = { .count = 0 };
+    tree_read(root, "", &got); /* fails on a partial message */
+    for (size_t steps = steps_of(acked); steps <= HISTORY_STEPS; steps++) {
+        if (is_after(&got, steps))
+            return;
+    }
+    tree_print("found", &got);
+    fail_msg("%s: what %u acknowledged runs made is not there", where, acked);
+}
+
+static void
+receive_again(unsigned first, const char *where)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "%s/m", folder);
+    struct apply_store store = { .path = path };
+    struct apply *apply;
+    struct err e;
+    if (apply_open(&store, 1, 2, &apply, &e) < 0)
+        fail_msg("%s: %s", where, e.text);
+    for (unsigned i = first; i <= HISTORY_RUNS; i++) {
+        if (send_run(apply, i, check_not_needed, NULL, &e) < 0)
+            fail_msg("%s: run %u: %s", where, i, e.text);
+    }
+    apply_free(&apply);
+}
+
+/* One cut; false when the history was through before it. */
+static bool
+cut_and_check(const struct place *fs, uint64_t at, uint32_t kind)
+{
+    run("cp --sparse=always %s/%s %s/image", folder, fs->name, folder);
+    bool through;
+    unsigned acked = cut(at, kind, &through);
+    char where[64];
+    snprintf(where, sizeof(where), "%s, call %ju, %s", fs->name, (uintmax_t)at,
+             kind == SHUTDOWN_LOGGED ? "log written" : "at once");
+    int root = mount_image();
+    check_survivor(root, acked, where);
+    /* every other time the last ack is lost too: that run comes once more */
+    receive_again(at % 2 == 0 && acked > 0 ? acked : acked + 1, where);
+    tree_check_end(root, where);
+    unmount_image(root);
+    return !through;
+}
+
+static uint64_t
+count_calls(const struct place *fs)
+{
+    run("cp --sparse=always %s/%s %s/image", folder, fs->name, folder);
+    int root = mount_image();
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    struct fault_plan plan = { .kind = FAULT_COUNT };
+    fault_arm(&plan);
+    assert_int_equal(apply_all(null), 0);
+    uint64_t calls = fault_disarm(NULL);
+    close(null);
+    unmount_image(root);
+    return calls;
+}
+
+static void
+make_filesystem(const struct place *fs)
+{
+    set_up();
+    run("truncate -s %s %s/%s && %s %s/%s", fs->size, folder, fs->name, fs->make, folder, fs->name);
+}
+
+static void
+cut_everywhere(const struct place *fs)
+{
+    make_filesystem(fs);
+    uint64_t calls = count_calls(fs);
+    assert_true(calls > 2 * (uint64_t)HISTORY_STEPS);
+    uint64_t step = getenv("MAILTWIN_LONG") != NULL ? 1 : calls / CUTS;
+    for (uint64_t at = 1; cut_and_check(fs, at, SHUTDOWN_AT_ONCE); at += step)
+        continue;
+    for (uint64_t at = 1 + step / 2; cut_and_check(fs, at, SHUTDOWN_LOGGED); at += step)
+        continue;
+    tear_down();
+}
+
+/* --- the daemon dies first, and the power goes after it has acknowledged --- */
+
+/* A fix-up: no marker says whether it was done. Writes one byte when it is durable. */
+static int
+fix_up(int ack)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "%s/m", folder);
+    struct apply_store store = { .path = path };
+    struct apply *apply;
+    struct err e;
+    struct wire_rec rec = { .record = { .op = OP_UNLINK, .path = span_str("a") } };
+    if (apply_open(&store, 1, 2, &apply, &e) < 0 || apply_rec(apply, &rec, &e) < 0 ||
+        apply_commit(apply, check_not_needed, NULL, &e) < 0 || write(ack, "a", 1) != 1)
+        return 1;
+    apply_free(&apply);
+    return 0;
+}
+
+/* Kills it before its at-th call, does it again and cuts the power; false when it was through. */
+static bool
+die_and_cut(const struct place *fs, uint64_t at)
+{
+    run("cp --sparse=always %s/%s %s/image", folder, fs->name, folder);
+    int root = mount_image();
+    run("touch %s/m/a && sync -f %s/m", folder, folder);
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    pid_t pid = start(at, fix_up, null);
+    int status;
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    bool stopped = WIFSTOPPED(status);
+    if (stopped) {
+        kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+    }
+    assert_int_equal(fix_up(null), 0);
+    uint32_t kind = SHUTDOWN_AT_ONCE;
+    assert_int_equal(ioctl(root, IOC_SHUTDOWN, &kind), 0);
+    unmount_image(root);
+    root = mount_image();
+    if (faccessat(root, "a", F_OK, 0) == 0)
+        fail_msg("%s, call %ju: what was acknowledged is not there", fs->name, (uintmax_t)at);
+    unmount_image(root);
+    close(null);
+    return stopped;
+}
+
+static void
+die_everywhere(const struct place *fs)
+{
+    make_filesystem(fs);
+    uint64_t at = 1;
+    while (die_and_cut(fs, at))
+        at++;
+    assert_true(at > 3);
+    tear_down();
+}
+
+TEST(apply_makes_durable_what_a_dead_daemon_had_done_before_it_acknowledges_it)
+{
+    die_everywhere(&ext4);
+    die_everywhere(&xfs);
+}
+
+TEST(apply_survives_power_cuts_on_ext4)
+{
+    cut_everywhere(&ext4);
+}
+
+TEST(apply_survives_power_cuts_on_xfs)
+{
+    cut_everywhere(&xfs);
+}
+
+#endif
