@@ -31,6 +31,7 @@ TEST(kinds_have_words)
 #undef KIND
     CHECK_STR(store_kind_word((enum store_kind)0), "?");
     CHECK_STR(store_kind_word((enum store_kind)100), "?");
+    CHECK_STR(store_kind_word((enum store_kind)(STORE_FILES + 1)), "?");
     CHECK(!store_kind_parse("maildirs", &kind));
     CHECK(!store_kind_parse("", &kind));
 }
