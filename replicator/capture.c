@@ -54,7 +54,7 @@ struct capture {
     struct compare compare;
     struct scan scan;
     struct batch batch;
-    void (*on_tail)(void *arg);
+    void (*on_tail)(void *arg, uint64_t tail);
     void *on_tail_arg;
     pthread_t thread;
     int wake_fd;
@@ -251,7 +251,7 @@ publish(struct capture *c, uint64_t tail)
     pthread_mutex_unlock(&c->lock);
     atomic_store(&c->tail, tail);
     if (moved && c->on_tail != NULL)
-        c->on_tail(c->on_tail_arg);
+        c->on_tail(c->on_tail_arg, tail);
 }
 
 static void
@@ -562,7 +562,7 @@ capture_free(struct capture **capture)
 }
 
 int
-capture_start(struct node *node, int adopt_fd, void (*on_tail)(void *arg), void *arg,
+capture_start(struct node *node, int adopt_fd, void (*on_tail)(void *arg, uint64_t tail), void *arg,
               struct capture **ret_capture, struct err *e)
 {
     struct capture *c = xcalloc(1, sizeof(*c));

@@ -28,6 +28,8 @@ struct daemon {
     int adopt_fd;            /* a fanotify queue from the service manager, -1 none */
 
     atomic_uint_fast64_t tail; /* newest durable seq here */
+    uint64_t newest_epoch;     /* seen of any node; main thread */
+    atomic_bool moved_posted;  /* a look at positions is under way */
     atomic_bool receiving;     /* a session receives: there is one at most */
     struct barriers *barriers;
     double barrier_last_seconds;

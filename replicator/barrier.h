@@ -1,0 +1,16 @@
+/* barrier.h - callers who wait until all that happened before is safe. Main thread. */
+#ifndef MAILTWIN_REPL_BARRIER_H
+#define MAILTWIN_REPL_BARRIER_H
+
+#include "replicator/daemon.h"
+
+struct barriers *barriers_new(struct daemon *d);
+void barriers_free(struct barriers **barriers);
+/* store: its index, -1 all. Answers the call now or later. */
+void barriers_wait(struct barriers *b, struct control_call *call, int store, uint64_t timeout_ms);
+/* Positions of peers, or their states, have moved. */
+void barriers_check(struct barriers *b);
+/* The capture ends (a change of role): all who wait are told. */
+void barriers_fail(struct barriers *b, const struct err *e);
+
+#endif

@@ -1,0 +1,12 @@
+/* orders.h - what comes over the control socket. Main thread. */
+#ifndef MAILTWIN_ORDERS_H
+#define MAILTWIN_ORDERS_H
+
+#include "replicator/daemon.h"
+
+void orders_handle(struct control_call *call, const json_t *request,
+                   const struct control_peer *peer, void *arg);
+/* Verifies the stores whose time has come; called now and then. */
+void orders_verify_due(struct daemon *d);
+
+#endif

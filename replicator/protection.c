@@ -1,0 +1,76 @@
+#include "replicator/protection.h"
+
+#include "lib/os/event.h"
+
+#include <time.h>
+
+static bool
+store_counts(const struct daemon *d, int store, size_t index)
+{
+    return (store < 0 || (size_t)store == index) &&
+           d->conf->stores[index].durability != DURABILITY_ASYNC;
+}
+
+static enum conf_durability
+durability_of(const struct daemon *d, int store)
+{
+    enum conf_durability most = DURABILITY_ASYNC;
+    for (size_t i = 0; i < d->conf->store_count; i++) {
+        if (store_counts(d, store, i))
+            most = MAX(most, d->conf->stores[i].durability);
+    }
+    return most;
+}
+
+enum conf_alone
+protection_alone(const struct daemon *d, int store)
+{
+    for (size_t i = 0; i < d->conf->store_count; i++) {
+        if (store_counts(d, store, i) && d->conf->stores[i].when_alone == ALONE_REFUSE)
+            return ALONE_REFUSE;
+    }
+    return ALONE_CONTINUE;
+}
+
+/* A follower marked async never protects; one that is being brought level lacks older mail, but has
+ * what it acknowledged only when it is level. */
+static bool
+peer_counts(const struct peer *peer, const struct peer_facts *facts)
+{
+    return facts->sending && facts->state == PEER_CONNECTED &&
+           peer->conf->durability != DURABILITY_ASYNC;
+}
+
+enum protection
+protection_of(const struct daemon *d, int store, uint64_t seq)
+{
+    enum conf_durability wanted = durability_of(d, store);
+    if (wanted == DURABILITY_ASYNC)
+        return PROTECTED; /* nothing more was asked for than the journal */
+    enum protection best = PROTECTION_NONE;
+    for (size_t i = 0; i < d->peer_count; i++) {
+        struct peer_facts facts;
+        peer_facts(&d->peers[i], &facts);
+        if (!peer_counts(&d->peers[i], &facts))
+            continue;
+        uint64_t has = wanted == DURABILITY_RECEIVED ? facts.received : facts.durable;
+        if (has >= seq)
+            return PROTECTED;
+        best = PROTECTION_PENDING;
+    }
+    return best;
+}
+
+void
+protection_update(struct daemon *d)
+{
+    bool wanted = d->role == WIRE_ROLE_PRIMARY && durability_of(d, -1) != DURABILITY_ASYNC;
+    bool alone = wanted && protection_of(d, -1, UINT64_MAX) == PROTECTION_NONE;
+    if (alone == (d->degraded_since != 0))
+        return;
+    d->degraded_since = alone ? (uint64_t)time(NULL) : 0;
+    if (alone)
+        event(EV_DEGRADED);
+    else if (wanted)
+        event(EV_PROTECTED);
+}

@@ -1,0 +1,19 @@
+/* protection.h - is mail safe now? Which peers count, and how far they are. Main thread. */
+#ifndef MAILTWIN_PROTECTION_H
+#define MAILTWIN_PROTECTION_H
+
+#include "replicator/daemon.h"
+
+enum protection {
+    PROTECTED,          /* a standby has it as the store's durability demands */
+    PROTECTION_PENDING, /* a standby is connected and will have it */
+    PROTECTION_NONE,    /* no standby protects it */
+};
+
+/* Of all changes up to seq of a store (-1: of all stores). */
+enum protection protection_of(const struct daemon *d, int store, uint64_t seq);
+enum conf_alone protection_alone(const struct daemon *d, int store);
+/* Notes when protection is lost or regained: date, event. */
+void protection_update(struct daemon *d);
+
+#endif

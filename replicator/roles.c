@@ -1,0 +1,428 @@
+#include "replicator/roles.h"
+
+#include "lib/os/event.h"
+#include "lib/os/file.h"
+#include "replicator/apply.h"
+#include "replicator/barrier.h"
+#include "replicator/link.h"
+#include "replicator/protection.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#define EPOCHS_KEY "epochs"
+
+static bool
+is_zero(const uint8_t *bytes, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (bytes[i] != 0)
+            return false;
+    }
+    return true;
+}
+
+static void
+detach_all(struct daemon *d)
+{
+    for (size_t i = 0; i < d->peer_count; i++)
+        peer_detach(&d->peers[i]);
+}
+
+/* --- HELLO --- */
+
+static int
+hello_epochs(struct state_txn *txn, struct wire_hello *hello, struct err *e)
+{
+    struct span row;
+    int found = state_get(txn, EPOCHS_KEY, &row, e);
+    if (found <= 0)
+        return found;
+    size_t count = row.len / 16;
+    size_t first = count > WIRE_EPOCHS_MAX ? count - WIRE_EPOCHS_MAX : 0;
+    for (size_t i = first; i < count; i++) {
+        hello->epochs[hello->epoch_count++] = (struct wire_epoch){
+            .epoch = get_le64(row.ptr + i * 16), .first_seq = get_le64(row.ptr + i * 16 + 8)
+        };
+    }
+    return 0;
+}
+
+static int
+hello_accept(struct daemon *d, struct state_txn *txn, struct wire_hello *hello, struct err *e)
+{
+    struct span row;
+    int found = state_get(txn, "accept_sync", &row, e);
+    if (found < 0)
+        return -1;
+    hello->accept_sync = found > 0;
+    if (found > 0 || !is_zero(hello->history, WIRE_HISTORY_SIZE) || d->role != WIRE_ROLE_STANDBY)
+        return 0;
+    bool empty;
+    if (daemon_stores_empty(d, &empty, e) < 0)
+        return -1;
+    hello->accept_sync = empty;
+    return 0;
+}
+
+static void
+hello_conf(const struct daemon *d, struct wire_hello *hello)
+{
+    const struct conf *conf = d->conf;
+    const struct conf_node *self = conf_node_find(conf, conf->self);
+    hello->version_min = WIRE_VERSION;
+    hello->version_max = WIRE_VERSION;
+    hello->cluster = span_str(conf->cluster);
+    hello->node = span_str(conf->self);
+    hello->follow = span_str(self->follow == NULL ? "" : self->follow);
+    hello->store_count = (uint16_t)conf->store_count;
+    for (size_t i = 0; i < conf->store_count; i++) {
+        hello->stores[i].name = span_str(conf->stores[i].name);
+        hello->stores[i].kind = (uint8_t)conf->stores[i].kind;
+    }
+}
+
+int
+daemon_hello(struct daemon *d, struct wire_hello *ret_hello, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    memset(ret_hello, 0, sizeof(*ret_hello));
+    if (state_begin(d->node->state, false, &txn, e) < 0)
+        return -1;
+    const struct state_meta *meta = state_meta(txn);
+    hello_conf(d, ret_hello);
+    ret_hello->role = d->role;
+    memcpy(ret_hello->history, meta->history, WIRE_HISTORY_SIZE);
+    ret_hello->epoch = meta->epoch;
+    ret_hello->tail = meta->tail;
+    ret_hello->oldest = meta->oldest;
+    ret_hello->sync_base = meta->sync_base;
+    if (hello_epochs(txn, ret_hello, e) < 0)
+        return -1;
+    return hello_accept(d, txn, ret_hello, e);
+}
+
+static int
+dir_is_empty(int root_fd, bool *ret_empty, struct err *e)
+{
+    _cleanup_close_ int fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+    if (stream == NULL)
+        return err_sys(e, ERR_IO, "read a store's root");
+    fd = -1;
+    *ret_empty = true;
+    const struct dirent *entry;
+    while ((entry = readdir(stream)) != NULL) {
+        const char *n = entry->d_name;
+        bool ours = strcmp(n, ".") == 0 || strcmp(n, "..") == 0 ||
+                    strcmp(n, STORE_PRIVATE_DIR) == 0;
+        if (!ours && strcmp(n, "lost+found") != 0)
+            *ret_empty = false;
+    }
+    closedir(stream);
+    return 0;
+}
+
+int
+daemon_stores_empty(const struct daemon *d, bool *ret_empty, struct err *e)
+{
+    *ret_empty = true;
+    for (size_t i = 0; *ret_empty && i < d->node->store_count; i++) {
+        if (dir_is_empty(d->node->stores[i].root_fd, ret_empty, e) < 0)
+            return err_wrap(e, "store %s", d->conf->stores[i].name);
+    }
+    return 0;
+}
+
+/* --- the role in the state --- */
+
+static const char *
+role_word(uint8_t role)
+{
+    return role == WIRE_ROLE_PRIMARY ? "primary" : role == WIRE_ROLE_STANDBY ? "standby" : "none";
+}
+
+static void
+tell_role(struct daemon *d, const struct state_meta *meta)
+{
+    event(EV_ROLE, F_STR("role", role_word(d->role)), F_U64("epoch", meta->epoch),
+          F_U64("tail", meta->tail));
+}
+
+static int
+set_role(struct daemon *d, uint8_t role, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(d->node->state, true, &txn, e) < 0)
+        return -1;
+    struct state_meta *meta = state_meta(txn);
+    meta->role = role;
+    struct state_meta copy = *meta;
+    if (state_commit(&txn, e) < 0)
+        return -1;
+    d->role = role;
+    tell_role(d, &copy);
+    return 0;
+}
+
+static void
+on_tail(void *arg, uint64_t tail)
+{
+    struct daemon *d = arg;
+    atomic_store(&d->tail, tail);
+    daemon_wake_sessions(d);
+}
+
+/* The fanotify queue outlives a restart of this process in the service manager's store. */
+static void
+leave_queue(const struct daemon *d)
+{
+    int fd = capture_watch_fd(d->capture);
+    sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDNAME=fanotify", &fd, 1);
+}
+
+static int
+start_capture(struct daemon *d, struct err *e)
+{
+    int adopt = d->adopt_fd;
+    d->adopt_fd = -1;
+    /* on_tail() may run before capture_start() has returned: the tail is set from the capture below
+     * too */
+    if (capture_start(d->node, adopt, on_tail, d, &d->capture, e) < 0)
+        return -1;
+    leave_queue(d);
+    return 0;
+}
+
+static void
+stop_capture(struct daemon *d, const char *why)
+{
+    if (d->capture == NULL)
+        return;
+    struct err e = { 0 };
+    err_set(&e, ERR_REFUSED, "%s", why);
+    barriers_fail(d->barriers, &e);
+    capture_stop(&d->capture);
+    sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=fanotify");
+}
+
+int
+roles_begin(struct daemon *d, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(d->node->state, false, &txn, e) < 0)
+        return -1;
+    struct state_meta meta = *state_meta(txn);
+    if (node_check_roots(d->node, txn, e) < 0)
+        return -1;
+    state_abort(&txn);
+    d->role = meta.role;
+    if (meta.role == WIRE_ROLE_NONE && is_zero(meta.history, sizeof(meta.history)))
+        d->role = WIRE_ROLE_STANDBY; /* a new node waits for a primary */
+    atomic_store(&d->tail, meta.tail);
+    tell_role(d, &meta);
+    return d->role == WIRE_ROLE_PRIMARY ? start_capture(d, e) : 0;
+}
+
+/* --- promote --- */
+
+static int
+may_promote(struct daemon *d, bool force, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (force)
+        return 0;
+    for (size_t i = 0; i < d->peer_count; i++) {
+        struct peer_facts facts;
+        peer_facts(&d->peers[i], &facts);
+        if (facts.receiving)
+            return err_set(e, ERR_REFUSED,
+                           "%s is primary and answers: run `mailtwin demote` there first, or use "
+                           "--force to take over against it",
+                           d->peers[i].conf->name);
+    }
+    if (state_begin(d->node->state, false, &txn, e) < 0)
+        return -1;
+    const struct state_meta *meta = state_meta(txn);
+    if (meta->sync_base != 0)
+        return err_set(
+            e, ERR_REFUSED,
+            "this node's copy is not complete (a sync was not finished): promote another "
+            "node, or use --force to go on with what is here");
+    if (d->role == WIRE_ROLE_NONE && !is_zero(meta->history, sizeof(meta->history)))
+        return err_set(e, ERR_REFUSED,
+                       "this node was deposed by a newer primary: see `mailtwin status`, or use "
+                       "--force to take over against it");
+    return 0;
+}
+
+/* What the stores have may be ahead of what the state got to know before a crash. */
+static int
+newest_marker(struct daemon *d, uint64_t *ret_seq, struct err *e)
+{
+    struct apply_store stores[RECORD_STORE_MAX];
+    struct apply *apply = NULL;
+    for (size_t i = 0; i < d->node->store_count; i++)
+        stores[i].path = d->node->stores[i].conf->path;
+    if (apply_open(stores, d->node->store_count, 1, &apply, e) < 0)
+        return -1;
+    for (uint16_t i = 0; i < d->node->store_count; i++)
+        *ret_seq = MAX(*ret_seq, apply_marker(apply, i));
+    apply_free(&apply);
+    return 0;
+}
+
+static size_t
+self_index(const struct conf *conf)
+{
+    size_t index = 0;
+    while (index < conf->node_count && strcmp(conf->nodes[index].name, conf->self) != 0)
+        index++;
+    return index;
+}
+
+static int
+append_epoch(struct state_txn *txn, struct err *e)
+{
+    struct state_meta *meta = state_meta(txn);
+    struct span row = { 0 };
+    _cleanup_buf_ struct buf list = { 0 };
+    if (state_get(txn, EPOCHS_KEY, &row, e) < 0)
+        return -1;
+    buf_add(&list, row.ptr, row.len);
+    buf_add_le64(&list, meta->epoch);
+    buf_add_le64(&list, meta->tail + 1);
+    if (state_put(txn, EPOCHS_KEY, buf_span(&list), e) < 0)
+        return -1;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    struct record r = { .op = OP_EPOCH };
+    r.time_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return state_append(txn, &r, e);
+}
+
+static int
+write_promotion(struct daemon *d, uint64_t marker, uint64_t seen, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(d->node->state, true, &txn, e) < 0)
+        return -1;
+    struct state_meta *meta = state_meta(txn);
+    bool first = is_zero(meta->history, sizeof(meta->history));
+    if (first && getrandom(meta->history, sizeof(meta->history), 0) != sizeof(meta->history))
+        return err_sys(e, ERR_IO, "get random bytes for the history's id");
+    if (!first && marker > meta->tail)
+        meta->tail = marker;
+    meta->epoch = link_next_epoch(MAX(meta->epoch, seen), self_index(d->conf), d->conf->node_count);
+    meta->role = WIRE_ROLE_PRIMARY;
+    meta->sync_base = 0;
+    meta->clean = 0;
+    meta->checkpoint = meta->tail;
+    node_boot_id(meta->boot_id);
+    if (append_epoch(txn, e) < 0 || state_del(txn, "accept_sync", e) < 0)
+        return -1;
+    struct state_meta copy = *meta;
+    if (state_commit(&txn, e) < 0)
+        return -1;
+    d->role = WIRE_ROLE_PRIMARY;
+    tell_role(d, &copy);
+    return 0;
+}
+
+int
+roles_promote(struct daemon *d, bool force, struct err *e)
+{
+    if (d->role == WIRE_ROLE_PRIMARY)
+        return 0;
+    if (may_promote(d, force, e) < 0)
+        return -1;
+    detach_all(d);
+    uint64_t marker = 0;
+    if (newest_marker(d, &marker, e) < 0 || write_promotion(d, marker, d->newest_epoch, e) < 0)
+        return err_wrap(e, "promote this node");
+    if (start_capture(d, e) < 0)
+        return err_wrap(e, "this node is promoted, but its stores cannot be watched");
+    return 0;
+}
+
+int
+roles_demote(struct daemon *d, struct err *e)
+{
+    if (d->role != WIRE_ROLE_PRIMARY)
+        return err_set(e, ERR_REFUSED, "this node is not the primary");
+    detach_all(d);
+    stop_capture(d, "this node was demoted");
+    return set_role(d, WIRE_ROLE_STANDBY, e);
+}
+
+int
+roles_resync(struct daemon *d, const char *from, struct err *e)
+{
+    if (d->role == WIRE_ROLE_PRIMARY)
+        return err_set(e, ERR_REFUSED, "this node is the primary: run resync on the standby");
+    if (from != NULL && conf_node_find(d->conf, from) == NULL)
+        return err_set(e, ERR_USAGE, "the configuration has no node \"%s\"", from);
+    detach_all(d);
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(d->node->state, true, &txn, e) < 0)
+        return -1;
+    struct state_meta *meta = state_meta(txn);
+    meta->sync_base = MAX(meta->tail, (uint64_t)1);
+    if (state_put(txn, "accept_sync", span_str("1"), e) < 0 || state_commit(&txn, e) < 0)
+        return -1;
+    return 0;
+}
+
+/* --- stepping down, asked for by a session --- */
+
+struct step_down {
+    struct daemon *daemon;
+    uint64_t epoch;
+    char node[WIRE_NAME_MAX + 1];
+};
+
+static void
+step_down_main(void *arg)
+{
+    struct step_down *s = arg;
+    struct daemon *d = s->daemon;
+    d->newest_epoch = MAX(d->newest_epoch, s->epoch);
+    if (d->role == WIRE_ROLE_PRIMARY) {
+        struct err e = { 0 };
+        event(EV_DEPOSED, F_STR("by", s->node), F_U64("epoch", s->epoch));
+        snprintf(d->why_not_serving, sizeof(d->why_not_serving),
+                 "deposed by %s, which has epoch %llu", s->node, (unsigned long long)s->epoch);
+        detach_all(d);
+        stop_capture(d, d->why_not_serving);
+        if (set_role(d, WIRE_ROLE_NONE, &e) < 0)
+            event(EV_FAILED, F_STR("while", "stepping down"), F_ERR(&e));
+    }
+    free(s);
+}
+
+void
+daemon_step_down(struct daemon *d, const char *node, uint64_t epoch)
+{
+    struct step_down *s = xcalloc(1, sizeof(*s));
+    s->daemon = d;
+    s->epoch = epoch;
+    snprintf(s->node, sizeof(s->node), "%s", node);
+    control_post(d->control, step_down_main, s);
+}
+
+void
+roles_end(struct daemon *d)
+{
+    detach_all(d);
+    if (d->capture == NULL)
+        return;
+    struct err e = { 0 };
+    err_set(&e, ERR_PEER, "the daemon stops");
+    barriers_fail(d->barriers, &e);
+    capture_stop(&d->capture); /* its queue stays with the service manager for the next start */
+}

@@ -1,0 +1,16 @@
+/* roles.h - promote, demote, step down, resync: the changes of this node's role. Main thread. */
+#ifndef MAILTWIN_ROLES_H
+#define MAILTWIN_ROLES_H
+
+#include "replicator/daemon.h"
+
+/* Takes up the role that the state says, at start. */
+int roles_begin(struct daemon *d, struct err *e) _must_check_;
+/* force: in spite of a primary that answers, or of an unfinished sync. */
+int roles_promote(struct daemon *d, bool force, struct err *e) _must_check_;
+int roles_demote(struct daemon *d, struct err *e) _must_check_;
+int roles_resync(struct daemon *d, const char *from, struct err *e) _must_check_;
+/* Ends sessions and capture cleanly, at the end of the process. */
+void roles_end(struct daemon *d);
+
+#endif

@@ -1,0 +1,207 @@
+#include "replicator/status.h"
+
+#include "replicator/protection.h"
+#include "replicator/session.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define LAG_RECORDS_MAX 20000 /* counted one by one at most */
+
+static double
+now_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static json_t *
+time_json(uint64_t seconds)
+{
+    char text[32];
+    struct tm tm;
+    time_t t = (time_t)seconds;
+    if (seconds == 0)
+        return json_null();
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
+    return json_string(text);
+}
+
+static const char *
+capture_word(const struct daemon *d, const struct capture_status *capture)
+{
+    if (d->capture == NULL)
+        return "live";
+    switch (capture->phase) {
+    case CAPTURE_INITIAL:
+        return "initial";
+    case CAPTURE_SWEEPING:
+        return "sweeping";
+    case CAPTURE_STALLED:
+        return "paused";
+    case CAPTURE_LIVE:
+        break;
+    }
+    return "live";
+}
+
+static json_t *
+last_verify(struct state_txn *txn, const char *store)
+{
+    char key[96];
+    struct span row;
+    snprintf(key, sizeof(key), "verify/%s", store);
+    if (txn == NULL || state_get(txn, key, &row, NULL) <= 0 || row.len != 16)
+        return json_null();
+    return json_pack("{s:o, s:I}", "at", time_json(get_le64(row.ptr)), "differences",
+                     (json_int_t)get_le64(row.ptr + 8));
+}
+
+static json_t *
+stores_json(struct daemon *d, struct state_txn *txn, const struct capture_status *capture)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < d->conf->store_count; i++) {
+        const struct conf_store *s = &d->conf->stores[i];
+        json_t *store = json_pack(
+            "{s:s, s:s, s:s, s:s, s:o}", "name", s->name, "kind", store_kind_word(s->kind), "path",
+            s->path, "state", capture_word(d, capture), "last_verify", last_verify(txn, s->name));
+        if (capture->phase == CAPTURE_STALLED)
+            json_object_set_new(store, "why", json_string(capture->text));
+        json_array_append_new(list, store);
+    }
+    return list;
+}
+
+struct lag {
+    double seconds;
+    uint64_t bytes, messages, records;
+};
+
+/* What the peer has not acknowledged, read from the journal. */
+static void
+lag_of(const struct daemon *d, struct state_txn *txn, uint64_t durable, struct lag *ret_lag)
+{
+    *ret_lag = (struct lag){ 0 };
+    uint64_t tail = atomic_load(&d->tail);
+    ret_lag->records = tail > durable ? tail - durable : 0;
+    unsigned counted = 0;
+    for (uint64_t seq = durable + 1; txn != NULL && seq <= tail && counted < LAG_RECORDS_MAX;
+         counted++) {
+        struct record r;
+        if (state_record(txn, seq, &r, NULL) <= 0)
+            break;
+        if (counted == 0)
+            ret_lag->seconds = MAX(0.0, now_seconds() - (double)r.time_ns / 1e9);
+        if (r.op == OP_PUT) {
+            ret_lag->bytes += r.attr.size;
+            ret_lag->messages += !r.late;
+        }
+        seq = r.seq + 1;
+    }
+}
+
+static json_t *
+resync_json(const struct peer_facts *facts)
+{
+    const struct walk_progress *p = &facts->resync;
+    if (facts->state != PEER_RESYNC || p->total == 0)
+        return json_null();
+    double done = MIN(1.0, (double)(p->next - 1) / (double)p->total);
+    double spent = (double)(session_now_ms() - facts->resync_begun_ms) / 1000.0;
+    json_t *left = done > 0.001 ? json_real(spent / done - spent) : json_null();
+    return json_pack("{s:f, s:o, s:I}", "done", done, "seconds_left", left, "directories",
+                     (json_int_t)p->directories);
+}
+
+static json_t *
+peer_json(struct daemon *d, struct peer *peer, struct state_txn *txn)
+{
+    struct peer_facts facts;
+    struct lag lag;
+    peer_facts(peer, &facts);
+    lag_of(d, facts.sending ? txn : NULL, facts.durable, &lag);
+    json_t *json = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:o}", "node",
+                             peer->conf->name, "state", peer_state_word(facts.state), "direction",
+                             facts.sending     ? "sends to it"
+                             : facts.receiving ? "receives from it"
+                                               : "none",
+                             "seq", (json_int_t)facts.shipped, "received_seq",
+                             (json_int_t)facts.received, "durable_seq", (json_int_t)facts.durable,
+                             "lag_seconds", lag.seconds, "lag_bytes", (json_int_t)lag.bytes,
+                             "lag_messages", (json_int_t)lag.messages, "lag_records",
+                             (json_int_t)lag.records, "resync", resync_json(&facts));
+    if (facts.text[0] != '\0')
+        json_object_set_new(json, "why", json_string(facts.text));
+    return json;
+}
+
+static json_t *
+peers_json(struct daemon *d, struct state_txn *txn)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < d->peer_count; i++)
+        json_array_append_new(list, peer_json(d, &d->peers[i], txn));
+    return list;
+}
+
+static json_t *
+history_json(const uint8_t history[WIRE_HISTORY_SIZE])
+{
+    char text[2 * WIRE_HISTORY_SIZE + 1];
+    bool any = false;
+    for (size_t i = 0; i < WIRE_HISTORY_SIZE; i++) {
+        snprintf(text + 2 * i, 3, "%02x", history[i]);
+        any |= history[i] != 0;
+    }
+    return any ? json_string(text) : json_null();
+}
+
+static const char *
+state_word(struct daemon *d, const struct capture_status *capture)
+{
+    if (d->role == WIRE_ROLE_NONE)
+        return "held";
+    if (d->role == WIRE_ROLE_STANDBY)
+        return "following";
+    if (d->degraded_since != 0)
+        return "degraded";
+    return capture->phase == CAPTURE_LIVE ? "protected" : capture_word(d, capture);
+}
+
+static const char *
+role_word(uint8_t role)
+{
+    return role == WIRE_ROLE_PRIMARY ? "primary" : role == WIRE_ROLE_STANDBY ? "standby" : "none";
+}
+
+json_t *
+status_json(struct daemon *d)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    struct capture_status capture = { .phase = CAPTURE_LIVE };
+    struct state_meta meta = { 0 };
+    if (state_begin(d->node->state, false, &txn, NULL) >= 0)
+        meta = *state_meta(txn);
+    if (d->capture != NULL)
+        capture_status(d->capture, &capture);
+    json_t *json = json_pack("{s:s, s:s, s:s, s:I, s:o, s:s, s:o, s:I, s:I}", "cluster",
+                             d->conf->cluster, "node", d->conf->self, "role", role_word(d->role),
+                             "epoch", (json_int_t)meta.epoch, "history", history_json(meta.history),
+                             "state", state_word(d, &capture), "degraded_since",
+                             time_json(d->degraded_since), "seq", (json_int_t)atomic_load(&d->tail),
+                             "held", (json_int_t)capture.held);
+    if (d->why_not_serving[0] != '\0')
+        json_object_set_new(json, "why", json_string(d->why_not_serving));
+    json_object_set_new(json, "stores", stores_json(d, txn, &capture));
+    json_object_set_new(json, "peers", peers_json(d, txn));
+    json_object_set_new(json, "journal",
+                        json_pack("{s:I, s:I, s:I, s:I}", "oldest", (json_int_t)meta.oldest, "tail",
+                                  (json_int_t)meta.tail, "bytes", (json_int_t)meta.log_bytes,
+                                  "checkpoint", (json_int_t)meta.checkpoint));
+    json_object_set_new(json, "barrier",
+                        json_pack("{s:f}", "last_seconds", d->barrier_last_seconds));
+    return json;
+}
