@@ -1,4 +1,12 @@
+#include "lib/os/fault.h"
 #include "tests/unit/apply_kit.h"
+
+static struct wire_rec
+late(struct wire_rec rec)
+{
+    rec.record.late = true;
+    return rec;
+}
 
 /* The run that destroys a message when it is carried out twice. */
 static void
@@ -9,9 +17,8 @@ send_reuse(struct kit *kit)
     kit_do(kit, kit_seq(13, kit_of(kit_rec(OP_RENAME, "c", "b"), "first")));
     kit_do(kit, kit_seq(14, kit_of(kit_rec(OP_LINK, "d", "a"), "2 two")));
     kit_do(kit, kit_seq(15, kit_rec(OP_UNLINK, "a", NULL)));
-    struct wire_rec late = kit_seq(10, kit_rec(OP_PUT, "dovecot-uidlist", NULL));
-    late.record.late = true;
-    kit_must(kit, kit_send(kit, late, span_str("3 V1 N3")));
+    struct wire_rec list = late(kit_seq(10, kit_rec(OP_PUT, "dovecot-uidlist", NULL)));
+    kit_must(kit, kit_send(kit, list, span_str("3 V1 N3")));
 }
 
 static void
@@ -56,9 +63,8 @@ TEST(apply_carries_out_only_what_is_new_in_a_run_that_grew)
     kit_restart(kit);
     send_reuse(kit);
     kit_put(kit, 16, "a", "third");
-    struct wire_rec late = kit_seq(17, kit_rec(OP_PUT, "dovecot-uidlist", NULL));
-    late.record.late = true;
-    kit_must(kit, kit_send(kit, late, span_str("3 V1 N4")));
+    struct wire_rec list = late(kit_seq(17, kit_rec(OP_PUT, "dovecot-uidlist", NULL)));
+    kit_must(kit, kit_send(kit, list, span_str("3 V1 N4")));
     kit_commit(kit);
     CHECK_INT(kit->got[5].result, APPLY_SKIPPED);
     CHECK_INT(kit->got[6].result, APPLY_DONE);
@@ -68,6 +74,66 @@ TEST(apply_carries_out_only_what_is_new_in_a_run_that_grew)
     kit_check_file(kit, "dovecot-uidlist", "3 V1 N4");
     kit_free(kit);
 }
+
+/* A late rename whose source's name is used again: numbers below those of the others. */
+static int
+send_late(struct kit *kit)
+{
+    const struct wire_rec recs[] = {
+        kit_seq(23, kit_rec(OP_PUT, "m", NULL)),
+        late(kit_seq(21, kit_of(kit_rec(OP_RENAME, "list", "tmp"), "list"))),
+        late(kit_seq(22, kit_rec(OP_PUT, "tmp", NULL))),
+    };
+    if (kit_send(kit, recs[0], span_str("mail")) < 0 ||
+        apply_rec(kit->apply, &recs[1], &kit->e) < 0 ||
+        kit_send(kit, recs[2], span_str("next")) < 0)
+        return -1;
+    return kit_try_commit(kit);
+}
+
+TEST(apply_does_not_repeat_late_records_of_a_run_before_the_last)
+{
+    struct kit *kit = kit_new();
+    kit_put(kit, 20, "tmp", "list");
+    kit_commit(kit);
+    kit_must(kit, send_late(kit));
+    CHECK_INT(kit_run(kit, kit_seq(24, kit_rec(OP_UNLINK, "tmp", NULL))), APPLY_DONE);
+    for (int again = 0; again < 2; again++) {
+        kit_restart(kit);
+        kit_must(kit, send_late(kit));
+        CHECK_INT(kit->got[1].result, APPLY_SKIPPED);
+        CHECK_INT(kit->got[2].result, APPLY_SKIPPED);
+        CHECK_INT(kit_run(kit, kit_seq(24, kit_rec(OP_UNLINK, "tmp", NULL))), APPLY_SKIPPED);
+        kit_check_file(kit, "list", "list");
+        CHECK(!kit_exists(kit, "tmp"));
+    }
+    kit_free(kit);
+}
+
+#ifdef MAILTWIN_FAULTS
+
+TEST(apply_carries_out_each_late_record_once_wherever_the_run_breaks_off)
+{
+    const char *hit = "";
+    for (uint64_t at = 1; hit != NULL; at++) {
+        struct kit *kit = kit_new();
+        kit_put(kit, 20, "tmp", "list");
+        kit_commit(kit);
+        struct fault_plan plan = { .kind = FAULT_ERRNO, .at = at, .errnum = EIO };
+        fault_arm(&plan);
+        int r = send_late(kit);
+        fault_disarm(&hit);
+        CHECK(r < 0 || hit == NULL);
+        kit_restart(kit);
+        kit_must(kit, send_late(kit));
+        kit_check_file(kit, "m", "mail");
+        kit_check_file(kit, "list", "list");
+        kit_check_file(kit, "tmp", "next");
+        kit_free(kit);
+    }
+}
+
+#endif
 
 TEST(apply_asks_again_for_what_it_lacked_before_a_crash)
 {
@@ -96,9 +162,7 @@ TEST(apply_does_a_fix_up_each_time_it_comes)
 TEST(apply_forgets_its_marker_for_another_history)
 {
     struct kit *kit = kit_new();
-    struct wire_rec late = kit_seq(90, kit_rec(OP_RENAME, "b", "a"));
-    late.record.late = true;
-    CHECK_INT(kit_run(kit, late), APPLY_NEED);
+    CHECK_INT(kit_run(kit, late(kit_seq(90, kit_rec(OP_RENAME, "b", "a")))), APPLY_NEED);
     CHECK_INT(kit_count_names(kit, ".mailtwin/notes"), 2);
     CHECK_INT(apply_marker(kit->apply, 0), 90);
     kit_put(kit, 91, "a", "of the old history");
