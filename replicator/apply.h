@@ -43,9 +43,10 @@ int apply_open(const struct apply_store *stores, size_t store_count, unsigned wo
                struct apply **ret_apply, struct err *e) _must_check_;
 void apply_free(struct apply **apply);
 
-/* The marker of a store: operations with a seq up to this one are done. */
+/* The marker of a store: operations with a seq up to this one are done; late ones of a run that was
+ * broken off may not be. */
 uint64_t apply_marker(const struct apply *apply, uint16_t store);
-/* Forgets the markers durably: another history starts at seq. */
+/* Forgets the markers durably: another history starts at seq. A run in hand is given up. */
 int apply_reset(struct apply *apply, uint64_t seq, struct err *e) _must_check_;
 
 /* The next operation of the run; what it needs is copied. content DATA or DELTA: apply_data() and
