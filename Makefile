@@ -64,13 +64,14 @@ TEST_SRC := $(wildcard tests/unit/*.c) $(wildcard tests/sim/*.c) $(wildcard test
 FUZZ_SRC := $(wildcard tests/fuzz/*.c)
 PRODUCT_SRC := $(LIB_SRC) $(REPL_SRC) $(CLI_SRC)
 ALL_SRC  := $(PRODUCT_SRC) $(TEST_SRC)
-ALL_HDR  := $(wildcard lib/*/*.h replicator/*.h replicator/*/*.h cli/*.h tests/*/*.h)
+ALL_HDR  := $(wildcard include/*/*.h lib/*/*.h replicator/*.h replicator/*/*.h cli/*.h tests/*/*.h)
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 
 PROGRAMS := $(B)/mailtwin $(B)/mailtwin-replicatord
+BARRIER  := $(B)/libmailtwin-barrier.so.0
 
 .PHONY: all objects
-all: $(PROGRAMS)
+all: $(PROGRAMS) $(BARRIER)
 objects: $(call obj,$(PRODUCT_SRC))
 
 # What was built with other flags, or from another list of files, is built again.
@@ -98,6 +99,16 @@ $(B)/mailtwin: $(call obj,$(CLI_SRC)) $(B)/libmailtwin.a $(B)/flags $(B)/sources
 
 $(B)/mailtwin-replicatord: $(call obj,$(REPL_SRC)) $(B)/libmailtwin.a $(B)/flags $(B)/sources
 	$(link)
+
+# For other people's programs: needs nothing but libc, shows nothing but its three functions.
+$(B)/barrier.pic.o: lib/barrier/barrier.c $(B)/flags
+	@mkdir -p $(@D)
+	@echo "  CC      $@"
+	@$(CC) $(ALL_CFLAGS) -fPIC -MMD -MP -c $< -o $@
+$(BARRIER): $(B)/barrier.pic.o deploy/barrier.map
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) $(MODE_$(VARIANT)) -shared -Wl,-soname,$(@F) -Wl,-z,relro,-z,now \
+		-Wl,--version-script,deploy/barrier.map $< -o $@
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
@@ -228,6 +239,11 @@ RELOCATE = sed -i 's|/usr/sbin/|$(PREFIX)/sbin/|'
 .PHONY: install clean help
 install: all ## programs, units, manual pages, completion, runbooks: DESTDIR, PREFIX=/usr/local
 	install -D -t $(D)/sbin $(PROGRAMS)
+	$(INSTALL_DATA) $(D)/lib $(BARRIER)
+	ln -sf $(notdir $(BARRIER)) $(D)/lib/libmailtwin-barrier.so
+	$(INSTALL_DATA) $(D)/include/mailtwin include/mailtwin/barrier.h
+	$(INSTALL_DATA) $(D)/lib/pkgconfig deploy/pkgconfig/mailtwin-barrier.pc
+	sed -i 's|^prefix=.*|prefix=$(PREFIX)|' $(D)/lib/pkgconfig/mailtwin-barrier.pc
 	$(INSTALL_DATA) $(D)/lib/systemd/system deploy/systemd/*.service
 	$(RELOCATE) $(D)/lib/systemd/system/mailtwin-*.service
 	$(INSTALL_DATA) $(D)/lib/sysusers.d deploy/sysusers.d/mailtwin.conf
