@@ -42,14 +42,6 @@ entry_compare(const void *a, const void *b)
     return span_compare(left->name, right->name);
 }
 
-void
-listing_sort(struct listing *l)
-{
-    if (l->count > 1)
-        qsort(l->entries, l->count, sizeof(l->entries[0]), entry_compare);
-}
-
-/* A directory that changes while it is read may give a name twice. */
 static void
 drop_doubles(struct listing *l)
 {
@@ -61,6 +53,15 @@ drop_doubles(struct listing *l)
             l->entries[kept++] = l->entries[i];
     }
     l->count = kept;
+}
+
+void
+listing_sort(struct listing *l)
+{
+    if (l->count == 0)
+        return;
+    qsort(l->entries, l->count, sizeof(l->entries[0]), entry_compare);
+    drop_doubles(l);
 }
 
 static void
@@ -316,7 +317,6 @@ listing_read(const struct store_rules *rules, int dirfd, struct span dir, bool c
     if (done < 0)
         return -1;
     listing_sort(&l);
-    drop_doubles(&l);
     *ret_listing = l;
     l = (struct listing){ 0 };
     return 0;

@@ -19,6 +19,7 @@ void listing_free(struct listing *l);
 
 /* Copies the entry. */
 void listing_add(struct listing *l, const struct wire_entry *entry);
+/* By name, and no name twice: a directory that changes while it is read may give one twice. */
 void listing_sort(struct listing *l);
 
 /* Reads the directory dirfd (store path `dir`): ignored names, sockets, devices and mount

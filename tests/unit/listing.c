@@ -230,6 +230,78 @@ TEST(contents_are_hashed_when_they_are_asked_for)
     assert_memory_equal(l.entries[2].hash, hash, sizeof(hash));
 }
 
+struct growing {
+    int fd;
+    off_t size;
+    uint64_t read;
+};
+
+static void
+resize(void *arg, uint64_t bytes)
+{
+    struct growing *g = arg;
+    g->read += bytes;
+    CHECK_INT(ftruncate(g->fd, g->size), 0);
+}
+
+static void
+check_resized(off_t size, uint64_t expected)
+{
+    static char large[300000];
+    memset(large, 'x', sizeof(large) - 1);
+    _cleanup_root_ int dirfd = open_root();
+    put(dirfd, "a", large);
+    struct growing g = { .fd = openat(dirfd, "a", O_RDWR | O_CLOEXEC), .size = size };
+    _cleanup_listing_ struct listing l = { 0 };
+    CHECK_INT(listing_read(&files, dirfd, span_str(""), true, resize, &g, &l, NULL), 0);
+    CHECK_INT(l.count, 1);
+    CHECK_INT(l.entries[0].attr.size, sizeof(large) - 1);
+    CHECK_INT(g.read, expected);
+    close(g.fd);
+}
+
+TEST(a_file_that_grows_or_shrinks_while_it_is_read_comes_to_an_end)
+{
+    check_resized(100000000, 299999);
+    check_resized(140000, 140000);
+    check_resized(10, 128 * 1024);
+}
+
+TEST(a_symlink_s_target_is_read_whole_or_not_at_all)
+{
+    static char longest[1024]; /* what every filesystem allows */
+    memset(longest, 'x', sizeof(longest) - 1);
+    _cleanup_root_ int dirfd = open_root();
+    _cleanup_buf_ struct buf target = { 0 };
+    struct err e;
+    CHECK_INT(symlinkat(longest, dirfd, "long"), 0);
+    CHECK_INT(symlinkat("t", dirfd, "short"), 0);
+    put(dirfd, "file", "");
+    CHECK_INT(listing_symlink(dirfd, "long", &target, &e), 1);
+    CHECK(span_equal(buf_span(&target), span_str(longest)));
+    CHECK_INT(listing_symlink(dirfd, "short", &target, &e), 1);
+    CHECK(span_equal(buf_span(&target), span_str("t")));
+    CHECK_INT(listing_symlink(dirfd, "file", &target, &e), 0);
+    CHECK_INT(listing_symlink(dirfd, "none", &target, &e), 0);
+    CHECK_INT(target.len, 0);
+    CHECK_INT(listing_symlink(-1, "short", &target, &e), -1);
+    CHECK_STR(e.text, "read the symlink short: Bad file descriptor");
+}
+
+TEST(a_name_is_listed_once_however_often_it_was_seen)
+{
+    static const char *const seen[] = { "b", "a", "b", "c", "a", "b" };
+    static const char *const names[] = { "a", "b", "c" };
+    _cleanup_listing_ struct listing l = { 0 };
+    listing_sort(&l);
+    for (size_t i = 0; i < ARRAY_LEN(seen); i++) {
+        struct wire_entry entry = { .name = span_str(seen[i]) };
+        listing_add(&l, &entry);
+    }
+    listing_sort(&l);
+    check_names(&l, 3, names);
+}
+
 static struct listing
 one(const char *name, uint32_t mode)
 {
