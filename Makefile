@@ -239,6 +239,8 @@ RELOCATE = sed -i 's|/usr/sbin/|$(PREFIX)/sbin/|'
 .PHONY: install clean help
 install: all ## programs, units, manual pages, completion, runbooks: DESTDIR, PREFIX=/usr/local
 	install -D -t $(D)/sbin $(PROGRAMS)
+	install -d $(D)/bin
+	ln -sf ../sbin/mailtwin $(D)/bin/mailtwin # runs the programs that lie beside it
 	$(INSTALL_DATA) $(D)/lib $(BARRIER)
 	ln -sf $(notdir $(BARRIER)) $(D)/lib/libmailtwin-barrier.so
 	$(INSTALL_DATA) $(D)/include/mailtwin include/mailtwin/barrier.h
