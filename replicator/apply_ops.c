@@ -58,11 +58,14 @@ is_like(const struct stat *st, const struct attr *attr)
     return (uint64_t)st->st_size == attr->size && attrs_ns(&st->st_mtim) == attr->mtime_ns;
 }
 
-/* As captured, or as it was when it was shipped: contents are read that late, so an object that
- * changed in between is here already as it is in `now`. */
+/* A record of the journal is carried out exactly once, on the tree it was written for: the name is
+ * enough, and the content may be newer than the record, being read when it was shipped. A fix-up
+ * may come twice: it must find the object as it was captured or as it was shipped. */
 static bool
 is_meant(const struct stat *st, const struct apply_op *op)
 {
+    if (op->record.seq != 0)
+        return (st->st_mode & S_IFMT) == (op->record.attr.mode & S_IFMT);
     return is_like(st, &op->record.attr) || is_like(st, &op->now);
 }
 

@@ -23,6 +23,8 @@ batch_init(struct batch *b, struct compare *compare, struct watch *watch)
     hints_init(&b->hints);
     hints_init(&b->later);
     hints_init(&b->touched);
+    compare->hints[0] = &b->hints;
+    compare->hints[1] = &b->later;
 }
 
 void
@@ -340,11 +342,25 @@ process(struct batch *b, bool flush, struct err *e)
     return compare_settle_parked(b->compare, e);
 }
 
+/* Names that another name's end put in question have their turn next time. */
+static void
+take_again(struct batch *b)
+{
+    struct hints *again = &b->compare->again;
+    for (size_t i = 0; i < hints_count(again); i++) {
+        const struct hint *hint = hints_at(again, i);
+        struct span name = span_str(hints_name(again, hint));
+        hints_add(&b->later, hint->dir, name, hint->what)->due_ms = b->now_ms;
+    }
+    hints_clear(again);
+}
+
 int
 batch_process(struct batch *b, bool flush, struct err *e)
 {
     int rc = hints_count(&b->hints) == 0 ? 0 : process(b, flush, e);
     hints_clear(&b->hints);
+    take_again(b);
     return rc;
 }
 

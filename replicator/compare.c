@@ -15,6 +15,7 @@ compare_init(struct compare *c, const struct node *node)
 {
     *c = (struct compare){ .node = node, .places = places_new(node), .record = true };
     hints_init(&c->held);
+    hints_init(&c->again);
 }
 
 void
@@ -22,6 +23,7 @@ compare_free(struct compare *c)
 {
     places_free(&c->places);
     hints_free(&c->held);
+    hints_free(&c->again);
     buf_free(&c->to_read);
     buf_free(&c->path);
     buf_free(&c->other);
@@ -135,6 +137,41 @@ attr_moved(const struct state_entry *old, const struct look *look, unsigned what
                        : old->ctime_ns == 0 && (what & WATCH_ATTRIB) != 0;
 }
 
+/* A content that changed in place is replaced on the peer: its other names there are linked anew.
+ */
+static int
+relink_others(struct compare *c, struct place *place, struct span name, const struct look *look,
+              struct err *e)
+{
+    _cleanup_buf_ struct buf path = { 0 };
+    buf_add(&path, place->path.ptr, place->path.len);
+    uint64_t self_dir = place->dir;
+    uint16_t store = place->store;
+    for (unsigned i = 0;; i++) {
+        uint64_t dir;
+        struct span found_name;
+        int found = state_name_of(c->txn, store, look->ino, i, &dir, &found_name, e);
+        if (found <= 0)
+            return found;
+        if (dir == self_dir && span_equal(found_name, name))
+            continue;
+        uint8_t copy[PATH_NAME_MAX];
+        memcpy(copy, found_name.ptr, found_name.len);
+        struct span other = span_of(copy, found_name.len);
+        struct place *other_place;
+        struct state_entry entry;
+        look_to_entry(look, c->now_ns, 0, &entry);
+        found = places_get(c->places, c->txn, dir, &other_place, e);
+        if (found < 0)
+            return -1;
+        if (found > 0 &&
+            emit_two(c, OP_LINK, other_place, other, buf_span(&path), name, &entry, e) < 0)
+            return -1;
+        if (state_entry_put(c->txn, dir, other, &entry, e) < 0)
+            return -1;
+    }
+}
+
 static int
 present_same(struct compare *c, struct place *place, struct span name, const struct known *old,
              const struct look *look, unsigned what, struct err *e)
@@ -149,7 +186,9 @@ present_same(struct compare *c, struct place *place, struct span name, const str
         return -1;
     struct state_entry entry;
     look_to_entry(look, c->now_ns, old->entry.dir, &entry);
-    return state_entry_put(c->txn, place->dir, name, &entry, e);
+    if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
+        return -1;
+    return content && old->entry.nlink > 1 ? relink_others(c, place, name, look, e) : 0;
 }
 
 /* --- another object --- */
@@ -163,10 +202,29 @@ handle_lives(const struct compare *c, uint16_t store, struct span handle)
     return fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink > 0;
 }
 
+/* A name goes that was one of several of its object: what was written through it shows in the
+ * others, and nobody may have told of those. */
+static int
+look_at_others(struct compare *c, uint16_t store, const struct known *old, struct err *e)
+{
+    if (!S_ISREG(old->entry.attr.mode) || old->entry.nlink < 2)
+        return 0;
+    for (unsigned i = 0;; i++) {
+        uint64_t dir;
+        struct span name;
+        int found = state_name_of(c->txn, store, old->entry.ino, i, &dir, &name, e);
+        if (found <= 0)
+            return found;
+        hints_add(&c->again, dir, name, WATCH_ATTRIB | WATCH_MODIFIED | HINT_AGAIN);
+    }
+}
+
 static int
 remove_known(struct compare *c, struct place *place, struct span name, const struct known *old,
              struct err *e)
 {
+    if (look_at_others(c, place->store, old, e) < 0)
+        return -1;
     bool is_dir = S_ISDIR(old->entry.attr.mode);
     if (emit_known(c, is_dir ? OP_RMTREE : OP_UNLINK, place, name, &old->entry, e) < 0 ||
         state_entry_del(c->txn, place->dir, name, e) < 0)
@@ -210,7 +268,7 @@ clear_name(struct compare *c, struct place *place, struct span name, const struc
 {
     bool old_dir = S_ISDIR(old->entry.attr.mode);
     if (!old_dir && !S_ISDIR(look->attr.mode))
-        return 0;
+        return look_at_others(c, place->store, old, e);
     if (old_dir && handle_lives(c, place->store, old->entry.handle))
         return park(c, place, name, old, e);
     return remove_known(c, place, name, old, e);
@@ -277,12 +335,26 @@ dir_path(struct compare *c, uint64_t dir, struct buf *ret_path, struct err *e)
     return state_dir_path(c->txn, dir, ret_path, e);
 }
 
+/* What events told of the object under the name it had. */
+static unsigned
+what_was_told(const struct compare *c, const struct elsewhere *at)
+{
+    unsigned what = 0;
+    for (size_t i = 0; i < ARRAY_LEN(c->hints); i++) {
+        if (c->hints[i] != NULL)
+            what |= hints_what(c->hints[i], at->dir, span_of(at->name, at->name_len));
+    }
+    return what & (WATCH_ATTRIB | WATCH_MODIFIED | WATCH_CLOSED);
+}
+
 static int
 moved_here(struct compare *c, struct place *place, struct span name, const struct look *look,
            const struct elsewhere *at, unsigned what, struct err *e)
 {
     _cleanup_buf_ struct buf from = { 0 };
     struct span old_name = span_of(at->name, at->name_len);
+    bool was_young = at->known.entry.ctime_ns == 0;
+    what |= what_was_told(c, at);
     if (dir_path(c, at->dir, &from, e) < 0 ||
         emit_two(c, OP_RENAME, place, name, buf_span(&from), old_name, &at->known.entry, e) < 0)
         return -1;
@@ -298,9 +370,8 @@ moved_here(struct compare *c, struct place *place, struct span name, const struc
     /* What changed besides the name gets its own record; the rename alone moved the change time. */
     struct known moved = at->known;
     moved.entry.handle = span_of(moved.handle, at->known.entry.handle.len);
-    moved.entry.ctime_ns = look->ctime_ns + 1;
-    return present_same(c, place, name, &moved, look,
-                        WATCH_ARRIVED | (what & (HINT_FORCE | WATCH_ATTRIB)), e);
+    moved.entry.ctime_ns = was_young ? 0 : look->ctime_ns + 1;
+    return present_same(c, place, name, &moved, look, WATCH_ARRIVED | what, e);
 }
 
 static int

@@ -77,18 +77,34 @@ append(struct hints *h, uint64_t dir, struct span name)
     return hint;
 }
 
+/* Its index in the list, 0 for none. */
+static uint32_t
+find(const struct hints *h, uint64_t dir, struct span name)
+{
+    uint32_t i = h->slots[slot_of(h, dir, name)];
+    while (i != 0 && !(h->list[i].dir == dir && span_equal(name_span(h, &h->list[i]), name)))
+        i = h->list[i].next;
+    return i;
+}
+
+unsigned
+hints_what(const struct hints *h, uint64_t dir, struct span name)
+{
+    uint32_t i = find(h, dir, name);
+    return i == 0 ? 0 : h->list[i].what;
+}
+
 struct hint *
 hints_add(struct hints *h, uint64_t dir, struct span name, unsigned what)
 {
+    uint32_t known = find(h, dir, name);
+    if (known != 0) {
+        h->list[known].what |= what;
+        return &h->list[known];
+    }
     if (h->count >= h->slot_count)
         grow_slots(h);
     size_t slot = slot_of(h, dir, name);
-    for (uint32_t i = h->slots[slot]; i != 0; i = h->list[i].next) {
-        if (h->list[i].dir == dir && span_equal(name_span(h, &h->list[i]), name)) {
-            h->list[i].what |= what;
-            return &h->list[i];
-        }
-    }
     struct hint *hint = append(h, dir, name);
     hint->what = what;
     hint->next = h->slots[slot];

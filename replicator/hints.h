@@ -33,6 +33,8 @@ void hints_free(struct hints *h);
 void hints_clear(struct hints *h);
 /* Adds the name, or adds `what` to it; returns the hint, valid until the next add. */
 struct hint *hints_add(struct hints *h, uint64_t dir, struct span name, unsigned what);
+/* What is to be looked at under this name, 0 nothing. */
+unsigned hints_what(const struct hints *h, uint64_t dir, struct span name);
 size_t hints_count(const struct hints *h);
 /* index from 0; the name has a NUL behind it. */
 struct hint *hints_at(struct hints *h, size_t index);

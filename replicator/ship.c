@@ -175,9 +175,13 @@ ship_ahead(struct ship *s, uint64_t last, struct err *e)
         bool is_dir = S_ISDIR(record.attr.mode) && record.op != OP_MKDIR;
         if (is_dir || record.op == OP_RMTREE)
             break; /* names behind a moved directory mean something else here */
-        bool makes = record.op == OP_PUT || record.op == OP_MKDIR || record.op == OP_RENAME ||
-                     record.op == OP_LINK;
-        if (makes && !record.late)
+        /* A rename carried out twice around a re-used name would lose what it moves: the object is
+         * shipped whole under its new name instead. */
+        if (record.op == OP_RENAME || record.op == OP_LINK)
+            record.op = OP_PUT;
+        record.other = (struct span){ 0 };
+        if ((record.op == OP_PUT || record.op == OP_MKDIR) &&
+            S_ISREG(record.attr.mode) == (record.op == OP_PUT) && !record.late)
             reclist_add(&normal, &record);
     }
     return ship_fixups(s, &normal, e);
