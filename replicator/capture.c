@@ -308,7 +308,9 @@ turn_in(struct capture *c, struct request **orders, struct err *e)
         c->need_sweep = true;
         event(EV_OVERFLOW);
     }
-    return scan_turn(c, e);
+    if (scan_turn(c, e) < 0)
+        return -1;
+    return compare_settle_parked(&c->compare, e);
 }
 
 /* One transaction. On failure nothing of it is in index and journal, and a sweep will find it

@@ -335,6 +335,36 @@ dir_path(struct compare *c, uint64_t dir, struct buf *ret_path, struct err *e)
     return state_dir_path(c->txn, dir, ret_path, e);
 }
 
+/* The new home of a directory lies, as far as the index knows, below that very directory: the home
+ * was moved out first, and nobody has looked yet. It stands aside until its own turn. */
+static int
+untangle(struct compare *c, struct place **place, const struct elsewhere *at, struct err *e)
+{
+    _cleanup_buf_ struct buf moved = { 0 };
+    _cleanup_buf_ struct buf from = { 0 };
+    uint64_t dir = (*place)->dir;
+    if (state_dir_path(c->txn, at->dir, &from, e) < 0)
+        return -1;
+    join(&moved, buf_span(&from), span_of(at->name, at->name_len));
+    if (!path_is_below(buf_span(&(*place)->path), buf_span(&moved)))
+        return 0;
+    struct state_dir row;
+    struct known home;
+    struct place *parent;
+    char name[PATH_NAME_MAX + 1];
+    int found = state_dir_get(c->txn, dir, &row, e);
+    if (found <= 0)
+        return found;
+    memcpy(name, row.name.ptr, row.name.len);
+    name[row.name.len] = '\0';
+    found = places_get(c->places, c->txn, row.parent, &parent, e);
+    if (found > 0)
+        found = known_get(c->txn, parent->dir, span_str(name), &home, e);
+    if (found > 0 && park(c, parent, span_str(name), &home, e) < 0)
+        return -1;
+    return found <= 0 ? found : places_get(c->places, c->txn, dir, place, e);
+}
+
 /* What events told of the object under the name it had. */
 static unsigned
 what_was_told(const struct compare *c, const struct elsewhere *at)
@@ -355,6 +385,8 @@ moved_here(struct compare *c, struct place *place, struct span name, const struc
     struct span old_name = span_of(at->name, at->name_len);
     bool was_young = at->known.entry.ctime_ns == 0;
     what |= what_was_told(c, at);
+    if (S_ISDIR(look->attr.mode) && untangle(c, &place, at, e) < 0)
+        return -1;
     if (dir_path(c, at->dir, &from, e) < 0 ||
         emit_two(c, OP_RENAME, place, name, buf_span(&from), old_name, &at->known.entry, e) < 0)
         return -1;
