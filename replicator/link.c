@@ -142,14 +142,18 @@ static const struct link_rule rules[] = {
 #undef RULE
 };
 
+static bool
+fits(const struct link_rule *r, const struct link_facts *f)
+{
+    return (r->pairs & f->pair) != 0 && (r->lineages & f->lineage) != 0 && r->guard(f);
+}
+
 static const struct link_rule *
 match(const struct link_facts *f)
 {
-    for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
-        const struct link_rule *r = &rules[i];
-        if ((r->pairs & f->pair) != 0 && (r->lineages & f->lineage) != 0 && r->guard(f))
-            return r;
-    }
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++)
+        if (fits(&rules[i], f))
+            return &rules[i];
     return NULL;
 }
 
@@ -295,6 +299,21 @@ from_of(enum link_from from, const struct wire_hello *upper, const struct wire_h
     return from == FROM_ITS_TAIL ? lower->tail : 0;
 }
 
+static struct link_decision
+decision_of(const struct link_rule *rule, const struct link_facts *f,
+            const struct wire_hello *upper, const struct wire_hello *lower, bool we_send)
+{
+    return (struct link_decision){
+        .act = we_send ? rule->upper : rule->lower,
+        .row = rule->row,
+        .because = rule->because,
+        .from = from_of(rule->from, upper, lower),
+        .again = rule->upper == LINK_SYNC && rule->from == FROM_ITS_TAIL,
+        .refusal = (enum wire_refusal)rule->refusal,
+        .fork = f->lineage == LINEAGE_SAME ? link_fork(upper, lower) : 0,
+    };
+}
+
 void
 link_decide(const struct wire_hello *ours, const struct wire_hello *theirs,
             struct link_decision *ret_decision)
@@ -304,15 +323,7 @@ link_decide(const struct wire_hello *ours, const struct wire_hello *theirs,
     struct link_facts facts = facts_of(upper, lower);
     const struct link_rule *rule = match(&facts);
     ASSERT(rule != NULL); /* link_rules_check() showed at start that every case has a row */
-    *ret_decision = (struct link_decision){
-        .act = we_send ? rule->upper : rule->lower,
-        .row = rule->row,
-        .because = rule->because,
-        .from = from_of(rule->from, upper, lower),
-        .again = rule->upper == LINK_SYNC && rule->from == FROM_ITS_TAIL && facts.lower_syncing,
-        .refusal = (enum wire_refusal)rule->refusal,
-        .fork = facts.lineage == LINEAGE_SAME ? link_fork(upper, lower) : 0,
-    };
+    *ret_decision = decision_of(rule, &facts, upper, lower, we_send);
 }
 
 uint64_t
