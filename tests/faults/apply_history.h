@@ -148,6 +148,15 @@ tree_move(struct tree *tree, const char *path, const char *other)
 }
 
 static inline void
+tree_set_meta(struct node *node, unsigned id)
+{
+    if (!S_ISLNK(node->mode))
+        node->mode = (node->mode & S_IFMT) | 0710;
+    if (!S_ISDIR(node->mode))
+        node->mtime = HISTORY_MTIME + id;
+}
+
+static inline void
 tree_step(struct tree *tree, const struct step *step)
 {
     struct node node = { .mode = S_IFREG | 0600, .id = step->id };
@@ -166,8 +175,7 @@ tree_step(struct tree *tree, const struct step *step)
         tree_add(tree, step->path, node);
         break;
     case OP_META:
-        tree_find(tree, step->path)->mode = S_IFREG | 0640;
-        tree_find(tree, step->path)->mtime = node.mtime;
+        tree_set_meta(tree_find(tree, step->path), step->id);
         break;
     case OP_LINK:
         tree_add(tree, step->path, *tree_find(tree, step->other));
@@ -280,7 +288,7 @@ node_same(const struct node *x, const struct node *y, bool strict)
         return false;
     if (x->id != y->id && S_ISREG(x->mode))
         return false;
-    return !strict || (x->mode == y->mode && (x->mtime == y->mtime || S_ISLNK(x->mode)));
+    return !strict || (x->mode == y->mode && x->mtime == y->mtime);
 }
 
 static inline bool
@@ -351,17 +359,16 @@ send_content(struct apply *apply, const struct wire_rec *rec, unsigned id, struc
     return apply_end(apply, &end, e);
 }
 
+/* One step, from the tree before it to the tree after it. */
 static inline int
-send_step(struct apply *apply, size_t i, struct err *e)
+send_step(struct apply *apply, const struct step *step, uint64_t seq, struct tree *before,
+          struct tree *after, struct err *e)
 {
-    const struct step *step = &history[i];
-    struct tree before = tree_after(i), after = tree_after(i + 1);
     bool removes = step->op == OP_UNLINK || step->op == OP_RMTREE;
-    struct wire_rec rec = { .record = { .op = step->op, .late = step->late } };
-    rec.record.seq = step_seq(i);
+    struct wire_rec rec = { .record = { .seq = seq, .op = step->op, .late = step->late } };
     rec.record.path = span_str(step->path);
     rec.record.other = span_str(step->other == NULL ? "" : step->other);
-    rec.now = rec.record.attr = node_attr(tree_find(removes ? &before : &after, step->path));
+    rec.now = rec.record.attr = node_attr(tree_find(removes ? before : after, step->path));
     if (step->op != OP_PUT)
         return apply_rec(apply, &rec, e);
     rec.content = WIRE_CONTENT_DATA;
@@ -373,7 +380,9 @@ send_run(struct apply *apply, unsigned run, void (*done)(void *arg, const struct
          void *arg, struct err *e)
 {
     for (size_t i = 0; i < HISTORY_STEPS; i++) {
-        if (history[i].run == run && send_step(apply, i, e) < 0)
+        struct tree before = tree_after(i), after = tree_after(i + 1);
+        if (history[i].run == run &&
+            send_step(apply, &history[i], step_seq(i), &before, &after, e) < 0)
             return -1;
     }
     return apply_commit(apply, done, arg, e);

@@ -342,6 +342,79 @@ TEST(apply_makes_durable_what_a_dead_daemon_had_done_before_it_acknowledges_it)
     die_everywhere(&xfs);
 }
 
+/* --- each operation alone, without the marker whose sync covers much --- */
+
+static const struct step base[] = {
+    { 1, OP_MKDIR, "d", NULL, 0, false }, { 1, OP_PUT, "d/x", NULL, 1, false },
+    { 1, OP_PUT, "a", NULL, 2, false },   { 1, OP_SYMLINK, "s", "a", 3, false },
+    { 1, OP_PUT, "d/y", NULL, 4, false },
+};
+static const struct step fix_ups[] = {
+    { 2, OP_PUT, "d/new", NULL, 5, false },  { 2, OP_PUT, "a", NULL, 6, false },
+    { 2, OP_META, "a", NULL, 7, false },     { 2, OP_META, "d", NULL, 7, false },
+    { 2, OP_META, "s", NULL, 7, false },     { 2, OP_MKDIR, "d/d", NULL, 0, false },
+    { 2, OP_SYMLINK, "d/s", "x", 7, false }, { 2, OP_LINK, "d/l", "a", 0, false },
+    { 2, OP_RENAME, "d/b", "a", 0, false },  { 2, OP_RENAME, "e", "d", 0, false },
+    { 2, OP_UNLINK, "d/x", NULL, 0, false }, { 2, OP_RMTREE, "d", NULL, 0, false },
+};
+
+static void
+send_fix_up(struct apply *apply, const struct step *step, struct tree *tree)
+{
+    struct err e;
+    struct tree before = *tree;
+    tree_step(tree, step);
+    if (send_step(apply, step, 0, &before, tree, &e) < 0)
+        fail_msg("%s", e.text);
+}
+
+static void
+fix_up_and_cut(const struct place *fs, size_t which)
+{
+    run("cp --sparse=always %s/%s %s/image", folder, fs->name, folder);
+    int root = mount_image();
+    char path[64];
+    snprintf(path, sizeof(path), "%s/m", folder);
+    struct apply_store store = { .path = path };
+    struct apply *apply;
+    struct err e;
+    struct tree want = { .count = 0 };
+    assert_int_equal(apply_open(&store, 1, 2, &apply, &e), 0);
+    for (size_t i = 0; i < ARRAY_LEN(base); i++)
+        send_fix_up(apply, &base[i], &want);
+    assert_int_equal(apply_commit(apply, check_not_needed, NULL, &e), 0);
+    send_fix_up(apply, &fix_ups[which], &want);
+    assert_int_equal(apply_commit(apply, check_not_needed, NULL, &e), 0);
+    uint32_t kind = SHUTDOWN_AT_ONCE;
+    assert_int_equal(ioctl(root, IOC_SHUTDOWN, &kind), 0);
+    apply_free(&apply);
+    unmount_image(root);
+    root = mount_image();
+    struct tree got = { .count = 0 };
+    tree_read(root, "", &got);
+    if (!tree_same(&want, &got, true)) {
+        tree_print("expected", &want);
+        tree_print("found", &got);
+        fail_msg("%s: fix-up %zu was acknowledged and is not there", fs->name, which);
+    }
+    unmount_image(root);
+}
+
+static void
+fix_up_everything(const struct place *fs)
+{
+    make_filesystem(fs);
+    for (size_t i = 0; i < ARRAY_LEN(fix_ups); i++)
+        fix_up_and_cut(fs, i);
+    tear_down();
+}
+
+TEST(apply_makes_each_fix_up_durable_before_it_acknowledges_it)
+{
+    fix_up_everything(&ext4);
+    fix_up_everything(&xfs);
+}
+
 TEST(apply_survives_power_cuts_on_ext4)
 {
     cut_everywhere(&ext4);
