@@ -1,0 +1,175 @@
+/* check.h - the invariants, checked against what only the simulator knows. */
+#ifndef MAILTWIN_SIM_CHECK_H
+#define MAILTWIN_SIM_CHECK_H
+
+#include "tests/sim/node.h"
+
+void end_close(struct world *w, struct conn *c, unsigned side);
+
+/* A name of the truth may look different on a node in two ways: its content was read when it was
+ * shipped, so it may be newer; and it may have been gone by then, which a later record explains. */
+static inline bool
+name_as_told(const struct world *w, const struct ent *told, const struct ent *here)
+{
+    if (told->obj != 0 && w->gone[told->obj])
+        return true;
+    if (here == NULL)
+        return false;
+    if ((here->dir != 0) != (told->dir != 0) || here->obj != told->obj)
+        return false;
+    return here->ver >= told->ver && here->ver <= w->ver_of[told->obj];
+}
+
+static inline bool
+is_asked_for(const struct node *n, path_t path)
+{
+    for (unsigned i = 0; i < n->asked_count; i++)
+        if (path_in(path, n->asked[i]))
+            return true;
+    return false;
+}
+
+static inline void
+check_tree(struct world *w, struct node *n, unsigned truth, const char *when)
+{
+    struct tree *told = &w->truth[truth].tree;
+    for (unsigned i = 0; i < told->count; i++) {
+        const struct ent *e = &told->ents[i], *here = tree_find(&n->live, e->path);
+        if (!name_as_told(w, e, here) && !is_asked_for(n, e->path))
+            sim_fail(w, "3 prefix", "mx%u %s at seq %u: %x is %s, not obj %u.%u", n->id + 1, when,
+                     (unsigned)w->truth[truth].seq, e->path, here == NULL ? "missing" : "another",
+                     e->obj, e->ver);
+    }
+    for (unsigned i = 0; i < n->live.count; i++)
+        if (tree_find(told, n->live.ents[i].path) == NULL && !is_asked_for(n, n->live.ents[i].path))
+            sim_fail(w, "3 prefix", "mx%u %s at seq %u: %x (obj %u) should not be there", n->id + 1,
+                     when, (unsigned)w->truth[truth].seq, n->live.ents[i].path,
+                     n->live.ents[i].obj);
+}
+
+/* 3: each record continues what the standby has. */
+static inline void
+check_follows(struct world *w, const struct node *n, const struct rec *r)
+{
+    if (w->truth[r->truth].parent != n->mem.truth || r->seq != n->mem.tail + 1)
+        sim_fail(w, "3 prefix", "mx%u takes seq %u, which does not follow its seq %u", n->id + 1,
+                 (unsigned)r->seq, (unsigned)n->mem.tail);
+}
+
+static inline void
+check_commit(struct world *w, struct node *n, const struct msg *commit)
+{
+    if (n->mem.tail != commit->seq)
+        sim_fail(w, "3 prefix", "mx%u has seq %u after a run up to %u", n->id + 1,
+                 (unsigned)n->mem.tail, (unsigned)commit->seq);
+    if (n->mem.sync_base == 0)
+        check_tree(w, n, n->mem.truth, "after a run");
+}
+
+/* 1: a lower epoch gets no ack. */
+static inline void
+check_ack(struct world *w, const struct node *n, const struct sess *s)
+{
+    if (n->mem.role == WIRE_ROLE_PRIMARY)
+        sim_fail(w, "1 epochs", "mx%u is primary and acknowledges", n->id + 1);
+    if (s->epoch < n->mem.epoch)
+        sim_fail(w, "1 epochs", "mx%u knows epoch %u and acknowledges to epoch %u", n->id + 1,
+                 (unsigned)n->mem.epoch, (unsigned)s->epoch);
+}
+
+static inline bool
+exists_somewhere(struct world *w, uint32_t obj)
+{
+    for (unsigned i = 0; i < w->opts.nodes; i++)
+        if (tree_find_obj(&w->nodes[i].live, obj) != NULL)
+            return true;
+    return false;
+}
+
+/* What only this node has is lost by the operator's own hand. */
+static inline void
+operator_gives_up(struct world *w, struct node *n)
+{
+    struct tree kept = n->live;
+    n->live.count = 0;
+    for (unsigned i = 0; i < kept.count; i++)
+        if (kept.ents[i].obj != 0 && !exists_somewhere(w, kept.ents[i].obj))
+            w->confirmed[kept.ents[i].obj] = false;
+    n->live = kept;
+}
+
+/* 6: nothing is overwritten but a beginning of what comes, or what an operator gave free. */
+static inline void
+check_start(struct world *w, struct node *n, unsigned history, const struct msg *m)
+{
+    bool empty = n->mem.history == 0 && n->live.count == 0;
+    bool prefix = n->mem.history == history && truth_has(w, m->truth, n->mem.truth);
+    if (!n->consent && !empty && !prefix)
+        sim_fail(w, "6 held", "mx%u is overwritten at seq %u and nobody allowed it", n->id + 1,
+                 (unsigned)n->mem.tail);
+    if (m->base == 0 && !(prefix && m->truth == n->mem.truth))
+        sim_fail(w, "3 prefix", "mx%u goes on from another seq %u", n->id + 1, (unsigned)m->seq);
+    if (m->base == 0 && n->mem.sync_base != 0)
+        sim_fail(w, "3 prefix", "mx%u: an unfinished sync is taken for a finished one", n->id + 1);
+    bool keeps_acked = truth_has(w, m->truth, n->acked_truth);
+    if (!n->consent && !keeps_acked)
+        sim_fail(w, "4 durable", "mx%u acknowledged seq %u, and it is overwritten unasked",
+                 n->id + 1, (unsigned)w->truth[n->acked_truth].seq);
+    if (!prefix || !keeps_acked)
+        operator_gives_up(w, n);
+    if (!keeps_acked)
+        n->acked_truth = 0;
+    n->consent = n->consent && m->base == 0;
+}
+
+/* 4: after any crash, what was told to be durable is in the store. */
+static inline void
+check_survival(struct world *w, struct node *n)
+{
+    if (n->mem.role == WIRE_ROLE_PRIMARY || n->mem.sync_base != 0 || n->acked_truth == 0)
+        return;
+    if (!truth_has(w, n->marker_truth, n->acked_truth) &&
+        !truth_has(w, n->mem.truth, n->acked_truth))
+        sim_fail(w, "4 durable", "mx%u acknowledged seq %u and has only %u", n->id + 1,
+                 (unsigned)w->truth[n->acked_truth].seq, (unsigned)w->truth[n->marker_truth].seq);
+}
+
+/* 4: what a barrier confirmed, and no client deleted, exists on some node. */
+static inline void
+check_confirmed(struct world *w)
+{
+    for (uint32_t obj = 1; obj <= w->obj_count; obj++)
+        if (w->confirmed[obj] && !w->dead[obj] && !exists_somewhere(w, obj))
+            sim_fail(w, "4 durable", "obj %u was confirmed, deleted by nobody, and is nowhere",
+                     obj);
+}
+
+/* 2: epochs only grow on a disk. 1: one primary in an epoch. 3: applied <= durable <= appended. */
+static inline void
+check_node(struct world *w, struct node *n)
+{
+    const struct state_of_node *s = &n->disk;
+    uint64_t *seen = &n->epoch_seen[s->history % 8];
+    if (s->epoch < *seen)
+        sim_fail(w, "2 epochs grow", "mx%u had epoch %u and now has %u", n->id + 1, (unsigned)*seen,
+                 (unsigned)s->epoch);
+    *seen = s->epoch;
+    if (s->tail > n->mem.tail && n->up)
+        sim_fail(w, "3 prefix", "mx%u: more is durable than was noted", n->id + 1);
+    for (unsigned i = 0; i < n->id; i++) {
+        const struct state_of_node *o = &w->nodes[i].disk;
+        if (s->role == WIRE_ROLE_PRIMARY && o->role == WIRE_ROLE_PRIMARY &&
+            s->history == o->history && s->epoch == o->epoch && !w->drift)
+            sim_fail(w, "1 epochs", "mx%u and mx%u are both primary in epoch %u", i + 1, n->id + 1,
+                     (unsigned)s->epoch);
+    }
+}
+
+static inline void
+check_step(struct world *w)
+{
+    for (unsigned i = 0; i < w->opts.nodes; i++)
+        check_node(w, &w->nodes[i]);
+}
+
+#endif

@@ -1,0 +1,387 @@
+/* node.h - a simulated node: its journal and index, capture, crashes, and changes of role. */
+#ifndef MAILTWIN_SIM_NODE_H
+#define MAILTWIN_SIM_NODE_H
+
+#include "tests/sim/tree.h"
+
+void links_end(struct world *w, unsigned node, const struct conn *except);
+
+static inline bool
+broken(const struct world *w, enum broken what)
+{
+    return w->opts.broken == what;
+}
+
+static inline uint32_t
+chance(struct world *w, uint32_t below)
+{
+    uint64_t z = (w->random += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return (uint32_t)((z ^ (z >> 31)) >> 32) % below;
+}
+
+static inline bool
+one_in(struct world *w, uint32_t times)
+{
+    return chance(w, times) == 0;
+}
+
+/* --- the journal --- */
+
+static inline struct rec *
+journal_at(struct state_of_node *s, uint64_t seq)
+{
+    return &s->journal[seq % JOURNAL_MAX];
+}
+
+static inline void
+journal_add(struct node *n, const struct rec *r)
+{
+    struct state_of_node *s = &n->mem;
+    *journal_at(s, r->seq) = *r;
+    s->tail = r->seq;
+    s->truth = r->truth;
+    while (s->tail + 1 - s->oldest > n->journal_max)
+        s->oldest++;
+}
+
+static inline void
+journal_reset(struct state_of_node *s, uint64_t tail)
+{
+    s->tail = tail;
+    s->oldest = tail + 1;
+}
+
+static inline void
+node_commit(struct node *n)
+{
+    n->disk = n->mem;
+}
+
+/* The record is in the truth before `truth`, or is it. */
+static inline bool
+truth_has(const struct world *w, unsigned truth, unsigned earlier)
+{
+    while (truth != 0 && truth != earlier && w->truth[truth].seq > w->truth[earlier].seq)
+        truth = w->truth[truth].parent;
+    return truth == earlier;
+}
+
+static inline unsigned
+truth_add(struct world *w, const struct node *n, const struct rec *r)
+{
+    unsigned place = w->truth_count++;
+    w->truth[place] = (struct truth){ .parent = n->mem.truth,
+                                      .seq = r->seq,
+                                      .epoch = r->epoch,
+                                      .history = n->mem.history,
+                                      .tree = n->mem.index };
+    return place;
+}
+
+static inline void
+index_apply(struct tree *t, const struct rec *r)
+{
+    switch (r->op) {
+    case OP_MKDIR:
+    case OP_PUT:
+        tree_put(t, r->path, r->obj, r->ver);
+        break;
+    case OP_RENAME:
+        tree_move(t, r->other, r->path);
+        break;
+    case OP_UNLINK:
+    case OP_RMTREE:
+        tree_remove(t, r->path);
+        break;
+    default:
+        break;
+    }
+}
+
+static inline uint32_t
+dir_of(struct tree *t, path_t path)
+{
+    const struct ent *e = tree_find(t, path);
+    return path == 0 ? ROOT_DIR : e == NULL ? 0 : e->dir;
+}
+
+/* Remembers which directories the record changes, for a walk that is asking about them. */
+static inline void
+node_touch(struct node *n, struct tree *t, const struct rec *r)
+{
+    n->touched[dir_of(t, path_up(r->path)) % TOUCHED_MAX] = r->seq;
+    if (r->op == OP_RENAME)
+        n->touched[dir_of(t, path_up(r->other)) % TOUCHED_MAX] = r->seq;
+}
+
+/* A primary's next record. */
+static inline void
+node_append(struct world *w, struct node *n, struct rec r)
+{
+    if (w->truth_count == TRUTH_MAX)
+        return;
+    r.seq = n->mem.tail + 1;
+    r.epoch = n->mem.epoch;
+    node_touch(n, &n->mem.index, &r);
+    index_apply(&n->mem.index, &r);
+    r.truth = truth_add(w, n, &r);
+    w->journalled[r.obj] = true;
+    journal_add(n, &r);
+    sim_trace(w, "mx%u journals %s %x %x obj %u.%u as seq %u epoch %u", n->id + 1,
+              record_op_word(r.op), r.path, r.other, r.obj, r.ver, (unsigned)r.seq,
+              (unsigned)r.epoch);
+}
+
+/* --- capture --- */
+
+/* Records that a name is (or is not) as the store shows it now. */
+static inline void
+capture_name(struct world *w, struct node *n, path_t path, bool force)
+{
+    const struct ent *now = tree_find(&n->live, path), *known = tree_find(&n->mem.index, path);
+    struct rec r = { .path = path };
+    if (known != NULL && (now == NULL || (now->dir != 0) != (known->dir != 0))) {
+        r.op = known->dir != 0 ? OP_RMTREE : OP_UNLINK;
+        r.is_dir = known->dir != 0;
+        node_append(w, n, r);
+        known = NULL;
+    }
+    if (now == NULL || (known != NULL && ent_same(now, known) && !force))
+        return;
+    r = (struct rec){ .path = path, .obj = now->obj, .ver = now->ver };
+    r.is_dir = now->dir != 0;
+    r.op = r.is_dir ? OP_MKDIR : OP_PUT;
+    node_append(w, n, r);
+}
+
+static inline bool
+is_held(const struct state_of_node *s, path_t path)
+{
+    for (unsigned i = 0; i < s->held_count; i++)
+        if (s->held[i] == path)
+            return true;
+    return false;
+}
+
+/* The sweep: directories before what they hold, what is there before what is gone. */
+static inline void
+capture_sweep(struct world *w, struct node *n)
+{
+    for (unsigned depth = 1; depth <= 3; depth++)
+        for (unsigned i = 0; i < n->live.count; i++)
+            if (path_depth(n->live.ents[i].path) == depth &&
+                !is_held(&n->mem, n->live.ents[i].path))
+                capture_name(w, n, n->live.ents[i].path, false);
+    for (unsigned depth = 1; depth <= 3; depth++)
+        for (unsigned i = 0; i < n->mem.index.count;) {
+            path_t path = n->mem.index.ents[i].path;
+            bool lost = path_depth(path) == depth && tree_find(&n->live, path) == NULL;
+            if (lost && !is_held(&n->mem, path))
+                capture_name(w, n, path, false);
+            if (i < n->mem.index.count && n->mem.index.ents[i].path == path)
+                i++;
+        }
+    n->sweep = false;
+    n->pending_count = 0;
+}
+
+/* Everything seen so far goes into the journal. */
+static inline void
+capture_drain(struct world *w, struct node *n, unsigned most)
+{
+    if (n->sweep) {
+        capture_sweep(w, n);
+    } else {
+        unsigned count = n->pending_count < most ? n->pending_count : most;
+        for (unsigned i = 0; i < count; i++)
+            node_append(w, n, n->pending[i]);
+        n->pending_count -= count;
+        for (unsigned i = 0; i < n->pending_count; i++)
+            n->pending[i] = n->pending[i + count];
+    }
+    node_commit(n);
+}
+
+/* --- power --- */
+
+/* What recover.c does at start: what the journal knows is done again, and what the disk lacks is
+ * held. */
+static inline void
+recover_begin(struct world *w, struct node *n)
+{
+    struct tree *index = &n->mem.index, *live = &n->live;
+    for (unsigned depth = 1; depth <= 3; depth++)
+        for (unsigned i = 0; i < index->count; i++) {
+            const struct ent *e = &index->ents[i];
+            if (path_depth(e->path) != depth)
+                continue;
+            const struct ent *here = tree_find(live, e->path);
+            if (here != NULL && (here->dir != 0) != (e->dir != 0)) {
+                tree_remove(live, e->path);
+                here = NULL;
+            }
+            const struct ent *old = tree_find_obj(live, e->obj);
+            if (e->dir != 0)
+                tree_put(live, e->path, 0, 0);
+            else if (old != NULL && old->path != e->path && tree_find(index, old->path) == NULL)
+                tree_move(live, old->path, e->path);
+        }
+    for (unsigned i = 0; i < live->count;) {
+        const struct ent *e = &live->ents[i];
+        if (e->obj != 0 && w->journalled[e->obj] && tree_find(index, e->path) == NULL)
+            tree_remove(live, e->path); /* its removal is done again */
+        else
+            i++;
+    }
+    n->mem.held_count = 0;
+    for (unsigned i = 0; i < index->count; i++) {
+        const struct ent *e = &index->ents[i], *here = tree_find(live, e->path);
+        if (e->dir == 0 && (here == NULL || here->obj != e->obj || here->ver < e->ver))
+            n->mem.held[n->mem.held_count++] = e->path;
+    }
+    if (n->mem.held_count > 0)
+        sim_trace(w, "mx%u holds %u names after the power loss", n->id + 1, n->mem.held_count);
+}
+
+static inline void
+store_synced(struct node *n)
+{
+    n->synced = n->live;
+    n->unsynced_count = 0;
+}
+
+static inline void
+node_down(struct world *w, struct node *n)
+{
+    n->up = false;
+    n->mem = n->disk;
+    links_end(w, n->id, NULL);
+    n->pending_count = 0;
+    n->waiter_count = 0;
+    sim_trace(w, "mx%u is down", n->id + 1);
+}
+
+static inline void
+node_power_loss(struct world *w, struct node *n)
+{
+    unsigned kept = chance(w, n->unsynced_count + 1);
+    n->live = kept == 0 ? n->synced : n->unsynced[kept - 1];
+    node_down(w, n);
+    store_synced(n);
+    if (n->mem.history != 0 && n->mem.sync_base == 0 && n->mem.role == WIRE_ROLE_PRIMARY)
+        recover_begin(w, n);
+    node_commit(n);
+}
+
+static inline void
+node_start(struct world *w, struct node *n)
+{
+    n->up = true;
+    n->sweep = true;
+    if (broken(w, BROKEN_HELD_FORGOTTEN))
+        n->mem.held_count = n->disk.held_count = 0;
+    sim_trace(w, "mx%u starts", n->id + 1);
+}
+
+/* --- roles --- */
+
+static inline void
+role_changed(struct world *w, struct node *n)
+{
+    node_commit(n);
+    n->waiter_count = 0;
+    links_end(w, n->id, NULL);
+    sim_trace(w, "mx%u is now role %d epoch %u tail %u", n->id + 1, (int)n->mem.role,
+              (unsigned)n->mem.epoch, (unsigned)n->mem.tail);
+}
+
+static inline void
+node_demote(struct world *w, struct node *n)
+{
+    if (n->mem.role == WIRE_ROLE_PRIMARY && !broken(w, BROKEN_DEMOTE_UNDRAINED)) {
+        capture_drain(w, n, PENDING_MAX);
+        store_synced(n);
+    }
+    n->mem.role = WIRE_ROLE_NONE;
+    /* What a power loss took is missing still: as one who follows, it is brought level by a sync.
+     */
+    if (n->mem.held_count > 0 && !broken(w, BROKEN_HELD_IGNORED))
+        n->mem.sync_base = n->mem.tail > 0 ? n->mem.tail : 1;
+    role_changed(w, n);
+}
+
+/* An epoch that was told but never reached is not in this node's past. */
+static inline void
+epochs_begin(const struct world *w, struct state_of_node *s)
+{
+    while (s->epoch_count > 0 && s->epochs[s->epoch_count - 1].first_seq > s->tail &&
+           !broken(w, BROKEN_EPOCHS_UNCUT))
+        s->epoch_count--;
+    if (s->epoch_count == EPOCHS_MAX)
+        s->epoch_count--;
+    s->epochs[s->epoch_count++] = (struct wire_epoch){ s->epoch, s->tail + 1 };
+}
+
+static inline bool
+can_promote(const struct node *n)
+{
+    const struct state_of_node *s = &n->mem;
+    return n->up && !n->full && s->role != WIRE_ROLE_PRIMARY && s->epoch_count < EPOCHS_MAX - 1 &&
+           (s->sync_base == 0 || s->held_count > 0);
+}
+
+static inline void
+node_promote(struct world *w, struct node *n, bool drift)
+{
+    struct state_of_node *s = &n->mem;
+    links_end(w, n->id, NULL);
+    node_commit(n); /* the receiver's last words */
+    if (s->history == 0) {
+        s->history = ++w->history_count;
+        s->epoch = s->tail = s->truth = s->epoch_count = 0;
+        s->oldest = 1;
+        tree_clear(&s->index);
+    }
+    size_t index = drift ? 0 : n->id;
+    s->epoch = broken(w, BROKEN_EPOCH_SHARED) ? s->epoch + 1
+                                              : link_next_epoch(s->epoch, index, w->opts.nodes);
+    epochs_begin(w, s);
+    s->role = WIRE_ROLE_PRIMARY;
+    s->sync_base = 0;
+    s->told_resync = false;
+    for (unsigned i = 0; i < NODES_MAX; i++)
+        s->places[i] = (struct place_of_sync){ 0 };
+    node_append(w, n, (struct rec){ .op = OP_EPOCH });
+    store_synced(n);
+    n->sweep = true; /* a crash may have left the store ahead of the index */
+    role_changed(w, n);
+}
+
+static inline void
+node_wipe(struct node *n)
+{
+    struct state_of_node *s = &n->mem;
+    *s = (struct state_of_node){ .oldest = 1 };
+    tree_clear(&s->index);
+    n->marker = 0;
+    n->marker_truth = n->acked_truth = 0;
+    for (unsigned i = 0; i < 8; i++)
+        n->epoch_seen[i] = 0;
+    node_commit(n);
+}
+
+static inline void
+node_init(struct world *w, unsigned id)
+{
+    struct node *n = &w->nodes[id];
+    *n = (struct node){ .id = id, .up = true, .follow = -1, .versions = 1, .journal_max = 16 };
+    tree_clear(&n->live);
+    store_synced(n);
+    node_wipe(n);
+    if (!(w->opts.without & 1u << FAULT_SMALL))
+        n->journal_max = one_in(w, 2) ? 8 + chance(w, 12) : JOURNAL_MAX - 2;
+}
+
+#endif

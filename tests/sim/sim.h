@@ -1,0 +1,268 @@
+/* sim.h - what the parts of the simulator share: the world, its nodes, links and the truth about
+ * them. How it works: docs/simulation.md.
+ *
+ * One step is one millisecond of virtual time. All chance comes from one generator, so a seed is a
+ * history. What the nodes cannot know (the truth) is kept apart from what they can. */
+#ifndef MAILTWIN_SIM_H
+#define MAILTWIN_SIM_H
+
+#include "lib/data/wire.h"
+#include "replicator/link.h"
+
+#define NODES_MAX    3
+#define TREE_MAX     40 /* names in a store; clients make fewer */
+#define CLIENT_MAX   14
+#define JOURNAL_MAX  48 /* records a node keeps */
+#define RUN_MAX      6  /* records of one run */
+#define QUEUE_MAX    64 /* messages on the way, one direction of a connection */
+#define CONNS_MAX    8
+#define PENDING_MAX  64   /* changes seen and not yet in the journal */
+#define TRUTH_MAX    4096 /* records of one simulated history */
+#define EPOCHS_MAX   48
+#define UNSYNCED_MAX 8
+#define ASKS_MAX     2
+#define NEEDS_MAX    16
+#define WAITERS_MAX  16
+#define TOUCHED_MAX  64
+
+/* --- a store: a small map from path to object --- */
+
+/* Up to three components of a byte each, the first one highest; 0 is the root. */
+typedef uint32_t path_t;
+
+struct ent {
+    path_t path;
+    uint32_t obj; /* identity of a file's content over all nodes; 0 a directory */
+    uint32_t ver; /* of the content */
+    uint32_t dir; /* this node's directory id; 0 a file */
+};
+
+struct tree {
+    unsigned count;
+    uint32_t next_dir;
+    struct ent ents[TREE_MAX];
+};
+
+struct rec {
+    uint64_t seq; /* 0: a fix-up */
+    uint64_t epoch;
+    enum record_op op;
+    path_t path, other;
+    uint32_t obj, ver;
+    bool is_dir;
+    unsigned truth; /* its place in the truth, 0 none */
+};
+
+/* --- a node --- */
+
+/* The place of an unfinished sync, as the sender keeps it for each peer. */
+struct place_of_sync {
+    uint64_t base, epoch;
+    uint32_t next, limit;
+    uint64_t acked;
+};
+
+/* What lies in LMDB: changed and lost as a whole. */
+struct state_of_node {
+    enum wire_role role;
+    unsigned history; /* 0 none */
+    uint64_t epoch, tail, oldest, sync_base;
+    bool told_resync;
+    path_t held[TREE_MAX]; /* what a power loss took: not to be recorded as deleted */
+    unsigned held_count;
+    unsigned epoch_count;
+    struct wire_epoch epochs[EPOCHS_MAX];
+    struct rec journal[JOURNAL_MAX]; /* by seq % JOURNAL_MAX */
+    struct tree index;
+    struct place_of_sync places[NODES_MAX];
+    unsigned truth; /* of the record at the tail */
+};
+
+struct waiter {
+    uint32_t obj;
+    uint64_t seq;
+};
+
+struct node {
+    unsigned id;
+    bool up, full;
+    unsigned versions, cluster, stores; /* configuration; all nodes' is the same, or should be */
+    int follow;                         /* node, -1 whoever is primary */
+    unsigned journal_max;
+    struct state_of_node mem, disk; /* as the running transaction sees it; as committed */
+
+    struct tree live; /* the store as the running kernel shows it */
+    struct tree synced;
+    struct tree unsynced[UNSYNCED_MAX]; /* after each change since `synced`, in order */
+    unsigned unsynced_count;
+    uint64_t marker;               /* apply: operations up to this seq are done */
+    uint64_t touched[TOUCHED_MAX]; /* by directory id: the newest record about a name in it */
+    unsigned marker_truth;         /* the last operation of the journal that reached the store */
+
+    struct rec pending[PENDING_MAX]; /* seen by the capture, not in the journal */
+    unsigned pending_count;
+    bool sweep; /* the queue is not to be trusted: compare everything */
+    struct waiter waiters[WAITERS_MAX];
+    unsigned waiter_count;
+
+    /* the truth, for checks */
+    path_t asked[NEEDS_MAX]; /* names it sent NEED for, until an operation names them */
+    unsigned asked_count;
+    uint64_t epoch_seen[8]; /* by history: the highest this disk ever held */
+    unsigned acked_truth;   /* newest record it told to have durably */
+    bool consent;           /* the operator allowed it to be overwritten */
+};
+
+/* --- a connection --- */
+
+enum msg_type {
+    M_HELLO,
+    M_START,
+    M_REC,
+    M_COMMIT,
+    M_ACK,
+    M_ASK,
+    M_ANSWER,
+    M_SYNC_DONE,
+    M_NEED,
+    M_FETCH,
+    M_FETCHED
+};
+
+struct msg {
+    enum msg_type type;
+    struct rec rec; /* REC, NEED (path), FETCH, FETCHED */
+    bool gone;
+    uint32_t now_ver;
+    uint64_t run, seq; /* COMMIT, ACK; START: from */
+    uint64_t base;     /* START: 0 resume */
+    bool again;
+    uint64_t epoch; /* START */
+    unsigned truth; /* START: of `from` at the sender */
+    uint32_t dir;   /* ASK, ANSWER */
+    path_t path;
+    uint64_t digest;
+    enum wire_verdict verdict;
+    struct tree list;
+};
+
+struct queue {
+    unsigned first, count;
+    struct msg msgs[QUEUE_MAX];
+};
+
+enum sess_state {
+    SESS_HELLO,
+    SESS_SEND,
+    SESS_RECEIVE,
+    SESS_HOLD
+};
+
+enum ask_state {
+    ASK_FREE,
+    ASK_SENT,
+    ASK_ANSWERED
+};
+
+struct ask {
+    enum ask_state state;
+    uint32_t dir;
+    uint64_t seq; /* the sender's cursor when it asked */
+    enum wire_verdict verdict;
+    struct tree theirs;
+};
+
+struct sess {
+    enum sess_state state;
+    struct link_decision decision;
+    /* sending */
+    struct tree snapshot; /* the index at snapshot_tail */
+    uint64_t snapshot_tail;
+    uint64_t cursor, acked, run;
+    unsigned unacked;
+    bool syncing;
+    struct place_of_sync walk;
+    uint64_t walk_run; /* the run with its newest fix-ups */
+    struct ask asks[ASKS_MAX];
+    struct rec needs[NEEDS_MAX];
+    unsigned need_count;
+    bool fetching;
+    bool fresh; /* the snapshot was not used for anything but runs */
+    /* receiving */
+    bool started, sync_done;
+    uint64_t epoch;
+    unsigned op_count;
+    struct msg ops[QUEUE_MAX];
+};
+
+struct conn {
+    bool used;
+    unsigned node[2];
+    bool open[2]; /* as each end sees it */
+    bool cut[2];  /* nothing from this end arrives */
+    unsigned slow;
+    struct wire_hello hello[2];
+    struct queue from[2];
+    struct sess sess[2];
+};
+
+/* --- the world --- */
+
+struct truth {
+    unsigned parent;
+    uint64_t seq, epoch;
+    unsigned history;
+    struct tree tree; /* the index after the record */
+};
+
+enum fault_kind {
+#define FAULT(name, weight, help) FAULT_##name,
+#include "tests/sim/faults.def"
+#undef FAULT
+    FAULT_COUNT
+};
+
+/* What is broken on purpose, to see that it is noticed. */
+enum broken {
+    BROKEN_NOTHING,
+#define BROKEN(name, row, caught_by, help) BROKEN_##name,
+#include "tests/sim/broken.def"
+#undef BROKEN
+    BROKEN_COUNT
+};
+
+struct run_opts {
+    uint64_t seed;
+    unsigned nodes, steps;
+    uint32_t without; /* faults that are left out, a bit each */
+    enum broken broken;
+    bool trace;
+};
+
+struct world {
+    struct run_opts opts;
+    uint64_t random;
+    unsigned now; /* ms */
+    bool calm;    /* faults and clients have stopped */
+    bool drift;   /* nodes were promoted with different lists of nodes */
+    struct node nodes[NODES_MAX];
+    struct conn conns[CONNS_MAX];
+    struct truth *truth;
+    unsigned truth_count;
+    unsigned history_count;
+    uint32_t obj_count;
+    uint32_t ver_of[TRUTH_MAX]; /* newest content of an object */
+    bool dead[TRUTH_MAX];       /* a client deleted it */
+    bool gone[TRUTH_MAX];       /* it was shipped as gone */
+    bool journalled[TRUTH_MAX];
+    bool confirmed[TRUTH_MAX]; /* a barrier said that it is safe */
+    char failed[256];          /* the invariant that broke, "" none */
+    const char *invariant;
+};
+
+__attribute__((format(printf, 3, 4))) void sim_fail(struct world *w, const char *invariant,
+                                                    const char *fmt, ...);
+__attribute__((format(printf, 2, 3))) void sim_trace(struct world *w, const char *fmt, ...);
+extern bool sim_rows[1000]; /* rules that fired */
+
+#endif
