@@ -286,6 +286,9 @@ describe_names(X509 *cert, char *to, size_t size)
                                 ASN1_STRING_length(name->d.dNSName),
                                 (const char *)ASN1_STRING_get0_data(name->d.dNSName));
     }
+    for (char *c = to; *c != '\0'; c++)
+        if ((unsigned char)*c < ' ' || (unsigned char)*c >= 0x7f)
+            *c = '?'; /* bytes of whoever made the certificate */
     GENERAL_NAMES_free(names);
 }
 

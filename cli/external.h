@@ -1,0 +1,11 @@
+/* external.h - commands that are programs of their own: mailtwin-NAME. */
+#ifndef MAILTWIN_CLI_EXTERNAL_H
+#define MAILTWIN_CLI_EXTERNAL_H
+
+#include "cli/line.h"
+
+/* Becomes the program; returns only with an error. --config and --node of the line go to it in the
+ * environment. */
+int external_run(const struct line *line, struct err *e) _must_check_;
+
+#endif

@@ -1,0 +1,11 @@
+/* inspect_wire.h - a message of the link as one line for people. */
+#ifndef MAILTWIN_CLI_INSPECT_WIRE_H
+#define MAILTWIN_CLI_INSPECT_WIRE_H
+
+#include "lib/data/wire.h"
+
+#include <stdio.h>
+
+void wire_print(const struct wire_msg *msg, FILE *out);
+
+#endif

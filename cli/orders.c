@@ -1,0 +1,219 @@
+/* orders.c - what is asked of the daemon, besides its status. */
+#include "cli/commands.h"
+#include "cli/progress.h"
+#include "lib/os/conf_value.h"
+#include "lib/os/control.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BARRIER_MS     5000
+#define BARRIER_GRACE  1000 /* for the daemon to say that it was late */
+#define ANSWER_MS      60000
+#define NO_LIMIT       (-1)
+#define EXIT_LATE      1
+#define EXIT_DIFFERENT 1
+#define EXIT_DEGRADED  4
+#define TIMEOUT_MAX_MS (24ull * 60 * 60 * 1000)
+
+static json_t *
+order(const char *what)
+{
+    return json_pack("{s:s}", "do", what);
+}
+
+static void
+set_text(json_t *request, const char *key, const char *value)
+{
+    if (value != NULL)
+        json_object_set_new(request, key, json_string(value));
+}
+
+static void
+set_flag(json_t *request, const struct line *line, const char *name)
+{
+    json_object_set_new(request, name, json_boolean(line_has(line, name)));
+}
+
+static int
+check_store(const char *store, struct err *e)
+{
+    if (store == NULL || conf_value_name(store))
+        return 0;
+    return err_set(e, ERR_USAGE, "\"%.64s\" cannot be the name of a store", store);
+}
+
+static int
+timeout_of(const struct line *line, uint64_t *ret_ms, struct err *e)
+{
+    const char *text = line_value(line, "timeout");
+    *ret_ms = BARRIER_MS;
+    if (text == NULL || (conf_value_time(text, ret_ms) && *ret_ms > 0 && *ret_ms <= TIMEOUT_MAX_MS))
+        return 0;
+    return err_set(e, ERR_USAGE, "--timeout %.64s is not a time such as 500ms, 5s or 10m", text);
+}
+
+static int
+show_barrier(const struct line *line, const json_t *reply, struct err *e)
+{
+    static const struct {
+        const char *state, *words;
+        int status;
+    } states[] = {
+        { "safe", "safe after", 0 },
+        { "degraded", "degraded, no standby protects the mail; known after", EXIT_DEGRADED },
+        { "late", "not safe within", EXIT_LATE },
+    };
+    char text[HUMAN_MAX];
+    const char *state = json_string_value(json_object_get(reply, "state"));
+    human_seconds(json_number_value(json_object_get(reply, "seconds")), text);
+    for (size_t i = 0; state != NULL && i < ARRAY_LEN(states); i++) {
+        if (strcmp(state, states[i].state) != 0)
+            continue;
+        if (line_has(line, "json"))
+            print_json(reply);
+        else
+            printf("%s %s\n", states[i].words, text);
+        return states[i].status;
+    }
+    return err_set(e, ERR_PROTOCOL, "the daemon answers with an unknown state");
+}
+
+int
+cmd_barrier(const struct line *line, struct err *e)
+{
+    _cleanup_json_ json_t *reply = NULL;
+    const char *store = line->argument_count > 0 ? line->arguments[0] : NULL;
+    uint64_t timeout_ms;
+    if (check_store(store, e) < 0 || timeout_of(line, &timeout_ms, e) < 0)
+        return -1;
+    json_t *request = order("barrier");
+    set_text(request, "store", store);
+    json_object_set_new(request, "timeout_ms", json_integer((json_int_t)timeout_ms));
+    if (line_ask(line, CONTROL_BARRIER, request, (int)timeout_ms + BARRIER_GRACE, &reply, e) < 0)
+        return -1;
+    return show_barrier(line, reply, e);
+}
+
+static void
+show_verify(const json_t *reply)
+{
+    size_t i;
+    const json_t *example;
+    double differences = json_number_value(json_object_get(reply, "differences"));
+    double repaired = json_number_value(json_object_get(reply, "repaired"));
+    if (differences <= 0)
+        puts("no difference");
+    else
+        printf("%.0f differences, %.0f repaired\n", differences, repaired);
+    json_array_foreach(json_object_get(reply, "examples"), i, example)
+        printf("  %s\n", json_string_value(example));
+}
+
+int
+cmd_verify(const struct line *line, struct err *e)
+{
+    _cleanup_json_ json_t *reply = NULL;
+    const char *store = line->argument_count > 0 ? line->arguments[0] : NULL;
+    if (check_store(store, e) < 0)
+        return -1;
+    json_t *request = order("verify");
+    set_text(request, "store", store);
+    set_flag(request, line, "repair");
+    set_flag(request, line, "content");
+    if (line_ask(line, CONTROL_SOCKET, request, NO_LIMIT, &reply, e) < 0)
+        return -1;
+    if (line_has(line, "json"))
+        print_json(reply);
+    else
+        show_verify(reply);
+    return json_number_value(json_object_get(reply, "differences")) >
+                   json_number_value(json_object_get(reply, "repaired"))
+               ? EXIT_DIFFERENT
+               : 0;
+}
+
+static int
+simple_order(const struct line *line, json_t *request, const char *done, struct err *e)
+{
+    _cleanup_json_ json_t *reply = NULL;
+    if (line_ask(line, CONTROL_SOCKET, request, ANSWER_MS, &reply, e) < 0)
+        return -1;
+    puts(done);
+    return 0;
+}
+
+int
+cmd_promote(const struct line *line, struct err *e)
+{
+    json_t *request = order("promote");
+    set_flag(request, line, "force");
+    return simple_order(line, request, "this node is the primary", e);
+}
+
+int
+cmd_demote(const struct line *line, struct err *e)
+{
+    return simple_order(line, order("demote"), "this node is no primary any more", e);
+}
+
+static void
+print_store_names(const struct conf *conf)
+{
+    for (size_t i = 0; i < conf->store_count; i++)
+        printf("  %-12s %s\n", conf->stores[i].name, conf->stores[i].path);
+}
+
+static int
+plan_resync(const struct conf *conf, const char *from, const json_t *status)
+{
+    printf("%s, now %s of epoch %.0f, would be brought level with %s. Stores:\n", conf->self,
+           json_string_value(json_object_get(status, "role")),
+           json_number_value(json_object_get(status, "epoch")),
+           from != NULL ? from : "the primary");
+    print_store_names(conf);
+    puts("Every directory is compared; what differs is taken from there. Names and contents that\n"
+         "only this node has are replaced. Nothing has been changed.");
+    return 0;
+}
+
+/* Once, on a terminal; a script says --yes. */
+static int
+ask_resync(const struct conf *conf, const char *from, struct err *e)
+{
+    char answer[16] = "";
+    if (isatty(STDIN_FILENO) != 1 || isatty(STDERR_FILENO) != 1)
+        return err_set(e, ERR_REFUSED,
+                       "a resync replaces what only %s has; without a terminal it wants --yes "
+                       "(--plan tells more)",
+                       conf->self);
+    fprintf(stderr, "What only %s has in its stores is replaced by the data of %s. Go on? [y/N] ",
+            conf->self, from != NULL ? from : "the primary");
+    if (fgets(answer, sizeof(answer), stdin) == NULL || (answer[0] != 'y' && answer[0] != 'Y'))
+        return err_set(e, ERR_REFUSED, "not confirmed, nothing has been changed");
+    return 0;
+}
+
+int
+cmd_resync(const struct line *line, struct err *e)
+{
+    _cleanup_conf_ struct conf *conf = NULL;
+    _cleanup_json_ json_t *status = NULL;
+    const char *from = line_value(line, "from");
+    if (line_conf(line, &conf, e) < 0)
+        return -1;
+    if (from != NULL && conf_node_find(conf, from) == NULL)
+        return err_set(e, ERR_USAGE, "the configuration has no node \"%.64s\"", from);
+    if (from != NULL && strcmp(from, conf->self) == 0)
+        return err_set(e, ERR_USAGE, "%s cannot be brought level with itself", from);
+    if (line_ask(line, CONTROL_SOCKET, order("status"), ANSWER_MS, &status, e) < 0)
+        return -1;
+    if (line_has(line, "plan"))
+        return plan_resync(conf, from, status);
+    if (!line_has(line, "yes") && ask_resync(conf, from, e) < 0)
+        return -1;
+    json_t *request = order("resync");
+    set_text(request, "from", from);
+    return simple_order(line, request, "the resync runs; mailtwin status --watch follows it", e);
+}

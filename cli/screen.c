@@ -1,0 +1,154 @@
+#include "cli/screen.h"
+
+#include "cli/progress.h"
+#include "lib/base/base.h"
+
+#include <string.h>
+
+#define CELL_MAX 256
+
+static const char *
+text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL ? text : "";
+}
+
+static double
+number_of(const json_t *object, const char *key)
+{
+    return json_number_value(json_object_get(object, key));
+}
+
+static bool
+is_role(const json_t *status, const char *role)
+{
+    return strcmp(text_of(status, "role"), role) == 0;
+}
+
+static void
+print_role(const json_t *status, FILE *out)
+{
+    const char *role = text_of(status, "role");
+    fprintf(out, "%s: %s %s%s, epoch %.0f\n", text_of(status, "cluster"), text_of(status, "node"),
+            role[0] == 'p'   ? "is the "
+            : role[0] == 's' ? "is a "
+                             : "has no role: ",
+            role, number_of(status, "epoch"));
+}
+
+/* The question of three in the morning. */
+static void
+print_safety(const json_t *status, FILE *out)
+{
+    const char *since = text_of(status, "degraded_since");
+    const char *state = text_of(status, "state");
+    if (since[0] != '\0')
+        fprintf(out, "mail       NOT SAFE since %s: it is accepted with no standby protecting it\n",
+                since);
+    else if (is_role(status, "primary") && strcmp(state, "protected") == 0)
+        fprintf(out, "mail       safe: a standby protects it\n");
+    else if (is_role(status, "standby"))
+        fprintf(out, "mail       is accepted by the primary; ask there whether it is safe\n");
+    else
+        fprintf(out, "mail       not protected yet: %s\n", state);
+    if (text_of(status, "why")[0] != '\0')
+        fprintf(out, "           %s\n", text_of(status, "why"));
+}
+
+static void
+print_barrier(const json_t *status, FILE *out)
+{
+    char text[HUMAN_MAX];
+    const json_t *barrier = json_object_get(status, "barrier");
+    double seconds = number_of(barrier, "last_seconds");
+    if (seconds > 0)
+        fprintf(out, "barrier    the last one opened after %s\n", human_seconds(seconds, text));
+}
+
+static void
+print_verify(const json_t *store, FILE *out)
+{
+    const json_t *verify = json_object_get(store, "last_verify");
+    if (json_is_object(verify))
+        fprintf(out, "  compared %s: %.0f differences", text_of(verify, "at"),
+                number_of(verify, "differences"));
+    else
+        fputs("  never compared", out);
+}
+
+static void
+print_stores(const json_t *status, FILE *out)
+{
+    size_t i;
+    const json_t *store;
+    json_array_foreach(json_object_get(status, "stores"), i, store)
+    {
+        fprintf(out, "%-10s %-12s %-8s %-9s %s", i == 0 ? "stores" : "", text_of(store, "name"),
+                text_of(store, "kind"), text_of(store, "state"), text_of(store, "path"));
+        print_verify(store, out);
+        if (text_of(store, "why")[0] != '\0')
+            fprintf(out, "\n%-10s %s", "", text_of(store, "why"));
+        fputc('\n', out);
+    }
+}
+
+static void
+print_lag(const json_t *peer, FILE *out)
+{
+    char seconds[HUMAN_MAX], bytes[HUMAN_MAX];
+    double durable = number_of(peer, "durable_seq"), messages = number_of(peer, "lag_messages");
+    const json_t *resync = json_object_get(peer, "resync");
+    if (json_is_object(resync)) {
+        fprintf(out, "%.0f %% compared", number_of(resync, "done") * 100);
+        if (json_is_number(json_object_get(resync, "seconds_left")))
+            fprintf(out, ", %s left", human_seconds(number_of(resync, "seconds_left"), seconds));
+    } else if (messages > 0 || number_of(peer, "lag_seconds") > 0) {
+        fprintf(out, "lacks %.0f messages, %s, of the last %s", messages,
+                human_bytes(number_of(peer, "lag_bytes"), bytes),
+                human_seconds(number_of(peer, "lag_seconds"), seconds));
+    } else if (durable > 0 && strcmp(text_of(peer, "state"), "connected") == 0) {
+        fprintf(out, "has everything up to %.0f", durable);
+    }
+}
+
+static void
+print_peers(const json_t *status, FILE *out)
+{
+    size_t i;
+    const json_t *peer;
+    json_array_foreach(json_object_get(status, "peers"), i, peer)
+    {
+        fprintf(out, "%-10s %-12s %-10s ", i == 0 ? "peers" : "", text_of(peer, "node"),
+                text_of(peer, "state"));
+        print_lag(peer, out);
+        if (text_of(peer, "why")[0] != '\0')
+            fprintf(out, "\n%-10s %-12s %s", "", "", text_of(peer, "why"));
+        fputc('\n', out);
+    }
+}
+
+static void
+print_failover(const json_t *status, FILE *out)
+{
+    size_t i;
+    const json_t *why, *failover = json_object_get(status, "failover");
+    if (!json_is_object(failover))
+        return;
+    fprintf(out, "failover   %s",
+            json_is_true(json_object_get(failover, "ready")) ? "ready" : "not ready");
+    json_array_foreach(json_object_get(failover, "why_not"), i, why)
+        fprintf(out, "%s %s", i == 0 ? ":" : ",", json_string_value(why));
+    fputc('\n', out);
+}
+
+void
+screen_print(const json_t *status, FILE *out)
+{
+    print_role(status, out);
+    print_safety(status, out);
+    print_barrier(status, out);
+    print_failover(status, out);
+    print_stores(status, out);
+    print_peers(status, out);
+}

@@ -1,0 +1,38 @@
+# Completion of mailtwin for bash. Made by "mailtwin generate completion".
+_mailtwin()
+{
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
+    local command= words= files= i
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        --config | --node) ((i++)) ;;
+        -*) ;;
+        *) command=${COMP_WORDS[i]}; break ;;
+        esac
+    done
+    case $previous in
+    --config) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    --dir) COMPREPLY=($(compgen -d -- "$current")); return ;;
+    --node | --from | --timeout) COMPREPLY=(); return ;;
+    esac
+    case $command in
+    '') words="--config --node --help --version status check pki replicatord barrier verify resync promote demote inspect help version" ;;
+    status) words="--config --node --help --version --json --watch" ;;
+    check) words="--config --node --help --version --json" ;;
+    pki) words="--config --node --help --version --dir --json init node show" ;;
+    replicatord) words="--config --node --help --version --foreground" ;;
+    barrier) words="--config --node --help --version --timeout --json" ;;
+    verify) words="--config --node --help --version --repair --content --json" ;;
+    resync) words="--config --node --help --version --from --plan --yes" ;;
+    promote) words="--config --node --help --version --force" ;;
+    demote) words="--config --node --help --version" ;;
+    inspect) words="--config --node --help --version" files=1 ;;
+    help) words="--config --node --help --version status check pki replicatord barrier verify resync promote demote inspect help version" ;;
+    version) words="--config --node --help --version" ;;
+    esac
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    if [ -n "$files" ]; then
+        COMPREPLY+=($(compgen -f -- "$current"))
+    fi
+}
+complete -F _mailtwin mailtwin
