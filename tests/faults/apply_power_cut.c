@@ -347,7 +347,7 @@ TEST(apply_makes_durable_what_a_dead_daemon_had_done_before_it_acknowledges_it)
 static const struct step base[] = {
     { 1, OP_MKDIR, "d", NULL, 0, false }, { 1, OP_PUT, "d/x", NULL, 1, false },
     { 1, OP_PUT, "a", NULL, 2, false },   { 1, OP_SYMLINK, "s", "a", 3, false },
-    { 1, OP_PUT, "d/y", NULL, 4, false },
+    { 1, OP_PUT, "h", NULL, 4, false },   { 1, OP_LINK, "d/k", "h", 0, false },
 };
 static const struct step fix_ups[] = {
     { 2, OP_PUT, "d/new", NULL, 5, false },  { 2, OP_PUT, "a", NULL, 6, false },
@@ -355,6 +355,7 @@ static const struct step fix_ups[] = {
     { 2, OP_META, "s", NULL, 7, false },     { 2, OP_MKDIR, "d/d", NULL, 0, false },
     { 2, OP_SYMLINK, "d/s", "x", 7, false }, { 2, OP_LINK, "d/l", "a", 0, false },
     { 2, OP_RENAME, "d/b", "a", 0, false },  { 2, OP_RENAME, "e", "d", 0, false },
+    { 2, OP_RENAME, "d/k", "h", 0, false }, /* two names of one file */
     { 2, OP_UNLINK, "d/x", NULL, 0, false }, { 2, OP_RMTREE, "d", NULL, 0, false },
 };
 
