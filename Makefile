@@ -140,7 +140,7 @@ fuzz-programs: $(FUZZ_PROGS)
 # --- tests: tests/tools/run-tests adds all kinds up to one line ---
 RUN_TESTS := tests/tools/run-tests
 CHECKS := check-tools check-layers check-shape check-docs check-shell check-units check-format \
-	check-cppcheck check-analyzer check-tidy
+	check-generated check-cppcheck check-analyzer check-tidy
 comma := ,
 empty :=
 CHECK_STAGE := make:$(subst $(empty) $(empty),$(comma),$(CHECKS))
@@ -188,6 +188,22 @@ check-shape: ## functions and files stay short
 	@tests/tools/shape
 check-docs: ## links, runbooks and the commands they name
 	@tests/tools/docs
+# Manual pages, completion and the example come from the same tables as the programs' help.
+.PHONY: generate
+generate: $(B)/mailtwin ## writes manual pages, completion and the example configuration
+	@mkdir -p docs/man deploy/completion
+	@$(B)/mailtwin generate man docs/man
+	@$(B)/mailtwin generate completion deploy/completion
+	@$(B)/mailtwin generate conf deploy
+check-generated: $(B)/mailtwin
+	@mkdir -p build/generated/man build/generated/completion
+	@$(B)/mailtwin generate man build/generated/man
+	@$(B)/mailtwin generate completion build/generated/completion
+	@$(B)/mailtwin generate conf build/generated
+	@diff -ru docs/man build/generated/man
+	@diff -u deploy/completion/mailtwin.bash build/generated/completion/mailtwin.bash
+	@diff -u deploy/mailtwin.conf.example build/generated/mailtwin.conf.example
+	@mandoc -T lint -W warning docs/man/*
 check-shell:
 	@shellcheck $(SCRIPTS)
 check-format:
@@ -251,10 +267,10 @@ install: all ## programs, units, manual pages, completion, runbooks: DESTDIR, PR
 	$(INSTALL_DATA) $(D)/lib/sysusers.d deploy/sysusers.d/mailtwin.conf
 	$(INSTALL_DATA) $(D)/lib/tmpfiles.d deploy/tmpfiles.d/mailtwin.conf
 	$(INSTALL_DATA) $(D)/lib/sysctl.d deploy/sysctl.d/60-mailtwin.conf
-	$(INSTALL_DATA) $(D)/share/doc/mailtwin README.md $(wildcard deploy/mailtwin.conf.example)
+	$(INSTALL_DATA) $(D)/share/doc/mailtwin README.md deploy/mailtwin.conf.example
 	$(INSTALL_DATA) $(D)/share/doc/mailtwin/runbooks runbooks/*.md
-	$(foreach n,1 5 7 8,$(if $(wildcard docs/man/*.$(n)),$(INSTALL_DATA) $(D)/share/man/man$(n) docs/man/*.$(n);))
-	$(if $(wildcard deploy/completion/*),$(INSTALL_DATA) $(D)/share/bash-completion/completions deploy/completion/*)
+	$(foreach n,1 5 8,$(INSTALL_DATA) $(D)/share/man/man$(n) docs/man/*.$(n);)
+	install -m 644 -D deploy/completion/mailtwin.bash $(D)/share/bash-completion/completions/mailtwin
 
 clean: ## removes everything built
 	rm -rf build

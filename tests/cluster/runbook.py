@@ -32,6 +32,10 @@ DO_NOTHING = "#!/bin/sh\nexit 0\n"  # what would change the machine: its package
 SHIMS = {"systemctl": ASK, "ssh": ASK, "apt-get": DO_NOTHING, "journalctl": DO_NOTHING}
 
 
+def search_path(lab):
+    return f"{BIN}:{lab.build_inside}:{os.environ['PATH']}"
+
+
 class Page:
     """A page of the repository, its hosts being those of a lab."""
 
@@ -60,8 +64,7 @@ class Page:
         return count
 
     def run(self, host, line, script, env):
-        path = f"{BIN}:{self.lab.build_inside}:{os.environ['PATH']}"
-        env = {"PATH": path, **(self.lab.environment(host) if env is None else env)}
+        env = {"PATH": search_path(self.lab), **(self.lab.environment(host) if env is None else env)}
         done = host.run("bash", "-e", "-o", "pipefail", "-c", script, env=env, within=180, check=False)
         if done.returncode != 0:
             raise CommandFailed(f"{self.path}:{line} on {host.name}: exit {done.returncode}\n{script}\n"
@@ -120,7 +123,8 @@ class Services:
 
     def ssh(self, arguments, stdin):
         target, command = arguments[0].rpartition("@")[2], arguments[1:]
-        done = self.lab[target].run("sh", "-ec", " ".join(command), stdin=stdin)
+        other = self.lab[target]
+        done = other.run("sh", "-ec", " ".join(command), stdin=stdin, env={"PATH": search_path(self.lab)})
         return done.stdout
 
     def close(self):

@@ -117,10 +117,11 @@ def new_pair(make_lab):
     return lab
 
 
-@pytest.mark.parametrize("path", ["runbooks/set-up-a-pair.md", "README.md"])
-def test_a_pair_is_set_up_as_written(new_pair, page, path):
+@pytest.mark.parametrize("path, blocks", [("runbooks/set-up-a-pair.md", 10), ("README.md", 1)])
+def test_a_pair_is_set_up_as_written(new_pair, page, path, blocks):
     environment = {}  # the host's own name decides, as on a real machine
-    assert page(new_pair, path).play((), env=environment) >= 3
+    assert page(new_pair, path).play((), env=environment) == blocks
+    new_pair["mx1"].daemon.wait_peer("mx2", "connected")
     new_pair.level(new_pair["mx1"])
     is_pair(new_pair, "mx1", "mx2")
 
