@@ -64,10 +64,17 @@ apply_marker(const struct apply *apply, uint16_t store)
     return apply->roots[store].marker;
 }
 
+void
+apply_confirmed(struct apply *apply, uint64_t seq)
+{
+    apply->confirmed = MAX(apply->confirmed, seq);
+}
+
 int
 apply_reset(struct apply *apply, uint64_t seq, struct err *e)
 {
     apply_abort(apply); /* what was received belongs to the other history */
+    apply->confirmed = seq;
     for (size_t i = 0; i < apply->root_count; i++) {
         if (apply_root_reset(&apply->roots[i], seq, e) < 0)
             return -1;

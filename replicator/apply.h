@@ -38,7 +38,7 @@ struct apply_store {
 struct apply;
 
 /* Opens the stores, makes .mailtwin where it is missing (0700), clears stage/, reads the markers.
- */
+ * ERR_BUSY: another engine has one of them open. */
 int apply_open(const struct apply_store *stores, size_t store_count, unsigned workers,
                struct apply **ret_apply, struct err *e) _must_check_;
 void apply_free(struct apply **apply);
@@ -46,6 +46,9 @@ void apply_free(struct apply **apply);
 /* The marker of a store: operations with a seq up to this one are done; late ones of a run that was
  * broken off may not be. */
 uint64_t apply_marker(const struct apply *apply, uint16_t store);
+/* The caller keeps what became of the records up to seq where a crash does not lose it, and will
+ * not receive them again: what is noted about them (NEED) goes. */
+void apply_confirmed(struct apply *apply, uint64_t seq);
 /* Forgets the markers durably: another history starts at seq. A run in hand is given up. */
 int apply_reset(struct apply *apply, uint64_t seq, struct err *e) _must_check_;
 

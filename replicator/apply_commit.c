@@ -1,17 +1,27 @@
 #include "replicator/apply_private.h"
 
-/* Notes of earlier runs: their records are acknowledged and do not come again. */
-static int
-forget_notes(struct apply *a, struct err *e)
+/* The first run after opening begins behind what its sender knows to be acknowledged. */
+static void
+confirm_first_run(struct apply *a)
 {
     uint64_t oldest = UINT64_MAX;
-    for (size_t i = 0; i < a->count; i++) {
+    for (size_t i = 0; i < a->count && !a->begun; i++) {
         if (a->ops[i]->record.seq != 0)
             oldest = MIN(oldest, a->ops[i]->record.seq);
     }
-    for (size_t i = 0; oldest != UINT64_MAX && i < a->root_count; i++) {
-        if (apply_root_forget(&a->roots[i], oldest, e) < 0)
-            return err_wrap(e, "store %s", a->roots[i].path);
+    if (oldest == UINT64_MAX)
+        return;
+    a->begun = true;
+    apply_confirmed(a, oldest - 1);
+}
+
+static int
+forget_notes(struct apply *a, struct err *e)
+{
+    confirm_first_run(a);
+    for (struct apply_root *root = a->roots; root < a->roots + a->root_count; root++) {
+        if (apply_root_forget(root, a->confirmed, e) < 0)
+            return err_wrap(e, "store %s", root->path);
     }
     return 0;
 }

@@ -97,8 +97,9 @@ int apply_root_mark(struct apply_root *root, uint64_t seq, uint64_t complete,
 int apply_root_note(struct apply_root *root, uint64_t seq, enum apply_note note,
                     struct err *e) _must_check_;
 bool apply_root_noted(const struct apply_root *root, uint64_t seq, enum apply_note note);
-/* Removes the notes about records below a seq. */
-int apply_root_forget(struct apply_root *root, uint64_t below, struct err *e) _must_check_;
+/* Removes the notes that have served: late ones of whole runs, needs up to the record `confirmed`.
+ */
+int apply_root_forget(struct apply_root *root, uint64_t confirmed, struct err *e) _must_check_;
 int apply_root_reset(struct apply_root *root, uint64_t seq, struct err *e) _must_check_;
 
 /* --- workers --- */
@@ -169,7 +170,9 @@ struct apply {
     struct apply_op *open; /* its content is being received; the newest of ops */
     bool spoiled;          /* something failed; only apply_abort() helps */
     uint64_t bytes;
-    uint64_t stage; /* number of the newest staged name */
+    uint64_t stage;     /* number of the newest staged name */
+    uint64_t confirmed; /* records up to this one do not come again */
+    bool begun;         /* a run with records was carried out since the opening */
     struct apply_signed {
         struct apply_root *root;
         struct buf path;

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -155,10 +156,20 @@ first_marker(struct apply_root *root, struct err *e)
     return 0;
 }
 
+/* Two engines on one store would give each other's staged contents a name. */
+static int
+take_lock(int fd, struct err *e)
+{
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    return err_sys(e, errno == EWOULDBLOCK ? ERR_BUSY : ERR_IO, "held by another engine or daemon");
+}
+
 static int
 open_private(struct apply_root *root, struct err *e)
 {
     if (private_dir(root->fd, STORE_PRIVATE_DIR, &root->private_fd, e) < 0 ||
+        take_lock(root->private_fd, e) < 0 ||
         private_dir(root->private_fd, "stage", &root->stage_fd, e) < 0 ||
         private_dir(root->private_fd, "aside", &root->aside_fd, e) < 0 ||
         private_dir(root->private_fd, "applied", &root->applied_fd, e) < 0 ||
@@ -249,30 +260,58 @@ apply_root_noted(const struct apply_root *root, uint64_t seq, enum apply_note no
     return false;
 }
 
+static bool
+has_served(const struct apply_root *root, uint64_t seq, enum apply_note note, uint64_t confirmed)
+{
+    return seq <= (note == NOTE_LATE ? root->complete : confirmed);
+}
+
+static int
+remove_note(const struct apply_root *root, uint64_t seq, enum apply_note note, struct err *e)
+{
+    char name[APPLY_NAME_SIZE];
+    note_name(seq, note, name);
+    if ((fault("unlink") < 0 || unlinkat(root->notes_fd, name, 0) < 0) && errno != ENOENT)
+        return err_sys(e, ERR_IO, "remove the note %s", name);
+    return 0;
+}
+
 int
-apply_root_forget(struct apply_root *root, uint64_t below, struct err *e)
+apply_root_forget(struct apply_root *root, uint64_t confirmed, struct err *e)
 {
     struct apply_notes *notes = &root->notes;
     for (size_t i = 0; i < notes->count;) {
-        if (notes->list[i].seq >= below) {
+        uint64_t seq = notes->list[i].seq;
+        enum apply_note note = notes->list[i].note;
+        if (!has_served(root, seq, note, confirmed)) {
             i++;
             continue;
         }
-        char name[APPLY_NAME_SIZE];
-        note_name(notes->list[i].seq, notes->list[i].note, name);
-        if ((fault("unlink") < 0 || unlinkat(root->notes_fd, name, 0) < 0) && errno != ENOENT)
-            return err_sys(e, ERR_IO, "remove the note %s", name);
+        if (remove_note(root, seq, note, e) < 0)
+            return -1;
         notes->list[i] = notes->list[--notes->count];
     }
     return 0;
 }
 
+/* Another history: nothing noted about this one may outlive its marker. */
+static int
+forget_all(struct apply_root *root, struct err *e)
+{
+    struct apply_notes *notes = &root->notes;
+    for (; notes->count > 0; notes->count--) {
+        size_t last = notes->count - 1;
+        if (remove_note(root, notes->list[last].seq, notes->list[last].note, e) < 0)
+            return -1;
+    }
+    return file_sync(root->notes_fd, e);
+}
+
 int
 apply_root_reset(struct apply_root *root, uint64_t seq, struct err *e)
 {
-    /* Notes first: one that outlived the marker would speak of another history's record. */
-    if (apply_root_forget(root, UINT64_MAX, e) < 0 || file_sync(root->notes_fd, e) < 0 ||
-        apply_root_mark(root, seq, seq, e) < 0 || file_sync(root->applied_fd, e) < 0)
+    if (forget_all(root, e) < 0 || apply_root_mark(root, seq, seq, e) < 0 ||
+        file_sync(root->applied_fd, e) < 0)
         return err_wrap(e, "store %s: forget the marker", root->path);
     return 0;
 }
