@@ -1,13 +1,11 @@
 /* check_files.c - the filesystems of stores and state. */
 #include "cli/check.h"
 #include "lib/os/file.h"
+#include "lib/os/watch.h"
 
-#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/fanotify.h>
-#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,72 +14,59 @@
 #define SLOW_MS    20.0
 #define FUSE_MAGIC 0x65735546
 
-static const struct filesystem {
-    unsigned long magic;
-    const char *name;
-    const char *why_not; /* NULL: it can be watched */
-} filesystems[] = {
-    { EXT4_SUPER_MAGIC, "ext4", NULL },
-    { XFS_SUPER_MAGIC, "xfs", NULL },
-    { BTRFS_SUPER_MAGIC, "btrfs", NULL },
-    { TMPFS_MAGIC, "tmpfs", NULL },
-    { OVERLAYFS_SUPER_MAGIC, "overlayfs",
-      "its files have no lasting handles; put the store on a volume of its own" },
-    { NFS_SUPER_MAGIC, "NFS", "other hosts change it unseen; run mailtwin on the file server" },
-    { CIFS_SUPER_MAGIC, "CIFS", "other hosts change it unseen; run mailtwin on the file server" },
-    { SMB2_SUPER_MAGIC, "SMB", "other hosts change it unseen; run mailtwin on the file server" },
-    { CEPH_SUPER_MAGIC, "Ceph", "other hosts change it unseen" },
-    { V9FS_MAGIC, "9p", "the host below changes it unseen" },
-    { FUSE_MAGIC, "FUSE", "changes behind it are not reported" },
+/* Marks may work there, and yet not every change is reported. By the names of watch_fs_name(). */
+static const struct {
+    const char *name, *shown, *why;
+} unseen[] = {
+    { "overlayfs", "overlayfs",
+      "its directories have no lasting handles; put the store on a volume of its own" },
+    { "nfs", "NFS", "other hosts change it unseen; run mailtwin on the file server" },
+    { "cifs", "CIFS", "other hosts change it unseen; run mailtwin on the file server" },
+    { "0xfe534d42", "SMB", "other hosts change it unseen; run mailtwin on the file server" },
+    { "0xc36400", "Ceph", "other hosts change it unseen" },
+    { "0x1021997", "9p", "the host below changes it unseen" },
+    { "fuse", "FUSE", "what changes behind it is not reported" },
 };
 
-static const struct filesystem *
-filesystem_of(int fd)
+static bool
+changes_unseen(struct check *check, const struct conf_store *store, const char *filesystem)
 {
-    struct statfs fs;
-    if (fstatfs(fd, &fs) < 0)
-        return NULL;
-    for (size_t i = 0; i < ARRAY_LEN(filesystems); i++)
-        if (filesystems[i].magic == ((unsigned long)fs.f_type & 0xffffffff))
-            return &filesystems[i];
-    return NULL;
+    for (size_t i = 0; i < ARRAY_LEN(unseen); i++) {
+        if (strcmp(unseen[i].name, filesystem) != 0)
+            continue;
+        check_found(check, FINDING_FAIL, "store", "%s: %s lies on %s, which cannot be watched: %s",
+                    store->name, store->path, unseen[i].shown, unseen[i].why);
+        return true;
+    }
+    return false;
 }
 
-/* The proof: the mark that the daemon is going to set. 1 it can be watched, 0 not (errno), -1 not
- * known without the right to. */
+/* The proof: the same mark that the daemon is going to set. */
 static int
-try_watch(int fd)
+try_watch(const struct conf_store *store, int fd, struct err *e)
 {
-    _cleanup_close_ int queue = fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_DFID_NAME_TARGET |
-                                                  FAN_UNLIMITED_QUEUE | FAN_CLOEXEC,
-                                              O_RDONLY);
-    if (queue < 0)
-        return errno == EPERM ? -1 : 0;
-    uint64_t mask = FAN_CREATE | FAN_DELETE | FAN_RENAME | FAN_CLOSE_WRITE | FAN_ATTRIB | FAN_ONDIR;
-    return fanotify_mark(queue, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, mask, fd, NULL) == 0;
+    _cleanup_(watch_free) struct watch *watch = NULL;
+    if (watch_new(&watch, e) < 0)
+        return -1;
+    return watch_add(watch, fd, store->path, e);
 }
 
 static void
 check_watch(struct check *check, const struct conf_store *store, int fd)
 {
-    const struct filesystem *fs = filesystem_of(fd);
-    const char *name = fs != NULL ? fs->name : "a filesystem unknown here";
-    if (fs != NULL && fs->why_not != NULL) {
-        check_found(check, FINDING_FAIL, "store", "%s: %s lies on %s, which cannot be watched: %s",
-                    store->name, store->path, name, fs->why_not);
+    struct err e = { 0 };
+    const char *filesystem = watch_fs_name(fd);
+    if (changes_unseen(check, store, filesystem))
         return;
-    }
-    int watched = try_watch(fd);
-    if (watched == 0)
-        check_found(check, FINDING_FAIL, "store", "%s: %s lies on %s, which cannot be watched: %s",
-                    store->name, store->path, name, strerror(errno));
-    else if (watched < 0)
-        check_found(check, fs != NULL ? FINDING_OK : FINDING_WARN, "store",
-                    "%s: %s lies on %s (only root can try whether it can be watched)", store->name,
-                    store->path, name);
-    else
+    if (try_watch(store, fd, &e) == 0)
         check_found(check, FINDING_OK, "store", "%s: %s lies on %s and can be watched", store->name,
-                    store->path, name);
+                    store->path, filesystem);
+    else if (e.sys == EPERM)
+        check_found(check, FINDING_WARN, "store",
+                    "%s: %s lies on %s; only root can try whether it can be watched", store->name,
+                    store->path, filesystem);
+    else
+        check_found(check, FINDING_FAIL, "store", "%s: %s", store->name, e.text);
 }
 
 static void
