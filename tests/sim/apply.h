@@ -145,6 +145,9 @@ run_op(struct world *w, struct conn *c, unsigned side, struct node *n, const str
         return false;
     node_touch(n, &n->live, &m->rec);
     enum applied_how how = apply_op(w, &n->live, m);
+    sim_trace(w, "mx%u carries out seq %u %s %x %x obj %u.%u%s%s", n->id + 1, (unsigned)m->rec.seq,
+              record_op_word(m->rec.op), m->rec.path, m->rec.other, m->rec.obj, m->now_ver,
+              m->gone ? ", gone" : "", how == HOW_NEED ? ": does not fit" : "");
     if (how == HOW_DONE) {
         asked_settled(n, m->rec.path);
         asked_settled(n, m->rec.op == OP_RENAME ? m->rec.other : 0);
@@ -211,7 +214,7 @@ receive_commit(struct world *w, struct conn *c, unsigned side, const struct msg 
         return;
     send_ack(w, c, side, n, m);
     if (s->sync_done) {
-        s->sync_done = false;
+        s->sync_done = n->doomed = false;
         n->mem.sync_base = 0;
         n->acked_truth = n->mem.truth;
         node_commit(n);
@@ -223,17 +226,18 @@ receive_commit(struct world *w, struct conn *c, unsigned side, const struct msg 
 
 /* --- START --- */
 
+/* The sender decided by a HELLO: what that said of this node must be so still. */
 static inline bool
-start_fits(const struct world *w, const struct node *n, const struct wire_hello *theirs,
+start_fits(const struct world *w, const struct node *n, const struct wire_hello *ours,
            const struct msg *m)
 {
     const struct state_of_node *s = &n->mem;
-    bool same = s->history == theirs->history[0];
     if (s->role == WIRE_ROLE_PRIMARY)
         return false;
-    if (same && m->epoch < s->epoch && !broken(w, BROKEN_START_OLD))
-        return false;
-    return m->base != 0 || (same && m->seq == s->tail);
+    if (broken(w, BROKEN_START_STALE))
+        return m->base != 0 || m->seq == s->tail;
+    return s->history == ours->history[0] && s->epoch == ours->epoch && s->tail == ours->tail &&
+           s->sync_base == ours->sync_base;
 }
 
 static inline void
@@ -250,7 +254,7 @@ receive_start(struct world *w, struct conn *c, unsigned side, const struct msg *
     struct node *n = &w->nodes[c->node[side]];
     const struct wire_hello *theirs = &c->hello[1 - side];
     struct state_of_node *s = &n->mem;
-    if (!start_fits(w, n, theirs, m)) {
+    if (!start_fits(w, n, &c->hello[side], m)) {
         end_close(w, c, side);
         return;
     }
@@ -261,6 +265,7 @@ receive_start(struct world *w, struct conn *c, unsigned side, const struct msg *
     if ((other || anew) && !broken(w, BROKEN_MARKER_KEPT)) {
         n->marker = m->seq; /* apply_reset(): it counted another history's operations */
         n->marker_truth = m->truth;
+        store_synced(n);
     }
     tree_adopt_dirs(&n->live, &s->index);
     s->history = theirs->history[0];
@@ -271,7 +276,7 @@ receive_start(struct world *w, struct conn *c, unsigned side, const struct msg *
     s->held_count = 0;
     take_epochs(s, theirs);
     if (anew) {
-        journal_reset(s, m->seq);
+        journal_reset(n, m->seq);
         s->truth = m->truth;
     }
     node_commit(n);

@@ -141,12 +141,18 @@ any_node(struct world *w)
     return &w->nodes[chance(w, w->opts.nodes)];
 }
 
+static inline bool
+is_whole(const struct node *n)
+{
+    return n->disk.history != 0 && (n->disk.sync_base == 0 || n->disk.held_count > 0);
+}
+
 static inline unsigned
-synced_copies(struct world *w)
+whole_copies(struct world *w)
 {
     unsigned count = 0;
     for (unsigned i = 0; i < w->opts.nodes; i++)
-        count += w->nodes[i].disk.history != 0 && w->nodes[i].disk.sync_base == 0;
+        count += is_whole(&w->nodes[i]);
     return count;
 }
 
@@ -187,16 +193,16 @@ fault_role(struct world *w, struct node *n)
 static inline void
 fault_wipe(struct world *w, struct node *n, bool keep_store)
 {
-    if (n->disk.role == WIRE_ROLE_PRIMARY || (synced_copies(w) < 2 && n->disk.sync_base == 0))
+    if (n->disk.role == WIRE_ROLE_PRIMARY || (is_whole(n) && whole_copies(w) < 2))
         return;
     if (n->up)
         node_down(w, n);
     if (!keep_store) {
         operator_gives_up(w, n);
         tree_clear(&n->live);
-        store_synced(n);
     }
     node_wipe(n);
+    store_synced(n);
     sim_trace(w, "mx%u lost its %s", n->id + 1, keep_store ? "state" : "disks");
 }
 
@@ -206,6 +212,7 @@ operator_resync(struct world *w, struct node *n)
     if (!n->up || n->mem.role == WIRE_ROLE_PRIMARY)
         return;
     n->mem.told_resync = n->consent = true;
+    operator_gives_up(w, n);
     role_changed(w, n);
 }
 

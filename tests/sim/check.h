@@ -81,7 +81,7 @@ static inline bool
 exists_somewhere(struct world *w, uint32_t obj)
 {
     for (unsigned i = 0; i < w->opts.nodes; i++)
-        if (tree_find_obj(&w->nodes[i].live, obj) != NULL)
+        if (!w->nodes[i].doomed && tree_find_obj(&w->nodes[i].live, obj) != NULL)
             return true;
     return false;
 }
@@ -90,12 +90,10 @@ exists_somewhere(struct world *w, uint32_t obj)
 static inline void
 operator_gives_up(struct world *w, struct node *n)
 {
-    struct tree kept = n->live;
-    n->live.count = 0;
-    for (unsigned i = 0; i < kept.count; i++)
-        if (kept.ents[i].obj != 0 && !exists_somewhere(w, kept.ents[i].obj))
-            w->confirmed[kept.ents[i].obj] = false;
-    n->live = kept;
+    n->doomed = true;
+    for (unsigned i = 0; i < n->live.count; i++)
+        if (n->live.ents[i].obj != 0 && !exists_somewhere(w, n->live.ents[i].obj))
+            w->confirmed[n->live.ents[i].obj] = false;
 }
 
 /* 6: nothing is overwritten but a beginning of what comes, or what an operator gave free. */
@@ -115,8 +113,6 @@ check_start(struct world *w, struct node *n, unsigned history, const struct msg 
     if (!n->consent && !keeps_acked)
         sim_fail(w, "4 durable", "mx%u acknowledged seq %u, and it is overwritten unasked",
                  n->id + 1, (unsigned)w->truth[n->acked_truth].seq);
-    if (!prefix || !keeps_acked)
-        operator_gives_up(w, n);
     if (!keeps_acked)
         n->acked_truth = 0;
     n->consent = n->consent && m->base == 0;

@@ -47,10 +47,12 @@ journal_add(struct node *n, const struct rec *r)
 }
 
 static inline void
-journal_reset(struct state_of_node *s, uint64_t tail)
+journal_reset(struct node *n, uint64_t tail)
 {
-    s->tail = tail;
-    s->oldest = tail + 1;
+    n->mem.tail = tail;
+    n->mem.oldest = tail + 1;
+    for (unsigned i = 0; i < TOUCHED_MAX; i++)
+        n->touched[i] = 0;
 }
 
 static inline void
@@ -150,6 +152,15 @@ capture_name(struct world *w, struct node *n, path_t path, bool force)
     }
     if (now == NULL || (known != NULL && ent_same(now, known) && !force))
         return;
+    const struct ent *old = tree_find_obj(&n->mem.index, now->obj);
+    const struct ent *there = old == NULL ? NULL : tree_find(&n->live, old->path);
+    if (old != NULL && old->path != path && (there == NULL || there->obj != now->obj)) {
+        r = (struct rec){ .op = OP_RENAME, .path = path, .other = old->path, .obj = old->obj };
+        r.ver = old->ver;
+        node_append(w, n, r);
+        if (r.ver == now->ver)
+            return;
+    }
     r = (struct rec){ .path = path, .obj = now->obj, .ver = now->ver };
     r.is_dir = now->dir != 0;
     r.op = r.is_dir ? OP_MKDIR : OP_PUT;
@@ -249,6 +260,8 @@ static inline void
 store_synced(struct node *n)
 {
     n->synced = n->live;
+    n->synced_marker = n->marker;
+    n->synced_marker_truth = n->marker_truth;
     n->unsynced_count = 0;
 }
 
@@ -268,6 +281,8 @@ node_power_loss(struct world *w, struct node *n)
 {
     unsigned kept = chance(w, n->unsynced_count + 1);
     n->live = kept == 0 ? n->synced : n->unsynced[kept - 1];
+    n->marker = n->synced_marker;
+    n->marker_truth = n->synced_marker_truth;
     node_down(w, n);
     store_synced(n);
     if (n->mem.history != 0 && n->mem.sync_base == 0 && n->mem.role == WIRE_ROLE_PRIMARY)
@@ -365,6 +380,7 @@ node_wipe(struct node *n)
     struct state_of_node *s = &n->mem;
     *s = (struct state_of_node){ .oldest = 1 };
     tree_clear(&s->index);
+    journal_reset(n, 0);
     n->marker = 0;
     n->marker_truth = n->acked_truth = 0;
     for (unsigned i = 0; i < 8; i++)
@@ -378,8 +394,8 @@ node_init(struct world *w, unsigned id)
     struct node *n = &w->nodes[id];
     *n = (struct node){ .id = id, .up = true, .follow = -1, .versions = 1, .journal_max = 16 };
     tree_clear(&n->live);
-    store_synced(n);
     node_wipe(n);
+    store_synced(n);
     if (!(w->opts.without & 1u << FAULT_SMALL))
         n->journal_max = one_in(w, 2) ? 8 + chance(w, 12) : JOURNAL_MAX - 2;
 }

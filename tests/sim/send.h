@@ -35,9 +35,13 @@ static inline void
 send_rec(struct world *w, struct conn *c, unsigned side, const struct rec *r)
 {
     struct msg m = { .type = M_REC, .rec = *r };
-    struct ent *e = tree_find_obj(&node_of(w, c, side)->live, r->obj);
-    m.now_ver = e == NULL ? r->ver : e->ver;
-    m.gone = r->op == OP_PUT && e == NULL;
+    struct tree *live = &node_of(w, c, side)->live;
+    struct ent *e = tree_find(live, r->path);
+    if (e == NULL || e->obj != r->obj)
+        e = tree_find_obj(live, r->obj);
+    bool lost = e == NULL || e->ver < r->ver; /* older than the record: lost with the power, held */
+    m.now_ver = lost ? r->ver : e->ver;
+    m.gone = r->op == OP_PUT && lost;
     if (m.gone)
         w->gone[r->obj] = true;
     send_msg(c, side, &m);
@@ -182,7 +186,7 @@ remove_extra(struct world *w, struct conn *c, unsigned side, path_t path, bool i
             fix_remove(w, c, side, path, is_dir);
         return;
     }
-    if (tree_find(&n->mem.index, path) != NULL || n->full)
+    if (tree_find(&n->mem.index, path) != NULL)
         return;
     node_append(w, n, r);
     node_commit(n);
@@ -226,6 +230,8 @@ static inline void
 walk_fix(struct world *w, struct conn *c, unsigned side)
 {
     struct sess *s = &c->sess[side];
+    if (node_of(w, c, side)->full)
+        return; /* removals could not be journalled */
     for (unsigned i = 0; i < ASKS_MAX; i++) {
         struct ask *a = &s->asks[i];
         if (a->state != ASK_ANSWERED || queue_room(c, side) < QUEUE_MAX / 2)
@@ -290,6 +296,8 @@ static inline void
 answer_needs(struct world *w, struct conn *c, unsigned side)
 {
     struct sess *s = &c->sess[side];
+    if (node_of(w, c, side)->full)
+        return;
     while (s->need_count > 0 && queue_room(c, side) > QUEUE_MAX / 2) {
         struct rec need = s->needs[--s->need_count];
         struct ent *e = tree_find(&s->snapshot, need.path);

@@ -91,8 +91,10 @@ struct node {
     unsigned journal_max;
     struct state_of_node mem, disk; /* as the running transaction sees it; as committed */
 
-    struct tree live; /* the store as the running kernel shows it */
-    struct tree synced;
+    struct tree live;   /* the store as the running kernel shows it */
+    struct tree synced; /* what a power loss leaves */
+    uint64_t synced_marker;
+    unsigned synced_marker_truth;
     struct tree unsynced[UNSYNCED_MAX]; /* after each change since `synced`, in order */
     unsigned unsynced_count;
     uint64_t marker;               /* apply: operations up to this seq are done */
@@ -111,6 +113,7 @@ struct node {
     uint64_t epoch_seen[8]; /* by history: the highest this disk ever held */
     unsigned acked_truth;   /* newest record it told to have durably */
     bool consent;           /* the operator allowed it to be overwritten */
+    bool doomed;            /* and so what it has counts no more, until it is level */
 };
 
 /* --- a connection --- */
