@@ -214,13 +214,11 @@ TEST(apply_asks_for_the_whole_when_a_delta_does_not_fit)
 
 TEST(apply_gives_up_a_run_on_a_full_disk_and_goes_on_when_there_is_room)
 {
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        skip(); /* needs root */
     struct kit *kit = kit_new();
     apply_free(&kit->apply);
-    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-        mount("none", kit->path, "tmpfs", 0, "size=1m") < 0) {
-        kit_free(kit);
-        skip(); /* needs root */
-    }
+    CHECK_INT(mount("none", kit->path, "tmpfs", 0, "size=1m"), 0);
     close(kit->root);
     kit->root = open(kit->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     kit_start(kit);
