@@ -53,6 +53,8 @@ session_thread(void *arg)
 {
     struct peer *peer = arg;
     session_run(peer, peer->link_fd);
+    shutdown(peer->link_fd,
+             SHUT_RDWR); /* the network role ends the connection and makes a new one */
     struct err e = { 0 };
     err_set(&e, ERR_PEER, "the connection to %s ended", peer->conf->name);
     fail_order(peer, &e);

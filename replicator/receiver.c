@@ -31,6 +31,7 @@ struct receiver {
     struct ledger ledger;
     bool started, syncing, sync_done;
     bool commit_due;
+    bool in_run;               /* messages of a run have come, its COMMIT has not */
     struct wire_commit commit; /* the newest COMMIT not carried out */
     struct wire_msg out;
     struct err note_err; /* of a callback that cannot return one */
@@ -135,6 +136,7 @@ on_commit(struct receiver *x, const struct wire_commit *commit, struct err *e)
 {
     x->commit = *commit;
     x->commit_due = true;
+    x->in_run = false;
     x->out.ack = (struct wire_ack){ commit->run, commit->seq, x->ledger.tail };
     return reply(x, WIRE_ACK, e); /* received; goes out with the next flush */
 }
@@ -259,6 +261,7 @@ on_fetch(struct receiver *x, const struct wire_fetch *fetch, struct err *e)
     const struct node_store *store = &x->daemon->node->stores[fetch->store];
     struct record r = { .op = OP_PUT, .store = fetch->store, .path = fetch->path };
     r.attr.mode = S_IFREG;
+    const struct record gone = r;
     _cleanup_close_ int parent = file_open_beneath(store->root_fd, path_parent(fetch->path),
                                                    O_RDONLY | O_DIRECTORY, 0, NULL);
     char name[PATH_NAME_MAX + 1] = "";
@@ -268,11 +271,14 @@ on_fetch(struct receiver *x, const struct wire_fetch *fetch, struct err *e)
     _cleanup_buf_ struct buf target = { 0 };
     if (parent < 0 || last.len == 0 || look_at(parent, name, &look, NULL) < 0 || !look.exists)
         return content_send_bare(x->s->io, &r, WIRE_CONTENT_GONE, e);
+    if (S_ISSOCK(look.attr.mode) || S_ISCHR(look.attr.mode) || S_ISBLK(look.attr.mode))
+        return content_send_bare(x->s->io, &r, WIRE_CONTENT_GONE, e);
     r.op = op_for(look.attr.mode);
     r.attr = look.attr;
     if (r.op == OP_SYMLINK) {
-        if (listing_symlink(parent, name, &target, e) < 0)
-            return -1;
+        int found = listing_symlink(parent, name, &target, e);
+        if (found <= 0)
+            return found < 0 ? -1 : content_send_bare(x->s->io, &gone, WIRE_CONTENT_GONE, e);
         r.other = buf_span(&target);
         return content_send_bare(x->s->io, &r, WIRE_CONTENT_NONE, e);
     }
@@ -324,6 +330,7 @@ on_rec(struct receiver *x, const struct wire_rec *rec, struct err *e)
 {
     if (rec->record.op != OP_EPOCH && check_store(x, rec->record.store, "REC", e) < 0)
         return -1;
+    x->in_run = true;
     return apply_rec(x->apply, rec, e);
 }
 
@@ -358,7 +365,11 @@ handle(struct receiver *x, const struct wire_msg *msg, struct err *e)
     case WIRE_DIGEST_ASK:
     case WIRE_SIG_ASK:
     case WIRE_FETCH:
-        return carry_out(x, e) < 0 ? -1 : on_question(x, msg, e);
+        if (x->in_run && msg->type != WIRE_SIG_ASK)
+            return err_set(e, ERR_PROTOCOL, "%s within a run", wire_type_word(msg->type));
+        if (!x->in_run && carry_out(x, e) < 0)
+            return -1;
+        return on_question(x, msg, e);
     default:
         return err_set(e, ERR_PROTOCOL, "%s at this point", wire_type_word(msg->type));
     }
@@ -378,8 +389,9 @@ static int
 step(struct receiver *x, struct err *e)
 {
     const struct wire_msg *msg;
-    int timeout = x->commit_due ? 0 : x->ledger.txn != NULL ? LEDGER_MS : -1;
-    if (x->commit_due && group_is_full(x))
+    bool may_carry_out = x->commit_due && !x->in_run;
+    int timeout = may_carry_out ? 0 : x->ledger.txn != NULL ? LEDGER_MS : -1;
+    if (may_carry_out && group_is_full(x))
         return carry_out(x, e);
     int got = link_io_receive(x->s->io, timeout, x->s->peer->wake_fd, &msg, e);
     if (got < 0)
@@ -389,7 +401,7 @@ step(struct receiver *x, struct err *e)
     uint64_t count;
     if (read(x->s->peer->wake_fd, &count, sizeof(count)) < 0)
         ASSERT(errno == EAGAIN || errno == EINTR);
-    return x->commit_due ? carry_out(x, e) : ledger_write(x, e);
+    return may_carry_out ? carry_out(x, e) : ledger_write(x, e);
 }
 
 static int

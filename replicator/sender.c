@@ -482,6 +482,24 @@ set_sending(struct sender *x)
     daemon_peer_moved(x->s->daemon);
 }
 
+/* Until the first reading of the stores is complete there is nothing exact to send. */
+static int
+wait_for_index(struct sender *x, struct err *e)
+{
+    struct capture *capture = x->s->daemon->capture;
+    struct capture_status status;
+    for (;;) {
+        if (capture != NULL)
+            capture_status(capture, &status);
+        if (capture == NULL || status.phase != CAPTURE_INITIAL || session_stopped(x->s))
+            return 0;
+        peer_set_state(x->s->peer, PEER_CONNECTED, "%s",
+                       "waits until the stores have been read once");
+        if (receive_one(x, 200, e) < 0)
+            return -1;
+    }
+}
+
 int
 sender_run(struct session *s, struct err *e)
 {
@@ -494,7 +512,9 @@ sender_run(struct session *s, struct err *e)
                             .touched = tell_touched };
     if (s->daemon->capture != NULL)
         x.fetch = fetch_new(s->daemon->node, s->daemon->capture, s->io);
-    int rc = begin(&x, e);
+    int rc = wait_for_index(&x, e);
+    if (rc >= 0)
+        rc = begin(&x, e);
     if (s->decision.act == LINK_SEND)
         x.acked_durable = s->theirs->tail;
     if (rc >= 0) {

@@ -9,9 +9,10 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#define ASKS_MAX      128 /* directories under way */
-#define FIX_NAMES_MAX 500 /* fixed in one step */
-#define VERIFY_TRIES  5   /* a difference is one when it stays */
+#define ASKS_MAX      128                 /* directories under way */
+#define FIX_NAMES_MAX 500                 /* fixed in one step */
+#define ASK_BYTES     (WIRE_BULK_MAX / 2) /* of paths in one question */
+#define VERIFY_TRIES  5                   /* a difference is one when it stays */
 
 enum ask_state {
     ASK_FREE,
@@ -235,7 +236,7 @@ ask_digest(struct walk *w, struct state_txn *txn, struct ask *a, struct err *e)
 {
     struct place *place;
     int found = places_get(w->places, txn, a->dir, &place, e);
-    if (found <= 0 || place->is_tmp)
+    if (found <= 0 || place->is_tmp || place->path.len > PATH_STORE_MAX)
         return found < 0 ? -1 : 0;
     buf_reset(&a->path);
     buf_add(&a->path, place->path.ptr, place->path.len);
@@ -279,6 +280,7 @@ ask_store(struct walk *w, struct state_txn *txn, uint16_t store, struct err *e)
     w->msg.digest_ask.store = store;
     w->msg.digest_ask.flags = w->opts.content ? WIRE_DIGEST_CONTENT : 0;
     w->msg.digest_ask.count = 0;
+    size_t bytes = 0;
     for (size_t i = 0; i < ASKS_MAX; i++) {
         struct ask *a = &w->asks[i];
         if (a->state != ASK_WANTED || a->store != store)
@@ -287,6 +289,10 @@ ask_store(struct walk *w, struct state_txn *txn, uint16_t store, struct err *e)
             return -1;
         if (a->state == ASK_WANTED)
             ask_clear(a); /* gone meanwhile: a record tells the peer */
+        bytes += a->path.len;
+        if (bytes >= ASK_BYTES && ask_flush(w, e) < 0)
+            return -1;
+        bytes = bytes >= ASK_BYTES ? 0 : bytes;
     }
     return ask_flush(w, e);
 }
