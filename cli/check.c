@@ -40,10 +40,8 @@ check_found(struct check *check, enum finding finding, const char *name, const c
 static void
 print_text(const json_t *findings)
 {
-    size_t i;
-    const json_t *f;
-    json_array_foreach(findings, i, f)
-    {
+    for (size_t i = 0; i < json_array_size(findings); i++) {
+        const json_t *f = json_array_get(findings, i);
         printf("%-4s  %-14s %s\n", json_string_value(json_object_get(f, "state")),
                json_string_value(json_object_get(f, "name")),
                json_string_value(json_object_get(f, "text")));

@@ -164,12 +164,10 @@ check_directory(struct check *check, const char *key, const char *path)
     bool exists;
     struct stat st;
     int fd = open_existing(path, &exists);
-    if (fd < 0)
+    if (fd < 0 || faccessat(fd, ".", W_OK, AT_EACCESS) < 0)
         check_found(check, FINDING_FAIL, key, "%s: %s", path, strerror(errno));
     else if (exists && fstat(fd, &st) == 0 && (st.st_mode & S_IWOTH))
         check_found(check, FINDING_FAIL, key, "%s may be written by everybody", path);
-    else if (faccessat(fd, ".", W_OK, AT_EACCESS) < 0)
-        check_found(check, FINDING_FAIL, key, "%s: %s", path, strerror(errno));
     else
         check_found(check, FINDING_OK, key, "%s%s", path, exists ? "" : " will be made");
     return fd;

@@ -31,11 +31,10 @@ man_word(FILE *out, const char *word, size_t len, bool first)
     if (first && (*word == '.' || *word == '\''))
         fputs("\\&", out);
     for (size_t i = 0; i < len; i++) {
+        bool option = (i + 1 < len && word[i + 1] == '-') || (i > 0 && word[i - 1] == '-');
         if (word[i] == '\\')
             fputs("\\e", out);
-        else if (word[i] == '-' && len > 1 && i + 1 < len && word[i + 1] == '-')
-            fputs("\\-", out);
-        else if (word[i] == '-' && i > 0 && word[i - 1] == '-')
+        else if (word[i] == '-' && option)
             fputs("\\-", out);
         else
             fputc(word[i], out);

@@ -99,16 +99,15 @@ cmd_barrier(const struct line *line, struct err *e)
 static void
 show_verify(const json_t *reply)
 {
-    size_t i;
-    const json_t *example;
+    const json_t *examples = json_object_get(reply, "examples");
     double differences = json_number_value(json_object_get(reply, "differences"));
     double repaired = json_number_value(json_object_get(reply, "repaired"));
     if (differences <= 0)
         puts("no difference");
     else
         printf("%.0f differences, %.0f repaired\n", differences, repaired);
-    json_array_foreach(json_object_get(reply, "examples"), i, example)
-        printf("  %s\n", json_string_value(example));
+    for (size_t i = 0; i < json_array_size(examples); i++)
+        printf("  %s\n", json_string_value(json_array_get(examples, i)));
 }
 
 int

@@ -80,10 +80,9 @@ print_verify(const json_t *store, FILE *out)
 static void
 print_stores(const json_t *status, FILE *out)
 {
-    size_t i;
-    const json_t *store;
-    json_array_foreach(json_object_get(status, "stores"), i, store)
-    {
+    const json_t *stores = json_object_get(status, "stores");
+    for (size_t i = 0; i < json_array_size(stores); i++) {
+        const json_t *store = json_array_get(stores, i);
         fprintf(out, "%-10s %-12s %-8s %-9s %s", i == 0 ? "stores" : "", text_of(store, "name"),
                 text_of(store, "kind"), text_of(store, "state"), text_of(store, "path"));
         print_verify(store, out);
@@ -115,10 +114,9 @@ print_lag(const json_t *peer, FILE *out)
 static void
 print_peers(const json_t *status, FILE *out)
 {
-    size_t i;
-    const json_t *peer;
-    json_array_foreach(json_object_get(status, "peers"), i, peer)
-    {
+    const json_t *peers = json_object_get(status, "peers");
+    for (size_t i = 0; i < json_array_size(peers); i++) {
+        const json_t *peer = json_array_get(peers, i);
         fprintf(out, "%-10s %-12s %-10s ", i == 0 ? "peers" : "", text_of(peer, "node"),
                 text_of(peer, "state"));
         print_lag(peer, out);
@@ -131,14 +129,14 @@ print_peers(const json_t *status, FILE *out)
 static void
 print_failover(const json_t *status, FILE *out)
 {
-    size_t i;
-    const json_t *why, *failover = json_object_get(status, "failover");
+    const json_t *failover = json_object_get(status, "failover");
+    const json_t *why_not = json_object_get(failover, "why_not");
     if (!json_is_object(failover))
         return;
     fprintf(out, "failover   %s",
             json_is_true(json_object_get(failover, "ready")) ? "ready" : "not ready");
-    json_array_foreach(json_object_get(failover, "why_not"), i, why)
-        fprintf(out, "%s %s", i == 0 ? ":" : ",", json_string_value(why));
+    for (size_t i = 0; i < json_array_size(why_not); i++)
+        fprintf(out, "%s %s", i == 0 ? ":" : ",", json_string_value(json_array_get(why_not, i)));
     fputc('\n', out);
 }
 

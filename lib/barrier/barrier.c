@@ -39,7 +39,7 @@ mailtwin_barrier_open(const char *socket_path, struct mailtwin_barrier **ret_bar
         return -1;
     }
     barrier->address.sun_family = AF_UNIX;
-    memcpy(barrier->address.sun_path, path, strlen(path));
+    memcpy(barrier->address.sun_path, path, strlen(path) + 1);
     for (int i = 0; i < IDLE_MAX; i++)
         atomic_init(&barrier->idle[i], -1);
     atomic_init(&barrier->pid, getpid());

@@ -1,0 +1,296 @@
+/* What the program says beside a daemon that answers what a test tells it to. */
+#include "tests/unit/cli_kit.h"
+
+#include "lib/os/control.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <pty.h>
+
+#define WAIT_MS 60000
+
+/* --- the daemon --- */
+
+static struct {
+    pthread_t thread;
+    uv_loop_t loop;
+    struct control_server *server;
+    const char *answer;  /* JSON; NULL: a refusal */
+    char asked[4][256];  /* the last requests, the newest first */
+    uv_timer_t progress; /* reports while the call below is open */
+    struct control_call *call;
+} d;
+
+static void
+report(uv_timer_t *timer)
+{
+    (void)timer;
+    control_progress(d.call,
+                     json_pack("{s:f, s:s, s:i, s:f}", "done", 0.42, "text",
+                               "comparing directories", "directories", 7, "seconds_left", 31.0));
+}
+
+static void
+serve(struct control_call *call, const json_t *request, const struct control_peer *peer, void *arg)
+{
+    struct err e = { 0 };
+    (void)peer;
+    (void)arg;
+    memmove(d.asked[1], d.asked[0], sizeof(d.asked) - sizeof(d.asked[0]));
+    char *text = json_dumps(request, JSON_COMPACT);
+    snprintf(d.asked[0], sizeof(d.asked[0]), "%s", text);
+    free(text);
+    if (d.answer == NULL) {
+        err_set(&e, ERR_REFUSED, "rule 205: the journal is behind; --force overrides it");
+        control_fail(call, &e);
+    } else if (strcmp(d.answer, "progress") == 0) {
+        d.call = call;
+        uv_timer_start(&d.progress, report, 0, 20);
+    } else {
+        control_reply(call, json_loads(d.answer, 0, NULL));
+    }
+}
+
+static void *
+run_loop(void *arg)
+{
+    (void)arg;
+    uv_run(&d.loop, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+static void
+start_daemon(const char *answer)
+{
+    struct err e = { 0 };
+    d.answer = answer;
+    put_conf("store \"mail\" { path = \"/srv/vmail\" }\n");
+    CHECK_INT(uv_loop_init(&d.loop), 0);
+    uv_timer_init(&d.loop, &d.progress);
+    if (control_server_open(&d.loop, dir, serve, NULL, &d.server, &e) < 0)
+        fail_msg("%s", e.text);
+    CHECK_INT(pthread_create(&d.thread, NULL, run_loop, NULL), 0);
+}
+
+static void
+finish_call(void *arg)
+{
+    uv_timer_stop(&d.progress);
+    control_reply(d.call, json_loads(arg, 0, NULL));
+}
+
+static void
+close_server(void *arg)
+{
+    (void)arg;
+    uv_close((uv_handle_t *)&d.progress, NULL);
+    control_server_close(&d.server);
+}
+
+static void
+stop_daemon(void)
+{
+    control_post(d.server, close_server, NULL);
+    pthread_join(d.thread, NULL);
+    CHECK_INT(uv_loop_close(&d.loop), 0);
+}
+
+/* --- orders --- */
+
+#define PEER(more)                                                                              \
+    "{\"node\":\"b\",\"state\":\"connected\",\"seq\":12,\"received_seq\":12,\"durable_seq\":12" \
+    ",\"lag_seconds\":0,\"lag_bytes\":0,\"lag_messages\":0,\"resync\":null" more "}"
+#define STATUS(role, state, since, peer)                                                       \
+    "{\"cluster\":\"c\",\"node\":\"a\",\"role\":\"" role "\",\"epoch\":3,\"history\":\"9f\","  \
+    "\"state\":\"" state "\",\"degraded_since\":" since ",\"stores\":[{\"name\":\"mail\","     \
+    "\"kind\":\"maildir\",\"path\":\"/srv/vmail\",\"state\":\"live\",\"last_verify\":{\"at\":" \
+    "\"2026-11-21T02:00:00Z\",\"differences\":0}}],\"peers\":[" peer "],"                      \
+    "\"barrier\":{\"last_seconds\":0.003}}"
+
+TEST(the_status_is_one_screen_that_says_whether_mail_is_safe)
+{
+    start_daemon(STATUS("primary", "protected", "null", PEER("")));
+    CHECK_INT(run("status"), 0);
+    CHECK_STR(said, "c: a is the primary, epoch 3\n"
+                    "mail       safe: a standby protects it\n"
+                    "barrier    the last one opened after 3 ms\n"
+                    "stores     mail         maildir  live      /srv/vmail  compared "
+                    "2026-11-21T02:00:00Z: 0 differences\n"
+                    "peers      b            connected  has everything up to 12\n");
+    CHECK_STR(d.asked[0], "{\"do\":\"status\"}");
+    d.answer = STATUS("primary", "degraded", "\"2026-11-21T01:40:00Z\"",
+                      "{\"node\":\"b\",\"state\":\"connected\",\"durable_seq\":3,\"lag_seconds\":"
+                      "130,\"lag_bytes\":41230,\"lag_messages\":2}");
+    CHECK_INT(run("status"), 0);
+    CHECK_CONTAINS(said, "mail       NOT SAFE since 2026-11-21T01:40:00Z: it is accepted with no "
+                         "standby protecting it\n");
+    CHECK_CONTAINS(said, "lacks 2 messages, 40.3 KiB, of the last 2 min\n");
+    d.answer = STATUS("standby", "following", "null",
+                      "{\"node\":\"b\",\"state\":\"refused\",\"why\":\"too old\",\"resync\":"
+                      "{\"done\":0.42,\"seconds_left\":31}}");
+    CHECK_INT(run("status"), 0);
+    CHECK_CONTAINS(said, "c: a is a standby, epoch 3\n");
+    CHECK_CONTAINS(said, "42 % compared, 31 s left");
+    CHECK_CONTAINS(said, "too old");
+    CHECK(strstr(said, " safe:") == NULL);
+    d.answer = "{\"failover\":{\"ready\":false,\"why_not\":[\"no witness\",\"lag\"]}}";
+    CHECK_INT(run("status"), 0);
+    CHECK_CONTAINS(said, "failover   not ready: no witness, lag\n");
+    stop_daemon();
+}
+
+TEST(the_status_as_json_is_what_the_daemon_said)
+{
+    start_daemon(STATUS("primary", "protected", "null", PEER("")));
+    CHECK_INT(run("status --json"), 0);
+    json_t *status = json_loads(said, 0, NULL), *want = json_loads(d.answer, 0, NULL);
+    json_object_set_new(want, "ok", json_true());
+    CHECK(status != NULL && json_equal(status, want));
+    json_decref(status);
+    json_decref(want);
+    stop_daemon();
+    CHECK_INT(run("status --json"), 1);
+    CHECK_CONTAINS(said, "mailtwin: mailtwin-replicatord does not run here");
+}
+
+TEST(a_barrier_tells_by_its_exit_status)
+{
+    start_daemon("{\"state\":\"safe\",\"seconds\":0.003,\"seq\":12}");
+    CHECK_INT(run("barrier"), 0);
+    CHECK_STR(said, "safe after 3 ms\n");
+    CHECK_STR(d.asked[0], "{\"do\":\"barrier\",\"timeout_ms\":5000}");
+    d.answer = "{\"state\":\"degraded\",\"seconds\":0.001}";
+    CHECK_INT(run("barrier --timeout 10s mail"), 4);
+    CHECK_STR(d.asked[0], "{\"do\":\"barrier\",\"store\":\"mail\",\"timeout_ms\":10000}");
+    CHECK_CONTAINS(said, "degraded, no standby protects the mail");
+    d.answer = "{\"state\":\"late\",\"seconds\":5}";
+    CHECK_INT(run("barrier --timeout=500ms --json"), 1);
+    CHECK_CONTAINS(said, "\"state\": \"late\"");
+    CHECK_STR(d.asked[0], "{\"do\":\"barrier\",\"timeout_ms\":500}");
+    d.answer = "{\"state\":\"new\"}";
+    CHECK_INT(run("barrier"), 1);
+    d.answer = NULL;
+    CHECK_INT(run("barrier"), 3);
+    CHECK_INT(run("barrier a/b"), 2);
+    stop_daemon();
+}
+
+TEST(verify_ends_with_1_when_a_difference_remains)
+{
+    start_daemon("{\"differences\":0,\"repaired\":0,\"examples\":[]}");
+    CHECK_INT(run("verify"), 0);
+    CHECK_STR(said, "no difference\n");
+    CHECK_STR(d.asked[0], "{\"do\":\"verify\",\"repair\":false,\"content\":false}");
+    d.answer = "{\"differences\":2,\"repaired\":0,\"examples\":[\"mail: u1/cur/1\"]}";
+    CHECK_INT(run("verify mail"), 1);
+    CHECK_STR(said, "2 differences, 0 repaired\n  mail: u1/cur/1\n");
+    d.answer = "{\"differences\":2,\"repaired\":2,\"examples\":[]}";
+    CHECK_INT(run("verify mail --repair --content --json"), 0);
+    CHECK_STR(d.asked[0],
+              "{\"do\":\"verify\",\"store\":\"mail\",\"repair\":true,\"content\":true}");
+    CHECK_CONTAINS(said, "\"repaired\": 2");
+    stop_daemon();
+}
+
+TEST(roles_are_moved_only_by_the_daemons_leave)
+{
+    start_daemon("{}");
+    CHECK_INT(run("promote --force"), 0);
+    CHECK_STR(d.asked[0], "{\"do\":\"promote\",\"force\":true}");
+    CHECK_INT(run("demote"), 0);
+    CHECK_STR(d.asked[0], "{\"do\":\"demote\"}");
+    d.answer = NULL;
+    CHECK_INT(run("promote"), 3);
+    CHECK_STR(d.asked[0], "{\"do\":\"promote\",\"force\":false}");
+    CHECK_STR(said, "mailtwin: rule 205: the journal is behind; --force overrides it\n");
+    stop_daemon();
+}
+
+TEST(a_resync_without_a_terminal_wants_yes_and_a_plan_changes_nothing)
+{
+    start_daemon(STATUS("standby", "following", "null", ""));
+    CHECK_INT(run("resync"), 3);
+    CHECK_CONTAINS(said, "without a terminal it wants --yes");
+    CHECK_STR(d.asked[0], "{\"do\":\"status\"}");
+    CHECK_INT(run("resync --plan --from b"), 0);
+    CHECK_CONTAINS(said, "a, now standby of epoch 3, would be brought level with b.");
+    CHECK_CONTAINS(said, "  mail         /srv/vmail\n");
+    CHECK_STR(d.asked[0], "{\"do\":\"status\"}");
+    CHECK_INT(run("resync --yes --from b"), 0);
+    CHECK_STR(d.asked[0], "{\"do\":\"resync\",\"from\":\"b\"}");
+    CHECK_INT(run("resync --yes"), 0);
+    CHECK_STR(d.asked[0], "{\"do\":\"resync\"}");
+    CHECK_INT(run("resync --yes --from x"), 2);
+    CHECK_INT(run("resync --yes --from a"), 2);
+    stop_daemon();
+}
+
+/* --- on a terminal --- */
+
+/* Reads what the terminal shows until `text` is there. */
+static void
+expect_on(int terminal, const char *text)
+{
+    size_t len = 0;
+    said[0] = '\0';
+    while (strstr(said, text) == NULL) {
+        struct pollfd pollfd = { .fd = terminal, .events = POLLIN };
+        if (poll(&pollfd, 1, WAIT_MS) != 1)
+            fail_msg("the terminal shows \"%s\", not \"%s\"", said, text);
+        ssize_t n = read(terminal, said + len, sizeof(said) - 1 - len);
+        if (n <= 0)
+            fail_msg("it ended with \"%s\", without \"%s\"", said, text);
+        len += (size_t)n;
+        said[len] = '\0';
+    }
+}
+
+static pid_t
+run_on_terminal(const char *words, int *ret_terminal)
+{
+    pid_t pid = forkpty(ret_terminal, NULL, NULL, NULL);
+    if (pid == 0)
+        become(words, at("mailtwin.conf"));
+    CHECK(pid > 0);
+    return pid;
+}
+
+static int
+answer_resync(const char *answer)
+{
+    int terminal;
+    pid_t pid = run_on_terminal("resync", &terminal);
+    expect_on(terminal, "Go on? [y/N] ");
+    CHECK_INT(write(terminal, answer, strlen(answer)), strlen(answer));
+    read_all(terminal);
+    close(terminal);
+    return finish(pid);
+}
+
+TEST(a_resync_asks_once_on_a_terminal)
+{
+    start_daemon(STATUS("standby", "following", "null", ""));
+    CHECK_INT(answer_resync("n\n"), 3);
+    CHECK_STR(d.asked[0], "{\"do\":\"status\"}");
+    CHECK_INT(answer_resync("\n"), 3);
+    CHECK_STR(d.asked[0], "{\"do\":\"status\"}");
+    CHECK_INT(answer_resync("y\n"), 0);
+    CHECK_STR(d.asked[0], "{\"do\":\"resync\"}");
+    stop_daemon();
+}
+
+TEST(what_takes_long_shows_its_progress_on_a_terminal_and_wipes_it)
+{
+    static char nothing[] = "{\"differences\":0,\"repaired\":0,\"examples\":[]}";
+    int terminal;
+    start_daemon("progress");
+    pid_t pid = run_on_terminal("verify", &terminal);
+    expect_on(terminal, "comparing directories  42 %  ");
+    expect_on(terminal, " directories/s  31 s left");
+    control_post(d.server, finish_call, nothing);
+    expect_on(terminal, "\r\033[Kno difference");
+    read_all(terminal);
+    CHECK_INT(finish(pid), 0);
+    close(terminal);
+    stop_daemon();
+}
