@@ -28,6 +28,7 @@ link_io_new(int fd)
 {
     struct link_io *io = xcalloc(1, sizeof(*io));
     io->fd = fd;
+    buf_reserve(&io->in, READ_STEP);
     return io;
 }
 

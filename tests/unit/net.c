@@ -20,6 +20,23 @@ TEST(two_roles_link_and_messages_travel_both_ways)
     link_end(&c, &l);
 }
 
+TEST(no_message_waits_for_a_timer)
+{
+    struct cluster c;
+    struct link_pair l;
+    link_begin(&c, &l);
+    int64_t begun = now_ms();
+    for (uint64_t i = 0; i < 30; i++) {
+        send_now(l.to_b, data(i, span_str("there")));
+        CHECK_INT(receive(l.to_a)->data.offset, i);
+        send_now(l.to_a, data(i, span_str("and back")));
+        CHECK_INT(receive(l.to_b)->data.offset, i);
+    }
+    CHECK(now_ms() - begun <
+          10000); /* the shortest timer, half a second, would take three times that */
+    link_end(&c, &l);
+}
+
 /* The bytes at an offset of the stream: half of them compress, half do not. */
 static void
 fill_piece(uint64_t offset, uint8_t *piece, size_t len)

@@ -123,12 +123,18 @@ TEST(squeezed_bytes_come_back_whatever_the_pieces)
 
 TEST(unsqueeze_may_be_asked_in_vain_any_number_of_times)
 {
+    struct squeeze *squeeze = squeeze_new();
     struct unsqueeze *unsqueeze = unsqueeze_new();
     struct span nothing = { 0 };
     struct err e;
-    char byte;
+    char got[100];
+    _cleanup_buf_ struct buf packed = { 0 };
+    squeeze_write(squeeze, span_str("a word"), true, &packed);
+    struct span rest = buf_span(&packed);
+    CHECK_INT(unsqueeze_read(unsqueeze, &rest, got, sizeof(got), &e), 6);
     for (int i = 0; i < 100; i++)
-        CHECK_INT(unsqueeze_read(unsqueeze, &nothing, &byte, 1, &e), 0);
+        CHECK_INT(unsqueeze_read(unsqueeze, &nothing, got, sizeof(got), &e), 0);
+    squeeze_free(&squeeze);
     unsqueeze_free(&unsqueeze);
 }
 

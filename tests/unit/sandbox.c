@@ -3,6 +3,7 @@
 #include "lib/os/file.h"
 #include "lib/os/sandbox.h"
 
+#include <grp.h>
 #include <linux/capability.h>
 #include <lmdb.h>
 #include <netinet/in.h>
@@ -101,6 +102,7 @@ drop_all(void)
 static void
 try_after_drop(void)
 {
+    MUST(setgroups(1, &(gid_t){ 12 }) == 0);
     drop_all();
     MUST(geteuid() == 65534 && getegid() == 65534 && getgroups(0, NULL) == 0);
     MUST(open("/etc/passwd", O_RDONLY | O_CLOEXEC) < 0);
