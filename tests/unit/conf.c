@@ -202,6 +202,16 @@ TEST(values_of_the_later_keys_reach_the_programs)
     conf_free(&conf);
 }
 
+TEST(stores_side_by_side_are_fine_when_their_names_only_begin_alike)
+{
+    struct conf *conf = load(LEAST "store \"s\" { path = \"/srv/vmail\" }\n"
+                                   "store \"t\" { path = \"/srv/vmail2\" }\n"
+                                   "store \"u\" { path = \"/srv/vmai\" }",
+                             "a");
+    CHECK_INT(conf->store_count, 3);
+    conf_free(&conf);
+}
+
 /* Each broken in one way, on a known line, and the sentence it must give. */
 static const struct {
     const char *text;
@@ -331,6 +341,8 @@ static const struct {
     { LEAST "store \"s\" { exclude = { \"a\"",
       "mailtwin.conf:4: store \"s\": the end of the file is not expected here" },
     { LEAST "user = \"x", "mailtwin.conf:3: the string is not closed" },
+    { LEAST "/* a\n b */ user = \"x", "mailtwin.conf:4: the string is not closed" },
+    { LEAST "user = \"x\ny\" state-dir = 'z", "mailtwin.conf:4: the string is not closed" },
     { LEAST "user = 'x", "mailtwin.conf:3: the string is not closed" },
     { LEAST "user = \"x\\", "mailtwin.conf:3: the string is not closed" },
     { LEAST "\n/* open", "mailtwin.conf:4: the comment is not closed" },
@@ -386,6 +398,8 @@ TEST(an_included_file_is_read_in_its_place_and_named_in_errors)
     CHECK_INT(conf_node_find(conf, "b")->port, 77);
     CHECK_STR(conf->user, "u");
     conf_free(&conf);
+    CHECK_STR(refusal(put("mailtwin.conf", LEAST "include(\"nodes.conf\")\n\nusr = \"u\""), "a"),
+              "mailtwin.conf:5: unknown key \"usr\", the nearest known key is \"user\"");
     put("port.conf", "\nprt = 77\n");
     CHECK_STR(refusal(put("mailtwin.conf", LEAST "include(\"nodes.conf\")"), "a"),
               "port.conf:2: node \"b\": unknown key \"prt\", the nearest known key is \"port\"");

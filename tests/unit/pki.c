@@ -93,6 +93,9 @@ TEST(openssl_itself_accepts_the_chain_for_both_purposes)
     make_dir();
     must(pki_init(dir, "example", &e), &e);
     must(pki_node(dir, "mx_1.example-org", &e), &e);
+    snprintf(command, sizeof(command), "openssl x509 -noout -text -in %s | grep -q CA:FALSE",
+             at("mx_1.example-org.pem"));
+    CHECK_INT(system(command), 0);
     static const char *const purposes[] = { "sslserver", "sslclient" };
     for (size_t i = 0; i < ARRAY_LEN(purposes); i++) {
         snprintf(command, sizeof(command),
