@@ -27,8 +27,8 @@ struct capture_status {
 
 /* adopt_fd: a fanotify queue left by an earlier instance, -1 none. on_tail is called from the
  * capture thread after each commit that moved the tail. */
-int capture_start(struct node *node, int adopt_fd, void (*on_tail)(void *arg, uint64_t tail), void *arg,
-                  struct capture **ret_capture, struct err *e) _must_check_;
+int capture_start(struct node *node, int adopt_fd, void (*on_tail)(void *arg, uint64_t tail),
+                  void *arg, struct capture **ret_capture, struct err *e) _must_check_;
 /* Drains, syncs, notes the evidence for a start without a scan. `keep_fd`: the queue's descriptor
  * goes on living (handed to the service manager). */
 void capture_stop(struct capture **capture);

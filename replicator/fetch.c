@@ -9,7 +9,7 @@ struct fetch {
     struct node *node;
     struct capture *capture;
     struct link_io *io;
-    struct apply *apply; /* opened with the first answer */
+    struct apply *apply; /* open while one answer is taken */
     bool asked;          /* one name is under way */
     bool content;        /* its DATA and END are to come */
     uint16_t store;
@@ -84,6 +84,7 @@ finish(struct fetch *f, struct err *e)
     if (ok)
         event(EV_BROUGHT_BACK, F_STR("store", f->node->stores[f->store].conf->name),
               F_SPAN("path", buf_span(&f->path)));
+    apply_free(&f->apply); /* one engine has a store at a time: another session may need it */
     capture_release(f->capture, f->store, buf_span(&f->path));
     f->asked = false;
     f->content = false;

@@ -7,6 +7,7 @@
 #include "lib/data/state.h"
 #include "lib/os/conf.h"
 #include "lib/os/watch.h"
+#include "lib/store/store.h"
 
 struct node_store {
     const struct conf_store *conf;

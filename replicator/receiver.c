@@ -93,6 +93,7 @@ ledger_write(struct receiver *x, struct err *e)
         return 0;
     if (ledger_commit(&x->ledger, e) < 0)
         return err_wrap(e, "write the journal");
+    apply_confirmed(x->apply, x->ledger.tail);
     atomic_store(&x->daemon->tail, x->ledger.tail);
     daemon_wake_sessions(x->daemon);
     return 0;

@@ -203,6 +203,7 @@ late_send(struct ship *s, struct late_file *files, size_t count, struct err *e)
     return 0;
 }
 
+/* last: the end of the run; 0 in the middle of one, where nothing may be sent ahead. */
 static int
 ship_late(struct ship *s, uint64_t last, struct err *e)
 {
@@ -215,7 +216,7 @@ ship_late(struct ship *s, uint64_t last, struct err *e)
     size_t count = 0;
     bool moved;
     int rc = late_read(s, files, &count, &moved, e);
-    if (rc >= 0 && moved)
+    if (rc >= 0 && moved && last != 0)
         rc = ship_ahead(s, last, e);
     if (rc >= 0)
         rc = late_send(s, files, count, e);
@@ -234,7 +235,7 @@ is_fence(const struct record *r)
 static int
 ship_record(struct ship *s, const struct record *r, struct err *e)
 {
-    if (is_fence(r) && ship_late(s, r->seq - 1, e) < 0)
+    if (is_fence(r) && ship_late(s, 0, e) < 0)
         return -1;
     if (!r->late || r->op != OP_PUT)
         return ship_one(s, r, e);

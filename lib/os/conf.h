@@ -4,7 +4,7 @@
 #define MAILTWIN_CONF_H
 
 #include "lib/base/err.h"
-#include "lib/store/store.h"
+#include "lib/base/kinds.h"
 
 #define CONF_DEFAULT_PATH "/etc/mailtwin/mailtwin.conf"
 

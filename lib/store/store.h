@@ -3,12 +3,7 @@
 #define MAILTWIN_STORE_H
 
 #include "lib/base/bytes.h"
-
-enum store_kind {
-#define KIND(name, number, word, help) STORE_##name = number,
-#include "lib/store/kinds.def"
-#undef KIND
-};
+#include "lib/base/kinds.h"
 
 /* How a name is treated. */
 enum store_class {
@@ -26,10 +21,6 @@ struct store_rules {
     const char *const
         *exclude; /* fnmatch patterns on the name, from the configuration; NULL-ended */
 };
-
-const char *store_kind_word(enum store_kind kind);
-/* false: no such word */
-bool store_kind_parse(const char *word, enum store_kind *ret_kind);
 
 /* The class of `name` in directory `dir` (store path, "" for the root). `dir_is_tmp` is
  * store_dir_is_tmp() of the directory. */

@@ -27,7 +27,7 @@ TEST(kinds_have_words)
     CHECK_STR(store_kind_word(STORE_##name), word); \
     CHECK(store_kind_parse(word, &kind));           \
     CHECK_INT(kind, STORE_##name);
-#include "lib/store/kinds.def"
+#include "lib/base/kinds.def"
 #undef KIND
     CHECK_STR(store_kind_word((enum store_kind)0), "?");
     CHECK_STR(store_kind_word((enum store_kind)100), "?");

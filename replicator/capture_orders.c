@@ -1,0 +1,289 @@
+/* capture_orders.c - what other threads ask of the capture, and the answers to those who wait. */
+#include "lib/os/event.h"
+#include "lib/os/file.h"
+#include "replicator/capture_private.h"
+#include "replicator/recover.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+void
+capture_wake(struct capture *c)
+{
+    uint64_t one = 1;
+    if (write(c->wake_fd, &one, sizeof(one)) < 0)
+        ASSERT(errno == EAGAIN); /* already awake */
+}
+
+void
+capture_post(struct capture *c, struct request *r)
+{
+    pthread_mutex_lock(&c->lock);
+    *c->queue_end = r;
+    c->queue_end = &r->next;
+    pthread_mutex_unlock(&c->lock);
+    capture_wake(c);
+}
+
+void
+request_free(struct request *r)
+{
+    buf_free(&r->bytes);
+    free(r->key);
+    free(r);
+}
+
+struct request *
+capture_take(struct capture *c)
+{
+    pthread_mutex_lock(&c->lock);
+    struct request *list = c->queue;
+    c->queue = NULL;
+    c->queue_end = &c->queue;
+    pthread_mutex_unlock(&c->lock);
+    return list;
+}
+
+/* --- in the capture thread --- */
+
+static int
+hint_path(struct capture *c, const struct request *r, struct err *e)
+{
+    uint64_t dir;
+    struct span name;
+    int found = state_resolve(c->compare.txn, r->store, buf_span(&r->bytes), &dir, &name, e);
+    unsigned what = HINT_FORCE | WATCH_ATTRIB | (r->is_dir ? WATCH_IS_DIR : 0u);
+    if (found > 0 && name.len > 0)
+        hints_add(&c->batch.hints, dir, name, what);
+    return found < 0 ? -1 : 0;
+}
+
+static void
+unhold(struct capture *c, const struct request *r)
+{
+    uint64_t dir;
+    struct span name;
+    if (state_resolve(c->compare.txn, r->store, buf_span(&r->bytes), &dir, &name, NULL) <= 0)
+        return;
+    hints_add(&c->compare.held, dir, name, 0)->what = 0;
+}
+
+static int
+obey(struct capture *c, struct request *r, struct err *e)
+{
+    switch (r->kind) {
+    case REQ_FORCE:
+        return hint_path(c, r, e);
+    case REQ_RELEASE:
+        unhold(c, r);
+        return hint_path(c, r, e);
+    case REQ_PEER:
+        return state_put(c->compare.txn, r->key, buf_span(&r->bytes), e);
+    case REQ_CHECKPOINT:
+        if (recover_pending(&c->compare) == 0)
+            state_meta(c->compare.txn)->checkpoint = r->seq;
+        return batch_keep_times(&c->batch, e);
+    case REQ_BARRIER:
+    case REQ_SETTLE:
+        break;
+    }
+    return 0;
+}
+
+/* Carries orders out; those who wait are kept. On failure what is left is kept for the next turn.
+ */
+int
+capture_obey(struct capture *c, struct request **list, struct err *e)
+{
+    while (*list != NULL) {
+        struct request *r = *list;
+        if (obey(c, r, e) < 0)
+            return -1;
+        *list = r->next;
+        if (r->kind == REQ_BARRIER || r->kind == REQ_SETTLE) {
+            r->next = c->waiting;
+            c->waiting = r;
+        } else {
+            request_free(r);
+        }
+    }
+    return 0;
+}
+
+bool
+capture_barrier_waits(const struct capture *c)
+{
+    for (const struct request *r = c->waiting; r != NULL; r = r->next) {
+        if (r->kind == REQ_BARRIER)
+            return true;
+    }
+    return false;
+}
+
+/* A sender that asked must not hang while the journal cannot be written. */
+void
+capture_answer_settles(struct capture *c)
+{
+    struct request **at = &c->waiting;
+    while (*at != NULL) {
+        struct request *r = *at;
+        if (r->kind != REQ_SETTLE) {
+            at = &r->next;
+            continue;
+        }
+        *at = r->next;
+        r->done(r->arg, atomic_load(&c->tail));
+        request_free(r);
+    }
+}
+
+void
+capture_answer(struct capture *c, bool drained)
+{
+    bool quiet = drained && hints_count(&c->batch.later) == 0 && scan_idle(&c->scan);
+    uint64_t tail = atomic_load(&c->tail);
+    struct request **at = &c->waiting;
+    while (*at != NULL) {
+        struct request *r = *at;
+        if (!(r->kind == REQ_SETTLE ? drained : quiet)) {
+            at = &r->next;
+            continue;
+        }
+        *at = r->next;
+        r->done(r->arg, tail);
+        request_free(r);
+    }
+}
+
+/* Nobody is left waiting: what was not done is told by the old tail. */
+void
+capture_give_up(struct capture *c, struct request *orders)
+{
+    struct request *lists[] = { orders, capture_take(c), c->waiting };
+    c->waiting = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        while (lists[i] != NULL) {
+            struct request *r = lists[i];
+            lists[i] = r->next;
+            if (r->done != NULL)
+                r->done(r->arg, atomic_load(&c->tail));
+            request_free(r);
+        }
+    }
+}
+
+/* --- in the asking threads --- */
+
+void
+capture_status(struct capture *c, struct capture_status *ret_status)
+{
+    pthread_mutex_lock(&c->lock);
+    *ret_status = c->status;
+    pthread_mutex_unlock(&c->lock);
+}
+
+uint64_t
+capture_tail(const struct capture *c)
+{
+    return atomic_load(&c->tail);
+}
+
+void
+capture_barrier(struct capture *c, void (*done)(void *arg, uint64_t seq), void *arg)
+{
+    struct request *r = xcalloc(1, sizeof(*r));
+    r->kind = REQ_BARRIER;
+    r->done = done;
+    r->arg = arg;
+    capture_post(c, r);
+}
+
+struct settle {
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool done;
+    uint64_t seq;
+};
+
+static void
+settled(void *arg, uint64_t seq)
+{
+    struct settle *s = arg;
+    pthread_mutex_lock(&s->lock);
+    s->done = true;
+    s->seq = seq;
+    pthread_cond_signal(&s->cond);
+    pthread_mutex_unlock(&s->lock);
+}
+
+uint64_t
+capture_settle(struct capture *c)
+{
+    struct settle s = { .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
+    struct request *r = xcalloc(1, sizeof(*r));
+    r->kind = REQ_SETTLE;
+    r->done = settled;
+    r->arg = &s;
+    capture_post(c, r);
+    pthread_mutex_lock(&s.lock);
+    while (!s.done)
+        pthread_cond_wait(&s.cond, &s.lock);
+    pthread_mutex_unlock(&s.lock);
+    return s.seq;
+}
+
+static struct request *
+path_request(enum request_kind kind, uint16_t store, struct span path)
+{
+    struct request *r = xcalloc(1, sizeof(*r));
+    r->kind = kind;
+    r->store = store;
+    buf_add(&r->bytes, path.ptr, path.len);
+    return r;
+}
+
+void
+capture_force(struct capture *c, uint16_t store, struct span path, bool is_dir)
+{
+    struct request *r = path_request(REQ_FORCE, store, path);
+    r->is_dir = is_dir;
+    capture_post(c, r);
+}
+
+int
+capture_held(struct capture *c, size_t index, uint16_t *ret_store, struct buf *ret_path)
+{
+    int found = 0;
+    pthread_mutex_lock(&c->lock);
+    for (size_t i = 0; i < c->held_count && found == 0; i++) {
+        struct held *held = &c->held[i];
+        if (held->released || index-- > 0)
+            continue;
+        *ret_store = held->store;
+        buf_reset(ret_path);
+        buf_add(ret_path, held->path.ptr, held->path.len);
+        found = 1;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return found;
+}
+
+void
+capture_release(struct capture *c, uint16_t store, struct span path)
+{
+    pthread_mutex_lock(&c->lock);
+    for (size_t i = 0; i < c->held_count; i++) {
+        if (c->held[i].store == store && span_equal(buf_span(&c->held[i].path), path))
+            c->held[i].released = true;
+    }
+    pthread_mutex_unlock(&c->lock);
+    capture_post(c, path_request(REQ_RELEASE, store, path));
+}
+
+void
+capture_note_peer(struct capture *c, const char *key, struct span value)
+{
+    struct request *r = path_request(REQ_PEER, 0, value);
+    r->key = xstrdup(key);
+    capture_post(c, r);
+}

@@ -1,0 +1,90 @@
+/* capture_private.h - what the files of the capture share: capture.c (the thread and its turns),
+ * capture_start.c, capture_orders.c (what other threads ask). */
+#ifndef MAILTWIN_CAPTURE_PRIVATE_H
+#define MAILTWIN_CAPTURE_PRIVATE_H
+
+#include "replicator/batch.h"
+#include "replicator/capture.h"
+#include "replicator/scan.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define CHECKPOINT_MS 30000
+
+enum request_kind {
+    REQ_BARRIER,
+    REQ_SETTLE,
+    REQ_FORCE,
+    REQ_RELEASE,
+    REQ_PEER,
+    REQ_CHECKPOINT
+};
+
+struct request {
+    struct request *next;
+    enum request_kind kind;
+    void (*done)(void *arg, uint64_t seq);
+    void *arg;
+    uint16_t store;
+    bool is_dir;
+    uint64_t seq;
+    char *key;
+    struct buf bytes; /* path or value */
+};
+
+struct held {
+    uint16_t store;
+    bool released;
+    struct buf path;
+};
+
+struct capture {
+    struct node *node;
+    struct watch *watch;
+    struct compare compare;
+    struct scan scan;
+    struct batch batch;
+    void (*on_tail)(void *arg, uint64_t tail);
+    void *on_tail_arg;
+    pthread_t thread;
+    int wake_fd;
+    atomic_bool stop;     /* end after this turn */
+    atomic_bool stopping; /* a clean stop waits for its barrier; a stall ends it at once */
+    atomic_uint_fast64_t tail;
+
+    pthread_mutex_t lock; /* of what follows */
+    struct request *queue, **queue_end;
+    struct capture_status status;
+    struct held *held; /* names that a power loss may have taken, as found at start */
+    size_t held_count;
+
+    /* the thread's own */
+    struct request *waiting; /* barriers not answered yet */
+    bool need_sweep, initial, stalled;
+    uint64_t checkpoint_due_ms;
+    uint64_t checkpoint_seq; /* 0: none under way */
+    pthread_t checkpoint_thread;
+};
+
+uint64_t capture_now_ms(void); /* monotonic */
+void *capture_run(void *arg);  /* the thread */
+void capture_checkpoint_join(struct capture *c);
+
+/* Orders. */
+void capture_post(struct capture *c, struct request *r);
+void capture_wake(struct capture *c);
+void request_free(struct request *r);
+struct request *capture_take(struct capture *c);
+/* Carries orders out; those who wait are kept. On failure what is left is kept for the next turn.
+ */
+int capture_obey(struct capture *c, struct request **list, struct err *e) _must_check_;
+bool capture_barrier_waits(const struct capture *c);
+/* Answers those whose condition holds. drained: the queue was empty at the end of the turn. */
+void capture_answer(struct capture *c, bool drained);
+/* A sender that asked must not hang while the journal cannot be written. */
+void capture_answer_settles(struct capture *c);
+/* Nobody is left waiting at the end of the thread. */
+void capture_give_up(struct capture *c, struct request *orders);
+
+#endif
