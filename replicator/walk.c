@@ -1,54 +1,12 @@
-#include "replicator/walk.h"
+#include "replicator/walk_private.h"
 
-#include "lib/base/path.h"
-#include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/look.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#define ASKS_MAX      128                 /* directories under way */
-#define FIX_NAMES_MAX 500                 /* fixed in one step */
-#define ASK_BYTES     (WIRE_BULK_MAX / 2) /* of paths in one question */
-#define VERIFY_TRIES  5                   /* a difference is one when it stays */
-
-enum ask_state {
-    ASK_FREE,
-    ASK_WANTED,
-    ASK_SENT,
-    ASK_ANSWERED
-};
-
-struct ask {
-    enum ask_state state;
-    uint64_t dir;
-    uint16_t store;
-    unsigned tries;
-    uint8_t verdict;
-    struct attr self;
-    struct listing theirs;
-    bool sorted;
-    struct buf path;    /* as asked */
-    struct buf touched; /* names (span16) that records went out for since */
-    uint8_t after[PATH_NAME_MAX];
-    size_t after_len; /* fixed up to this name */
-    bool self_done;
-};
-
-struct walk {
-    const struct node *node;
-    struct ship *ship;
-    struct places *places;
-    struct walk_opts opts;
-    struct ask asks[ASKS_MAX];
-    uint64_t next;
-    bool all_asked;
-    uint32_t id;
-    struct walk_progress progress;
-    struct wire_msg msg;
-};
+#define ASK_BYTES (WIRE_BULK_MAX / 2) /* of paths in one question */
 
 struct walk *
 walk_new(const struct node *node, struct ship *ship, const struct walk_opts *opts)
@@ -123,23 +81,23 @@ walk_progress(const struct walk *w, struct walk_progress *ret_progress)
 
 /* --- our side of a directory --- */
 
-/* A name of the index or of a listing, for a system call. */
-static const char *
-name_text(struct span name, char text[PATH_NAME_MAX + 1])
+const char *
+walk_name_text(struct span name, char text[PATH_NAME_MAX + 1])
 {
     memcpy(text, name.ptr, name.len);
     text[name.len] = '\0';
     return text;
 }
 
-static int
-entry_hash(const struct place *place, struct span name, struct wire_entry *entry, struct err *e)
+int
+walk_entry_hash(const struct place *place, struct span name, struct wire_entry *entry,
+                struct err *e)
 {
     char text[PATH_NAME_MAX + 1];
     _cleanup_buf_ struct buf target = { 0 };
     if (!S_ISLNK(entry->attr.mode))
         return 0;
-    int found = listing_symlink(place->fd, name_text(name, text), &target, e);
+    int found = listing_symlink(place->fd, walk_name_text(name, text), &target, e);
     if (found <= 0)
         return found;
     listing_hash(buf_span(&target), entry->hash);
@@ -147,8 +105,8 @@ entry_hash(const struct place *place, struct span name, struct wire_entry *entry
     return 0;
 }
 
-static void
-entry_to_wire(struct span name, const struct state_entry *entry, struct wire_entry *ret_entry)
+void
+walk_entry(struct span name, const struct state_entry *entry, struct wire_entry *ret_entry)
 {
     *ret_entry = (struct wire_entry){
         .name = name, .attr = entry->attr, .ino = entry->ino, .nlink = entry->nlink
@@ -173,8 +131,8 @@ listing_of_index(struct state_txn *txn, const struct place *place, struct listin
         if (found <= 0)
             return found;
         struct wire_entry out;
-        entry_to_wire(name, &entry, &out);
-        if (entry_hash(place, name, &out, e) < 0)
+        walk_entry(name, &entry, &out);
+        if (walk_entry_hash(place, name, &out, e) < 0)
             return -1;
         listing_add(ret_listing, &out);
         memcpy(after, name.ptr, name.len);
@@ -182,9 +140,9 @@ listing_of_index(struct state_txn *txn, const struct place *place, struct listin
     }
 }
 
-static int
-listing_of_ours(struct walk *w, struct state_txn *txn, const struct place *place,
-                struct listing *ret_listing, struct err *e)
+int
+walk_ours(struct walk *w, struct state_txn *txn, const struct place *place,
+          struct listing *ret_listing, struct err *e)
 {
     if (w->opts.mode == WALK_SYNC)
         return listing_of_index(txn, place, ret_listing, e);
@@ -251,7 +209,7 @@ ask_digest(struct walk *w, struct state_txn *txn, struct ask *a, struct err *e)
         return 0;
     }
     _cleanup_listing_ struct listing ours = { 0 };
-    if (listing_of_ours(w, txn, place, &ours, e) < 0)
+    if (walk_ours(w, txn, place, &ours, e) < 0)
         return -1;
     struct wire_dir *dir = &w->msg.digest_ask.dirs[w->msg.digest_ask.count++];
     dir->dir = a->dir;
@@ -372,8 +330,8 @@ walk_touch(struct walk *w, const struct record *r)
         touch_path(w, r->store, r->other, is_dir);
 }
 
-static bool
-is_touched(const struct ask *a, struct span name)
+bool
+ask_touched(const struct ask *a, struct span name)
 {
     struct reader r = reader_of(buf_span(&a->touched));
     while (r.rest.len > 0) {
@@ -383,8 +341,6 @@ is_touched(const struct ask *a, struct span name)
     return false;
 }
 
-/* --- differences --- */
-
 static int
 name_compare(struct span a, struct span b)
 {
@@ -392,8 +348,8 @@ name_compare(struct span a, struct span b)
     return rc != 0 ? rc : (a.len > b.len) - (a.len < b.len);
 }
 
-static const struct wire_entry *
-find_theirs(struct ask *a, struct span name)
+const struct wire_entry *
+ask_find(struct ask *a, struct span name)
 {
     if (!a->sorted)
         listing_sort(&a->theirs);
@@ -413,340 +369,14 @@ find_theirs(struct ask *a, struct span name)
     return NULL;
 }
 
-static void
-join(struct buf *out, struct span dir, struct span name)
+void
+walk_join(struct buf *out, struct span dir, struct span name)
 {
     buf_reset(out);
     buf_add(out, dir.ptr, dir.len);
     if (dir.len > 0)
         buf_add_u8(out, '/');
     buf_add(out, name.ptr, name.len);
-}
-
-struct fixing {
-    struct walk *w;
-    struct state_txn *txn;
-    struct ask *a;
-    struct place *place;
-    struct reclist *out;
-    struct buf path, other;
-};
-
-static void
-fixing_free(struct fixing *f)
-{
-    buf_free(&f->path);
-    buf_free(&f->other);
-}
-
-/* The first name of an object carries its content; the others are links to it. 1: other holds the
- * first. */
-static int
-is_further_link(struct fixing *f, struct span name, const struct state_entry *entry, struct err *e)
-{
-    uint64_t dir;
-    struct span first;
-    if (!S_ISREG(entry->attr.mode) || entry->nlink < 2)
-        return 0;
-    int found = state_name_of(f->txn, f->place->store, entry->ino, 0, &dir, &first, e);
-    if (found <= 0 || (dir == f->place->dir && span_equal(first, name)))
-        return found < 0 ? -1 : 0;
-    _cleanup_buf_ struct buf first_dir = { 0 };
-    if (state_dir_path(f->txn, dir, &first_dir, e) < 0)
-        return -1;
-    join(&f->other, buf_span(&first_dir), first);
-    return 1;
-}
-
-static int
-fix_symlink(struct fixing *f, struct record *r, struct span name, struct err *e)
-{
-    char text[PATH_NAME_MAX + 1];
-    int found = listing_symlink(f->place->fd, name_text(name, text), &f->other, e);
-    if (found <= 0)
-        return found;
-    r->op = OP_SYMLINK;
-    r->other = buf_span(&f->other);
-    reclist_add(f->out, r);
-    return 0;
-}
-
-/* Makes the name on the peer what the index says. */
-static int
-fix_make(struct fixing *f, struct span name, const struct state_entry *entry, struct err *e)
-{
-    join(&f->path, buf_span(&f->place->path), name);
-    struct record r = { .store = f->place->store,
-                        .path = buf_span(&f->path),
-                        .attr = entry->attr,
-                        .handle = entry->handle };
-    if (S_ISLNK(entry->attr.mode))
-        return fix_symlink(f, &r, name, e);
-    int link = is_further_link(f, name, entry, e);
-    if (link < 0)
-        return -1;
-    r.op = S_ISDIR(entry->attr.mode) ? OP_MKDIR : S_ISFIFO(entry->attr.mode) ? OP_MKNOD : OP_PUT;
-    if (link > 0) {
-        r.op = OP_LINK;
-        r.other = buf_span(&f->other);
-    }
-    reclist_add(f->out, &r);
-    return 0;
-}
-
-static void
-fix_remove(struct fixing *f, struct span name, const struct wire_entry *theirs)
-{
-    join(&f->path, buf_span(&f->place->path), name);
-    struct record r = { .op = S_ISDIR(theirs->attr.mode) ? OP_RMTREE : OP_UNLINK,
-                        .store = f->place->store,
-                        .path = buf_span(&f->path),
-                        .attr = theirs->attr };
-    reclist_add(f->out, &r);
-}
-
-static bool
-same_content(const struct wire_entry *a, const struct wire_entry *b)
-{
-    return (a->attr.mode & S_IFMT) == (b->attr.mode & S_IFMT) && a->attr.size == b->attr.size &&
-           a->attr.mtime_ns == b->attr.mtime_ns;
-}
-
-static int
-fix_entry(struct fixing *f, struct span name, const struct state_entry *entry, struct err *e)
-{
-    if (is_touched(f->a, name))
-        return 0;
-    const struct wire_entry *theirs = find_theirs(f->a, name);
-    if (theirs == NULL)
-        return fix_make(f, name, entry, e);
-    struct wire_entry ours;
-    entry_to_wire(name, entry, &ours);
-    if (entry_hash(f->place, name, &ours, e) < 0)
-        return -1;
-    if (listing_entry_equal(&ours, theirs, true))
-        return 0;
-    f->w->progress.differences++;
-    if ((theirs->attr.mode & S_IFMT) != (entry->attr.mode & S_IFMT)) {
-        fix_remove(f, name, theirs);
-        return fix_make(f, name, entry, e);
-    }
-    if (S_ISREG(entry->attr.mode) && same_content(&ours, theirs) && ours.nlink == theirs->nlink) {
-        join(&f->path, buf_span(&f->place->path), name);
-        struct record r = { .op = OP_META, .store = f->place->store, .path = buf_span(&f->path) };
-        r.attr = entry->attr;
-        r.handle = entry->handle;
-        reclist_add(f->out, &r);
-        return 0;
-    }
-    return fix_make(f, name, entry, e);
-}
-
-/* The directory itself, once, before its names. */
-static int
-fix_self(struct fixing *f, struct err *e)
-{
-    f->a->self_done = true;
-    struct look self;
-    struct state_dir row;
-    if (look_at(f->place->fd, "", &self, e) < 0 || state_dir_get(f->txn, f->a->dir, &row, e) < 0)
-        return -1;
-    bool same = f->a->verdict != WIRE_DIR_ABSENT && f->a->self.mode == self.attr.mode &&
-                f->a->self.uid == self.attr.uid && f->a->self.gid == self.attr.gid;
-    if (same || !self.exists)
-        return 0;
-    struct record r = { .op = f->place->path.len == 0 ? OP_META : OP_MKDIR,
-                        .store = f->place->store,
-                        .path = buf_span(&f->place->path),
-                        .attr = self.attr,
-                        .handle = attrs_handle_span(&self.handle) };
-    reclist_add(f->out, &r);
-    return 0;
-}
-
-/* Names that only the peer has: the primary journals their removal, so that it is a record's word.
- */
-static int
-fix_extras(struct fixing *f,
-           void (*force)(void *arg, uint16_t store, struct span path, bool is_dir), void *arg,
-           struct err *e)
-{
-    for (size_t i = 0; i < f->a->theirs.count; i++) {
-        const struct wire_entry *theirs = &f->a->theirs.entries[i];
-        struct state_entry entry;
-        if (is_touched(f->a, theirs->name))
-            continue;
-        int found = state_entry_get(f->txn, f->a->dir, theirs->name, &entry, e);
-        if (found < 0)
-            return -1;
-        if (found > 0)
-            continue;
-        f->w->progress.differences++;
-        join(&f->path, buf_span(&f->place->path), theirs->name);
-        force(arg, f->a->store, buf_span(&f->path), S_ISDIR(theirs->attr.mode));
-    }
-    return 0;
-}
-
-/* Collects fix-ups of one directory, up to the bound. 1 more of it is left, 0 it is complete. */
-static int
-fix_collect(struct fixing *f,
-            void (*force)(void *arg, uint16_t store, struct span path, bool is_dir), void *arg,
-            struct err *e)
-{
-    if (!f->a->self_done && fix_self(f, e) < 0)
-        return -1;
-    for (unsigned names = 0;; names++) {
-        if (names == FIX_NAMES_MAX || reclist_count(f->out) >= FIX_NAMES_MAX)
-            return 1;
-        struct span name;
-        struct state_entry entry;
-        int found = state_entry_next(f->txn, f->a->dir, span_of(f->a->after, f->a->after_len),
-                                     &name, &entry, e);
-        if (found < 0)
-            return -1;
-        if (found == 0)
-            return fix_extras(f, force, arg, e);
-        memcpy(f->a->after, name.ptr, name.len);
-        f->a->after_len = name.len;
-        if (fix_entry(f, span_of(f->a->after, f->a->after_len), &entry, e) < 0)
-            return -1;
-    }
-}
-
-static int
-fix_step(struct walk *w, struct ask *a, struct reclist *out,
-         void (*force)(void *arg, uint16_t store, struct span path, bool is_dir), void *arg,
-         struct err *e)
-{
-    _cleanup_txn_ struct state_txn *txn = NULL;
-    if (state_begin(w->node->state, false, &txn, e) < 0)
-        return -1;
-    if (state_meta(txn)->tail != w->ship->cursor)
-        return 1; /* records came in: they are shipped first */
-    _cleanup_(fixing_free) struct fixing f = { .w = w, .txn = txn, .a = a, .out = out };
-    int found = places_get(w->places, txn, a->dir, &f.place, e);
-    if (found < 0)
-        return -1;
-    if (found == 0)
-        return 0;
-    return fix_collect(&f, force, arg, e);
-}
-
-/* --- verify --- */
-
-static void
-tell_difference(struct walk *w, const struct ask *a, struct span name, const char *what)
-{
-    w->progress.differences++;
-    _cleanup_buf_ struct buf path = { 0 };
-    join(&path, buf_span(&a->path), name);
-    event(EV_VERIFY_DIFFERS, F_STR("store", w->node->stores[a->store].conf->name),
-          F_SPAN("path", buf_span(&path)), F_STR("what", what));
-    if (w->progress.example_count == WALK_EXAMPLES_MAX)
-        return;
-    char *example = w->progress.examples[w->progress.example_count++];
-    snprintf(example, sizeof(w->progress.examples[0]), "%.60s: %.*s: %.60s",
-             w->node->stores[a->store].conf->name, (int)MIN(path.len, (size_t)120),
-             path.ptr == NULL ? "" : (const char *)path.ptr, what);
-}
-
-struct verifying {
-    struct walk *w;
-    struct ask *a;
-    bool count; /* else only find out whether there is any */
-    bool any;
-    void (*force)(void *arg, uint16_t store, struct span path, bool is_dir);
-    void *arg;
-};
-
-static void
-differs(struct verifying *v, struct span name, bool is_dir, const char *what)
-{
-    if (is_touched(v->a, name))
-        return;
-    v->any = true;
-    if (!v->count)
-        return;
-    tell_difference(v->w, v->a, name, what);
-    if (!v->w->opts.repair)
-        return;
-    _cleanup_buf_ struct buf path = { 0 };
-    join(&path, buf_span(&v->a->path), name);
-    v->force(v->arg, v->a->store, buf_span(&path), is_dir);
-    v->w->progress.repaired++;
-}
-
-static const char *
-what_differs(const struct wire_entry *ours, const struct wire_entry *theirs)
-{
-    if ((ours->attr.mode & S_IFMT) != (theirs->attr.mode & S_IFMT))
-        return "another type of object";
-    if (ours->attr.size != theirs->attr.size)
-        return "another size";
-    if (ours->has_hash && theirs->has_hash &&
-        memcmp(ours->hash, theirs->hash, sizeof(ours->hash)) != 0)
-        return "another content";
-    if (ours->attr.mode != theirs->attr.mode || ours->attr.uid != theirs->attr.uid ||
-        ours->attr.gid != theirs->attr.gid)
-        return "another owner or mode";
-    if (ours->nlink != theirs->nlink)
-        return "other hard links";
-    return "another modification time";
-}
-
-static void
-verify_listings(struct verifying *v, const struct listing *ours)
-{
-    struct ask *a = v->a;
-    if (a->verdict == WIRE_DIR_ABSENT) {
-        differs(v, span_str(""), true, "the directory is missing on the peer");
-        return;
-    }
-    if (ours->self.mode != a->self.mode || ours->self.uid != a->self.uid ||
-        ours->self.gid != a->self.gid)
-        differs(v, span_str(""), true, "another owner or mode of the directory");
-    size_t matched = 0;
-    for (size_t i = 0; i < ours->count; i++) {
-        const struct wire_entry *entry = &ours->entries[i];
-        const struct wire_entry *theirs = find_theirs(a, entry->name);
-        matched += theirs != NULL;
-        if (theirs == NULL)
-            differs(v, entry->name, false, "missing on the peer");
-        else if (!listing_entry_equal(entry, theirs, true))
-            differs(v, entry->name, false, what_differs(entry, theirs));
-    }
-    if (matched == a->theirs.count)
-        return;
-    struct ask mine = { .theirs = *ours, .sorted = true };
-    for (size_t i = 0; i < a->theirs.count; i++) {
-        const struct wire_entry *theirs = &a->theirs.entries[i];
-        if (find_theirs(&mine, theirs->name) == NULL)
-            differs(v, theirs->name, S_ISDIR(theirs->attr.mode), "only on the peer");
-    }
-}
-
-/* 1 ask once more, 0 settled. */
-static int
-verify_step(struct walk *w, struct ask *a,
-            void (*force)(void *arg, uint16_t store, struct span path, bool is_dir), void *arg,
-            struct err *e)
-{
-    _cleanup_txn_ struct state_txn *txn = NULL;
-    struct place *place;
-    if (state_begin(w->node->state, false, &txn, e) < 0)
-        return -1;
-    int found = places_get(w->places, txn, a->dir, &place, e);
-    if (found <= 0)
-        return found;
-    _cleanup_listing_ struct listing ours = { 0 };
-    if (listing_of_ours(w, txn, place, &ours, e) < 0)
-        return -1;
-    listing_sort(&ours);
-    struct verifying v = { .w = w, .a = a, .force = force, .arg = arg };
-    v.count = ++a->tries >= VERIFY_TRIES;
-    verify_listings(&v, &ours);
-    return v.any && !v.count;
 }
 
 /* --- steps --- */
@@ -764,13 +394,12 @@ first_answered(struct walk *w)
 }
 
 static int
-step_sync(struct walk *w, void (*force)(void *arg, uint16_t store, struct span path, bool is_dir),
-          void *arg, struct err *e)
+step_sync(struct walk *w, const struct walk_force *force, struct err *e)
 {
     _cleanup_reclist_ struct reclist fixes = { 0 };
     struct ask *a;
     while (reclist_count(&fixes) < FIX_NAMES_MAX && (a = first_answered(w)) != NULL) {
-        int more = fix_step(w, a, &fixes, force, arg, e);
+        int more = walk_fix(w, a, &fixes, force, e);
         if (more < 0)
             return -1;
         if (more > 0)
@@ -785,12 +414,11 @@ step_sync(struct walk *w, void (*force)(void *arg, uint16_t store, struct span p
 }
 
 static int
-step_verify(struct walk *w, void (*force)(void *arg, uint16_t store, struct span path, bool is_dir),
-            void *arg, struct err *e)
+step_verify(struct walk *w, const struct walk_force *force, struct err *e)
 {
     struct ask *a;
     while ((a = first_answered(w)) != NULL) {
-        int again = verify_step(w, a, force, arg, e);
+        int again = walk_verify(w, a, force, e);
         if (again < 0)
             return -1;
         if (again > 0)
@@ -805,9 +433,9 @@ int
 walk_step(struct walk *w, void (*force)(void *arg, uint16_t store, struct span path, bool is_dir),
           void *arg, struct err *e)
 {
+    struct walk_force f = { .call = force, .arg = arg };
     places_forget(w->places);
     if (first_answered(w) != NULL)
-        return w->opts.mode == WALK_SYNC ? step_sync(w, force, arg, e)
-                                         : step_verify(w, force, arg, e);
+        return w->opts.mode == WALK_SYNC ? step_sync(w, &f, e) : step_verify(w, &f, e);
     return ask_all(w, e);
 }

@@ -1,0 +1,78 @@
+/* walk_private.h - what walk.c, walk_fix.c and walk_verify.c share: the directories under way, and
+ * both sides' view of one. */
+#ifndef MAILTWIN_WALK_PRIVATE_H
+#define MAILTWIN_WALK_PRIVATE_H
+
+#include "lib/base/path.h"
+#include "replicator/walk.h"
+
+#define ASKS_MAX      128 /* directories under way */
+#define FIX_NAMES_MAX 500 /* fixed in one step */
+
+enum ask_state {
+    ASK_FREE,
+    ASK_WANTED,
+    ASK_SENT,
+    ASK_ANSWERED
+};
+
+struct ask {
+    enum ask_state state;
+    uint64_t dir;
+    uint16_t store;
+    unsigned tries;
+    uint8_t verdict;
+    struct attr self;
+    struct listing theirs;
+    bool sorted;
+    struct buf path;    /* as asked */
+    struct buf touched; /* names (span16) that records went out for since */
+    uint8_t after[PATH_NAME_MAX];
+    size_t after_len; /* fixed up to this name */
+    bool self_done;
+};
+
+struct walk {
+    const struct node *node;
+    struct ship *ship;
+    struct places *places;
+    struct walk_opts opts;
+    struct ask asks[ASKS_MAX];
+    uint64_t next;
+    bool all_asked;
+    uint32_t id;
+    struct walk_progress progress;
+    struct wire_msg msg;
+};
+
+/* Has a name shipped again. */
+struct walk_force {
+    void (*call)(void *arg, uint16_t store, struct span path, bool is_dir);
+    void *arg;
+};
+
+/* Did a record about this name go out since the question? */
+bool ask_touched(const struct ask *a, struct span name);
+/* What the peer has under this name, NULL for nothing. */
+const struct wire_entry *ask_find(struct ask *a, struct span name);
+
+/* Our side of a directory: for a sync what the index says, for a verify what is on the disk. */
+int walk_ours(struct walk *w, struct state_txn *txn, const struct place *place,
+              struct listing *ret_listing, struct err *e) _must_check_;
+void walk_entry(struct span name, const struct state_entry *entry, struct wire_entry *ret_entry);
+/* Adds the hash of a symlink's target. */
+int walk_entry_hash(const struct place *place, struct span name, struct wire_entry *entry,
+                    struct err *e) _must_check_;
+/* A name of the index or of a listing, for a system call. */
+const char *walk_name_text(struct span name, char text[PATH_NAME_MAX + 1]);
+void walk_join(struct buf *out, struct span dir, struct span name);
+
+/* Collects fix-ups of an answered directory, up to a bound. 1 more of it is left or records came in
+ * that go first, 0 it is complete. */
+int walk_fix(struct walk *w, struct ask *a, struct reclist *out, const struct walk_force *force,
+             struct err *e) _must_check_;
+/* Counts and tells what differs in an answered directory. 1 ask once more, 0 settled. */
+int walk_verify(struct walk *w, struct ask *a, const struct walk_force *force,
+                struct err *e) _must_check_;
+
+#endif
