@@ -40,6 +40,7 @@ static char *
 path_of(struct values from, const char *key)
 {
     char *path = copy_of(from, key), *to = path;
+    ASSERT(path != NULL); /* each path asked for has a default or is needed */
     for (const char *c = path; *c != '\0'; c++)
         if (*c != '/' || (c[1] != '/' && c[1] != '\0'))
             *to++ = *c;
