@@ -1,6 +1,10 @@
 #include "tests/unit/node_pair.h"
 
+#include "lib/os/sandbox.h"
+
+#include <linux/capability.h>
 #include <pthread.h>
+#include <sys/wait.h>
 
 #define PIECE  (64 * 1024)
 #define VOLUME (50UL << 20)
@@ -394,5 +398,50 @@ TEST(role_runs_without_rights)
     root[len] = 0;
     CHECK_CONTAINS(root, "(deleted)");
     net_stop(&a);
+    cluster_end(&c);
+}
+
+/* What the daemon does to itself once its roles run. */
+static int
+confine_as_store_role(const struct conf *conf, struct err *e)
+{
+    static const int caps[] = { CAP_SYS_ADMIN,  CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE, CAP_SETUID,
+                                CAP_SYS_CHROOT, CAP_SETGID,          CAP_SETPCAP,      CAP_KILL };
+    struct sandbox_files *files = NULL;
+    if (sandbox_landlock_new(SANDBOX_WRITE, &files, e) < 0 ||
+        sandbox_landlock_allow(files, conf->run_dir, SANDBOX_WRITE, e) < 0 ||
+        sandbox_keep_caps(caps, ARRAY_LEN(caps), e) < 0 || sandbox_landlock_enter(&files, e) < 0)
+        return -1;
+    return sandbox_seccomp(SANDBOX_STORE, e);
+}
+
+static int
+start_from_confinement(const struct conf *conf)
+{
+    struct net *net = NULL;
+    struct err e = { 0 };
+    char seccomp[64];
+    if (confine_as_store_role(conf, &e) < 0 || net_start(conf, &net, &e) < 0) {
+        fprintf(stderr, "%s\n", e.text);
+        return 1;
+    }
+    status_line(net, "Seccomp_filters", seccomp);
+    kill(net_pid(net), SIGSTOP); /* it will not end by itself */
+    net_stop(&net);
+    return strcmp(seccomp, "2") == 0 ? 0 : 2;
+}
+
+TEST(role_can_be_started_again_and_killed_by_a_confined_store_role)
+{
+    if (geteuid() != 0)
+        skip();
+    struct cluster c;
+    cluster_begin(&c);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(start_from_confinement(&c.a));
+    int status = -1;
+    CHECK_INT(waitpid(pid, &status, 0), pid);
+    CHECK_INT(status, 0);
     cluster_end(&c);
 }
