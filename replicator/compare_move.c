@@ -1,0 +1,296 @@
+#include "replicator/compare_private.h"
+
+#include "lib/base/path.h"
+#include "lib/os/file.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define PARKED_PREFIX STORE_PRIVATE_DIR "-parked-"
+
+bool
+compare_object_lives(const struct compare *c, uint16_t store, struct span handle)
+{
+    _cleanup_close_ int fd = attrs_handle_open(c->node->stores[store].root_fd, handle, O_PATH,
+                                               NULL);
+    struct stat st;
+    return fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink > 0;
+}
+
+/* A directory stands where another object is now, and lives: it was moved to where nobody has
+ * looked yet. It waits under a name of ours in the store's root, so that nothing of it is deleted
+ * and shipped again. */
+static int
+park(struct compare *c, struct place *place, struct span name, const struct known *old,
+     struct err *e)
+{
+    uint16_t store = place->store;
+    _cleanup_buf_ struct buf from = { 0 };
+    buf_add(&from, place->path.ptr, place->path.len);
+    char parked[64];
+    snprintf(parked, sizeof(parked), PARKED_PREFIX "%016llx", (unsigned long long)old->entry.dir);
+    uint64_t root_dir = state_root(c->txn, store);
+    struct place *root;
+    if (places_get(c->places, c->txn, root_dir, &root, e) <= 0)
+        return err_set(e, ERR_GONE, "the root of store %u is gone", store);
+    if (compare_emit_two(c, OP_RENAME, root, span_str(parked), buf_span(&from), name, &old->entry,
+                         e) < 0)
+        return -1;
+    uint64_t dir = place->dir;
+    if (state_entry_move(c->txn, dir, name, root_dir, span_str(parked), e) < 0)
+        return -1;
+    places_forget(c->places);
+    c->parked = true;
+    return 0;
+}
+
+/* What the index has under this name is another object: takes it out of the way where a plain
+ * replacement would not do. */
+int
+compare_clear_name(struct compare *c, struct place *place, struct span name,
+                   const struct known *old, const struct look *look, struct err *e)
+{
+    bool old_dir = S_ISDIR(old->entry.attr.mode);
+    if (!old_dir && !S_ISDIR(look->attr.mode))
+        return compare_look_at_others(c, place->store, old, e);
+    if (old_dir && compare_object_lives(c, place->store, old->entry.handle))
+        return park(c, place, name, old, e);
+    return compare_remove(c, place, name, old, e);
+}
+
+struct elsewhere {
+    uint64_t dir;
+    uint8_t name[PATH_NAME_MAX + 1];
+    size_t name_len;
+    struct known known;
+    bool still_there; /* the object has that name too, now */
+};
+
+static int
+look_elsewhere(struct compare *c, struct elsewhere *at, const struct look *look, struct err *e)
+{
+    struct place *place;
+    at->still_there = false;
+    int found = places_get(c->places, c->txn, at->dir, &place, e);
+    if (found <= 0)
+        return found;
+    struct look now;
+    if (look_at(place->fd, (const char *)at->name, &now, e) < 0)
+        return -1;
+    at->still_there = now.exists &&
+                      span_equal(attrs_handle_span(&now.handle), attrs_handle_span(&look->handle));
+    return 0;
+}
+
+/* Is the object in the index under another name? 1, 0, -1. A name that it no longer has is
+ * preferred: that is a rename. */
+static int
+find_elsewhere(struct compare *c, const struct place *place, struct span name,
+               const struct look *look, struct elsewhere *ret_at, struct err *e)
+{
+    int result = 0;
+    for (unsigned i = 0;; i++) {
+        struct elsewhere at = { 0 };
+        struct span at_name;
+        int found = state_name_of(c->txn, place->store, look->ino, i, &at.dir, &at_name, e);
+        if (found <= 0)
+            return found < 0 ? -1 : result;
+        if (at.dir == place->dir && span_equal(at_name, name))
+            continue;
+        at.name_len = MIN(at_name.len, (size_t)PATH_NAME_MAX);
+        memcpy(at.name, at_name.ptr, at.name_len);
+        if (known_get(c->txn, at.dir, span_of(at.name, at.name_len), &at.known, e) < 0)
+            return -1;
+        if (!look_same_object(look, &at.known.entry))
+            continue;
+        if (look_elsewhere(c, &at, look, e) < 0)
+            return -1;
+        *ret_at = at;
+        ret_at->known.entry.handle = span_of(ret_at->known.handle, at.known.entry.handle.len);
+        result = 1;
+        if (!at.still_there)
+            return 1;
+    }
+}
+
+/* The new home of a directory lies, as far as the index knows, below that very directory: the home
+ * was moved out first, and nobody has looked yet. It stands aside until its own turn. */
+static int
+untangle(struct compare *c, struct place **place, const struct elsewhere *at, struct err *e)
+{
+    _cleanup_buf_ struct buf moved = { 0 };
+    _cleanup_buf_ struct buf from = { 0 };
+    uint64_t dir = (*place)->dir;
+    if (state_dir_path(c->txn, at->dir, &from, e) < 0)
+        return -1;
+    compare_join(&moved, buf_span(&from), span_of(at->name, at->name_len));
+    if (!path_is_below(buf_span(&(*place)->path), buf_span(&moved)))
+        return 0;
+    struct state_dir row;
+    struct known home;
+    struct place *parent;
+    char name[PATH_NAME_MAX + 1];
+    int found = state_dir_get(c->txn, dir, &row, e);
+    if (found <= 0)
+        return found;
+    memcpy(name, row.name.ptr, row.name.len);
+    name[row.name.len] = '\0';
+    found = places_get(c->places, c->txn, row.parent, &parent, e);
+    if (found > 0)
+        found = known_get(c->txn, parent->dir, span_str(name), &home, e);
+    if (found > 0 && park(c, parent, span_str(name), &home, e) < 0)
+        return -1;
+    return found <= 0 ? found : places_get(c->places, c->txn, dir, place, e);
+}
+
+/* What events told of the object under the name it had. */
+static unsigned
+what_was_told(const struct compare *c, const struct elsewhere *at)
+{
+    unsigned what = 0;
+    for (size_t i = 0; i < ARRAY_LEN(c->hints); i++) {
+        if (c->hints[i] != NULL)
+            what |= hints_what(c->hints[i], at->dir, span_of(at->name, at->name_len));
+    }
+    return what & (WATCH_ATTRIB | WATCH_MODIFIED | WATCH_CLOSED);
+}
+
+static int
+moved_here(struct compare *c, struct place *place, struct span name, const struct look *look,
+           const struct elsewhere *at, unsigned what, struct err *e)
+{
+    _cleanup_buf_ struct buf from = { 0 };
+    struct span old_name = span_of(at->name, at->name_len);
+    bool was_young = at->known.entry.ctime_ns == 0;
+    what |= what_was_told(c, at);
+    if (S_ISDIR(look->attr.mode) && untangle(c, &place, at, e) < 0)
+        return -1;
+    if (state_dir_path(c->txn, at->dir, &from, e) < 0 ||
+        compare_emit_two(c, OP_RENAME, place, name, buf_span(&from), old_name, &at->known.entry,
+                         e) < 0)
+        return -1;
+    uint64_t dir = place->dir;
+    if (state_entry_move(c->txn, at->dir, old_name, dir, name, e) < 0)
+        return -1;
+    if (S_ISDIR(look->attr.mode)) {
+        places_forget(c->places);
+        int found = places_get(c->places, c->txn, dir, &place, e);
+        if (found <= 0)
+            return found;
+    }
+    /* What changed besides the name gets its own record; the rename alone moved the change time. */
+    struct known moved = at->known;
+    moved.entry.handle = span_of(moved.handle, at->known.entry.handle.len);
+    moved.entry.ctime_ns = was_young ? 0 : look->ctime_ns + 1;
+    return compare_same(c, place, name, &moved, look, WATCH_ARRIVED | what, e);
+}
+
+static int
+linked_here(struct compare *c, struct place *place, struct span name, const struct look *look,
+            const struct elsewhere *at, struct err *e)
+{
+    _cleanup_buf_ struct buf from = { 0 };
+    if (state_dir_path(c->txn, at->dir, &from, e) < 0 ||
+        compare_emit_two(c, OP_LINK, place, name, buf_span(&from), span_of(at->name, at->name_len),
+                         &at->known.entry, e) < 0)
+        return -1;
+    struct state_entry entry;
+    look_to_entry(look, c->now_ns, 0, &entry);
+    return state_entry_put(c->txn, place->dir, name, &entry, e);
+}
+
+int
+compare_elsewhere(struct compare *c, struct place *place, struct span name, const struct look *look,
+                  unsigned what, struct err *e)
+{
+    struct elsewhere at;
+    int found = find_elsewhere(c, place, name, look, &at, e);
+    if (found <= 0)
+        return found;
+    if (!at.still_there)
+        return moved_here(c, place, name, look, &at, what, e) < 0 ? -1 : 1;
+    if (!S_ISREG(look->attr.mode))
+        return 0;
+    return linked_here(c, place, name, look, &at, e) < 0 ? -1 : 1;
+}
+
+/* A directory's place now, by way of its own "..": 1 found in the store (and compared there), 0
+ * not. */
+int
+compare_follow_dir(struct compare *c, uint16_t store, const struct known *old, struct err *e)
+{
+    const struct node_store *s = &c->node->stores[store];
+    _cleanup_close_ int fd = attrs_handle_open(s->root_fd, old->entry.handle,
+                                               O_RDONLY | O_DIRECTORY, NULL);
+    if (fd < 0)
+        return 0;
+    char link[64];
+    char path[PATH_MAX];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t len = readlink(link, path, sizeof(path) - 1);
+    struct look parent;
+    _cleanup_close_ int up = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (len <= 0 || up < 0 || look_at(up, "", &parent, NULL) < 0 || !parent.exists)
+        return 0;
+    path[len] = '\0';
+    char *name = strrchr(path, '/');
+    uint8_t handle[WATCH_HANDLE_MAX];
+    memcpy(handle, s->fsid, WATCH_FSID_SIZE);
+    memcpy(handle + WATCH_FSID_SIZE, parent.handle.bytes, parent.handle.len);
+    uint64_t dir;
+    struct place *place;
+    struct look look;
+    int found = state_dir_find(c->txn, span_of(handle, WATCH_FSID_SIZE + parent.handle.len), &dir,
+                               e);
+    if (found > 0)
+        found = places_get(c->places, c->txn, dir, &place, e);
+    if (found <= 0 || name == NULL || name[1] == '\0')
+        return found < 0 ? -1 : 0;
+    if (look_at(place->fd, name + 1, &look, e) < 0)
+        return -1;
+    if (!look_same_object(&look, &old->entry) ||
+        compare_class(c, place, span_str(name + 1)) == CLASS_IGNORE)
+        return 0;
+    return compare_present(c, place, name + 1, &look, 0, e) < 0 ? -1 : 1;
+}
+
+/* The directory of a parked row is looked for once more; then it is gone. */
+static int
+settle_one(struct compare *c, uint16_t store, uint64_t root, struct span name, struct err *e)
+{
+    char copy[PATH_NAME_MAX + 1];
+    memcpy(copy, name.ptr, name.len);
+    copy[name.len] = '\0';
+    struct known old;
+    struct span n = span_str(copy);
+    int found = known_get(c->txn, root, n, &old, e);
+    if (found > 0)
+        found = compare_follow_dir(c, store, &old, e) != 0 ? 0 : 1;
+    if (found <= 0)
+        return found;
+    struct place *place;
+    found = places_get(c->places, c->txn, root, &place, e);
+    return found <= 0 ? found : compare_remove(c, place, n, &old, e);
+}
+
+int
+compare_settle_parked(struct compare *c, struct err *e)
+{
+    if (!c->parked)
+        return 0;
+    for (uint16_t store = 0; store < c->node->store_count; store++) {
+        uint64_t root = state_root(c->txn, store);
+        struct span name;
+        struct state_entry entry;
+        struct span prefix = span_str(PARKED_PREFIX);
+        while (state_entry_next(c->txn, root, prefix, &name, &entry, e) > 0) {
+            if (name.len < prefix.len || memcmp(name.ptr, prefix.ptr, prefix.len) != 0)
+                break;
+            if (settle_one(c, store, root, name, e) < 0)
+                return -1;
+        }
+    }
+    c->parked = false;
+    return 0;
+}
