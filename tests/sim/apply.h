@@ -105,10 +105,24 @@ apply_op(struct world *w, struct tree *t, const struct msg *m)
 
 /* --- a run --- */
 
-static inline void
-send_need(struct world *w, struct conn *c, unsigned side, struct node *n, path_t path)
+/* Of a name whose way is blocked it is the block that must be asked for: the name itself would not
+ * fit again, and be asked for again. */
+static inline path_t
+what_blocks(struct world *w, struct tree *t, path_t path)
 {
-    struct msg need = { .type = M_NEED, .rec = { .path = path } };
+    for (path_t up = path_up(path); up != 0 && !broken(w, BROKEN_NEED_STORM); up = path_up(up)) {
+        const struct ent *e = tree_find(t, up);
+        if (e != NULL && e->dir == 0)
+            return up;
+    }
+    return path;
+}
+
+static inline void
+send_need(struct world *w, struct conn *c, unsigned side, struct node *n, path_t path, uint64_t seq)
+{
+    path = what_blocks(w, &n->live, path);
+    struct msg need = { .type = M_NEED, .rec = { .path = path, .seq = seq } };
     need.rec.is_dir = tree_is_dir(&n->live, path);
     sim_trace(w, "mx%u needs %x", n->id + 1, path);
     if (n->asked_count < NEEDS_MAX)
@@ -152,9 +166,9 @@ run_op(struct world *w, struct conn *c, unsigned side, struct node *n, const str
         asked_settled(n, m->rec.path);
         asked_settled(n, m->rec.op == OP_RENAME ? m->rec.other : 0);
     } else if (!broken(w, BROKEN_NEED)) {
-        send_need(w, c, side, n, m->rec.path);
+        send_need(w, c, side, n, m->rec.path, m->at);
         if (m->rec.op == OP_RENAME && !broken(w, BROKEN_NEED_OLD_NAME))
-            send_need(w, c, side, n, m->rec.other);
+            send_need(w, c, side, n, m->rec.other, m->at);
     }
     if (dies_here(w, n)) /* between the operation and the rename of the marker */
         return false;

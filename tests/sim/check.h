@@ -20,12 +20,14 @@ name_as_told(const struct world *w, const struct ent *told, const struct ent *he
     return here->ver >= told->ver && here->ver <= w->ver_of[told->obj];
 }
 
+/* A name somebody sent NEED for: he, and who follows him, have it right when the answer comes. */
 static inline bool
-is_asked_for(const struct node *n, path_t path)
+is_asked_for(const struct world *w, path_t path)
 {
-    for (unsigned i = 0; i < n->asked_count; i++)
-        if (path_in(path, n->asked[i]))
-            return true;
+    for (unsigned k = 0; k < w->opts.nodes; k++)
+        for (unsigned i = 0; i < w->nodes[k].asked_count; i++)
+            if (path_in(path, w->nodes[k].asked[i]))
+                return true;
     return false;
 }
 
@@ -35,13 +37,13 @@ check_tree(struct world *w, struct node *n, unsigned truth, const char *when)
     struct tree *told = &w->truth[truth].tree;
     for (unsigned i = 0; i < told->count; i++) {
         const struct ent *e = &told->ents[i], *here = tree_find(&n->live, e->path);
-        if (!name_as_told(w, e, here) && !is_asked_for(n, e->path))
+        if (!name_as_told(w, e, here) && !is_asked_for(w, e->path))
             sim_fail(w, "3 prefix", "mx%u %s at seq %u: %x is %s, not obj %u.%u", n->id + 1, when,
                      (unsigned)w->truth[truth].seq, e->path, here == NULL ? "missing" : "another",
                      e->obj, e->ver);
     }
     for (unsigned i = 0; i < n->live.count; i++)
-        if (tree_find(told, n->live.ents[i].path) == NULL && !is_asked_for(n, n->live.ents[i].path))
+        if (tree_find(told, n->live.ents[i].path) == NULL && !is_asked_for(w, n->live.ents[i].path))
             sim_fail(w, "3 prefix", "mx%u %s at seq %u: %x (obj %u) should not be there", n->id + 1,
                      when, (unsigned)w->truth[truth].seq, n->live.ents[i].path,
                      n->live.ents[i].obj);
@@ -109,6 +111,8 @@ check_start(struct world *w, struct node *n, unsigned history, const struct msg 
         sim_fail(w, "3 prefix", "mx%u goes on from another seq %u", n->id + 1, (unsigned)m->seq);
     if (m->base == 0 && n->mem.sync_base != 0)
         sim_fail(w, "3 prefix", "mx%u: an unfinished sync is taken for a finished one", n->id + 1);
+    for (unsigned i = 0; n->mem.history != history && i < 8; i++)
+        n->epoch_seen[i] = 0; /* epochs are counted anew in another history */
     bool keeps_acked = truth_has(w, m->truth, n->acked_truth);
     if (!n->consent && !keeps_acked)
         sim_fail(w, "4 durable", "mx%u acknowledged seq %u, and it is overwritten unasked",

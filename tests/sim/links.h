@@ -136,6 +136,7 @@ decide(struct world *w, struct conn *c, unsigned side)
     case LINK_SEND:
     case LINK_SYNC:
         s->acked = s->decision.act == LINK_SEND ? c->hello[1 - side].tail : 0;
+        hear(w, node_of(w, c, side), c->node[1 - side], s->acked);
         sender_begin(w, c, side);
         break;
     case LINK_RECEIVE:

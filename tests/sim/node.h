@@ -171,9 +171,16 @@ static inline bool
 is_held(const struct state_of_node *s, path_t path)
 {
     for (unsigned i = 0; i < s->held_count; i++)
-        if (s->held[i] == path)
+        if (s->held[i].path == path)
             return true;
     return false;
+}
+
+/* What is held is not looked at, nor what is below it. */
+static inline bool
+may_look(struct node *n, path_t path)
+{
+    return !is_held(&n->mem, path) && tree_is_dir(&n->mem.index, path_up(path));
 }
 
 /* The sweep: directories before what they hold, what is there before what is gone. */
@@ -182,17 +189,14 @@ capture_sweep(struct world *w, struct node *n)
 {
     for (unsigned depth = 1; depth <= 3; depth++)
         for (unsigned i = 0; i < n->live.count; i++)
-            if (path_depth(n->live.ents[i].path) == depth &&
-                !is_held(&n->mem, n->live.ents[i].path))
+            if (path_depth(n->live.ents[i].path) == depth && may_look(n, n->live.ents[i].path))
                 capture_name(w, n, n->live.ents[i].path, false);
+    struct tree before = n->mem.index;
     for (unsigned depth = 1; depth <= 3; depth++)
-        for (unsigned i = 0; i < n->mem.index.count;) {
-            path_t path = n->mem.index.ents[i].path;
-            bool lost = path_depth(path) == depth && tree_find(&n->live, path) == NULL;
-            if (lost && !is_held(&n->mem, path))
+        for (unsigned i = 0; i < before.count; i++) {
+            path_t path = before.ents[i].path;
+            if (path_depth(path) == depth && tree_find(&n->live, path) == NULL && may_look(n, path))
                 capture_name(w, n, path, false);
-            if (i < n->mem.index.count && n->mem.index.ents[i].path == path)
-                i++;
         }
     n->sweep = false;
     n->pending_count = 0;
@@ -217,43 +221,65 @@ capture_drain(struct world *w, struct node *n, unsigned most)
 
 /* --- power --- */
 
-/* What recover.c does at start: what the journal knows is done again, and what the disk lacks is
- * held. */
-static inline void
-recover_begin(struct world *w, struct node *n)
+static inline bool
+has_place(struct tree *t, path_t path)
 {
-    struct tree *index = &n->mem.index, *live = &n->live;
+    return tree_find(t, path) == NULL && tree_is_dir(t, path_up(path));
+}
+
+/* The index knows changes that the disk lost, and the disk may have changes that were not seen. */
+static inline void
+recover_redo(struct world *w, struct tree *index, struct tree *live)
+{
     for (unsigned depth = 1; depth <= 3; depth++)
         for (unsigned i = 0; i < index->count; i++) {
-            const struct ent *e = &index->ents[i];
-            if (path_depth(e->path) != depth)
+            const struct ent *e = &index->ents[i], *old = tree_find_obj(live, e->obj);
+            if (path_depth(e->path) != depth || !has_place(live, e->path))
                 continue;
-            const struct ent *here = tree_find(live, e->path);
-            if (here != NULL && (here->dir != 0) != (e->dir != 0)) {
-                tree_remove(live, e->path);
-                here = NULL;
-            }
-            const struct ent *old = tree_find_obj(live, e->obj);
             if (e->dir != 0)
                 tree_put(live, e->path, 0, 0);
-            else if (old != NULL && old->path != e->path && tree_find(index, old->path) == NULL)
+            else if (old != NULL)
                 tree_move(live, old->path, e->path);
         }
     for (unsigned i = 0; i < live->count;) {
         const struct ent *e = &live->ents[i];
-        if (e->obj != 0 && w->journalled[e->obj] && tree_find(index, e->path) == NULL)
-            tree_remove(live, e->path); /* its removal is done again */
+        if (e->obj != 0 && w->journalled[e->obj] && tree_find_obj(index, e->obj) == NULL)
+            tree_remove(live, e->path);
         else
             i++;
     }
-    n->mem.held_count = 0;
-    for (unsigned i = 0; i < index->count; i++) {
-        const struct ent *e = &index->ents[i], *here = tree_find(live, e->path);
-        if (e->dir == 0 && (here == NULL || here->obj != e->obj || here->ver < e->ver))
-            n->mem.held[n->mem.held_count++] = e->path;
+}
+
+/* The newest record of the object's content; 0 when the journal no longer has it. */
+static inline uint64_t
+journalled_at(struct state_of_node *s, uint32_t obj)
+{
+    for (uint64_t seq = s->tail; seq >= s->oldest && seq > 0; seq--)
+        if (journal_at(s, seq)->op == OP_PUT && journal_at(s, seq)->obj == obj)
+            return seq;
+    return 0;
+}
+
+/* What recover.c does at start: what the journal knows is done again, and what the disk lacks and
+ * a standby may have is held. */
+static inline void
+recover_begin(struct world *w, struct node *n)
+{
+    struct state_of_node *s = &n->mem;
+    bool any = false;
+    for (unsigned i = 0; i < NODES_MAX; i++) {
+        s->may_have[i] = s->may_have[i] || s->places[i].acked > 0;
+        any = any || s->may_have[i];
     }
-    if (n->mem.held_count > 0)
-        sim_trace(w, "mx%u holds %u names after the power loss", n->id + 1, n->mem.held_count);
+    recover_redo(w, &s->index, &n->live);
+    for (unsigned i = 0; any && i < s->index.count; i++) {
+        const struct ent *e = &s->index.ents[i], *here = tree_find_obj(&n->live, e->obj);
+        bool lost = e->dir == 0 && (here == NULL || here->ver < e->ver);
+        if (lost && !is_held(s, e->path))
+            s->held[s->held_count++] = (struct held){ e->path, journalled_at(s, e->obj), 0 };
+    }
+    if (s->held_count > 0)
+        sim_trace(w, "mx%u holds %u names after the power loss", n->id + 1, s->held_count);
 }
 
 static inline void
@@ -273,6 +299,8 @@ node_down(struct world *w, struct node *n)
     links_end(w, n->id, NULL);
     n->pending_count = 0;
     n->waiter_count = 0;
+    for (unsigned i = 0; i < NODES_MAX; i++)
+        n->heard[i] = false;
     sim_trace(w, "mx%u is down", n->id + 1);
 }
 
@@ -365,9 +393,11 @@ node_promote(struct world *w, struct node *n, bool drift)
     epochs_begin(w, s);
     s->role = WIRE_ROLE_PRIMARY;
     s->sync_base = 0;
-    s->told_resync = false;
+    s->told_resync = n->consent = n->doomed = false;
     for (unsigned i = 0; i < NODES_MAX; i++)
         s->places[i] = (struct place_of_sync){ 0 };
+    for (unsigned i = 0; s->held_count == 0 && i < NODES_MAX; i++)
+        s->may_have[i] = false;
     node_append(w, n, (struct rec){ .op = OP_EPOCH });
     store_synced(n);
     n->sweep = true; /* a crash may have left the store ahead of the index */
@@ -383,6 +413,7 @@ node_wipe(struct node *n)
     journal_reset(n, 0);
     n->marker = 0;
     n->marker_truth = n->acked_truth = 0;
+    n->consent = n->doomed = false;
     for (unsigned i = 0; i < 8; i++)
         n->epoch_seen[i] = 0;
     node_commit(n);

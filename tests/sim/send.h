@@ -34,15 +34,15 @@ snapshot_take(struct node *n, struct sess *s)
 static inline void
 send_rec(struct world *w, struct conn *c, unsigned side, const struct rec *r)
 {
-    struct msg m = { .type = M_REC, .rec = *r };
+    struct msg m = { .type = M_REC, .rec = *r, .at = c->sess[side].cursor };
     struct tree *live = &node_of(w, c, side)->live;
     struct ent *e = tree_find(live, r->path);
     if (e == NULL || e->obj != r->obj)
         e = tree_find_obj(live, r->obj);
-    bool lost = e == NULL || e->ver < r->ver; /* older than the record: lost with the power, held */
-    m.now_ver = lost ? r->ver : e->ver;
-    m.gone = r->op == OP_PUT && lost;
-    if (m.gone)
+    m.now_ver = e == NULL ? r->ver : e->ver;
+    m.gone = r->op == OP_PUT && e == NULL;
+    if (m.gone ||
+        m.now_ver < r->ver) /* or older than the record: a power loss took the newer one */
         w->gone[r->obj] = true;
     send_msg(c, side, &m);
 }
@@ -116,8 +116,7 @@ sender_begin(struct world *w, struct conn *c, unsigned side)
         s->walk = (struct place_of_sync){ .base = n->disk.tail > 0 ? n->disk.tail : 1,
                                           .epoch = n->mem.epoch,
                                           .next = ROOT_DIR,
-                                          .limit = s->snapshot.next_dir - 1,
-                                          .acked = n->mem.places[c->node[1 - side]].acked };
+                                          .limit = s->snapshot.next_dir - 1 };
     s->cursor = again || !s->syncing ? c->hello[1 - side].tail : n->disk.tail;
     if (s->syncing && !again) {
         n->mem.places[c->node[1 - side]] = s->walk;
@@ -174,19 +173,32 @@ fix_make(struct world *w, struct conn *c, unsigned side, const struct ent *e)
     send_rec(w, c, side, &r);
 }
 
+/* What was called `path` at seq, as it is called at the tail. */
+static inline path_t
+path_now(const struct world *w, struct node *n, path_t path, uint64_t seq)
+{
+    for (uint64_t i = seq + 1; i <= n->mem.tail && !broken(w, BROKEN_REMOVE_BY_PATH); i++) {
+        const struct rec *r = journal_at(&n->mem, i);
+        if (r->op == OP_RENAME && r->is_dir && path_in(path, r->other))
+            path = path_moved(path, r->other, r->path);
+    }
+    return path;
+}
+
 /* A name that only the peer has: a primary journals its removal, so that it is a record's word. A
  * standby that feeds another one has no word of its own and passes on what it knows. */
 static inline void
-remove_extra(struct world *w, struct conn *c, unsigned side, path_t path, bool is_dir)
+remove_extra(struct world *w, struct conn *c, unsigned side, path_t path, bool is_dir, uint64_t seq)
 {
     struct node *n = node_of(w, c, side);
-    struct rec r = { .op = is_dir ? OP_RMTREE : OP_UNLINK, .path = path, .is_dir = is_dir };
+    struct rec r = { .op = is_dir ? OP_RMTREE : OP_UNLINK, .is_dir = is_dir };
     if (n->mem.role != WIRE_ROLE_PRIMARY) {
         if (!broken(w, BROKEN_FEEDER_SILENT))
             fix_remove(w, c, side, path, is_dir);
         return;
     }
-    if (tree_find(&n->mem.index, path) != NULL)
+    r.path = path_now(w, n, path, seq);
+    if (r.path == 0 || tree_find(&n->mem.index, r.path) != NULL)
         return;
     node_append(w, n, r);
     node_commit(n);
@@ -207,7 +219,7 @@ fix_dir(struct world *w, struct conn *c, unsigned side, struct ask *a)
         path_t name = path_join(path, path_last(t->path));
         const struct ent *e = tree_find(&s->snapshot, name);
         if (e == NULL)
-            remove_extra(w, c, side, name, t->dir != 0);
+            remove_extra(w, c, side, name, t->dir != 0, s->cursor);
         else if ((e->dir != 0) != (t->dir != 0))
             fix_remove(w, c, side, name, t->dir != 0);
         t->path = name;
@@ -267,6 +279,13 @@ walk_step(struct world *w, struct conn *c, unsigned side)
     s->syncing = false;
 }
 
+/* It has all records it acknowledged, and all that was there before them. */
+static inline bool
+peer_is_level(const struct sess *s)
+{
+    return !s->syncing && (s->decision.act == LINK_SEND || s->unacked == 0);
+}
+
 /* Every directory before the oldest question is level, once the peer has the fix-ups. */
 static inline void
 walk_save(struct world *w, struct conn *c, unsigned side)
@@ -274,7 +293,10 @@ walk_save(struct world *w, struct conn *c, unsigned side)
     struct sess *s = &c->sess[side];
     struct node *n = node_of(w, c, side);
     struct place_of_sync *place = &n->mem.places[c->node[1 - side]];
-    place->acked = s->acked > place->acked ? s->acked : place->acked;
+    if (peer_is_level(s) && place->acked == 0 && s->acked > 0) {
+        place->acked = s->acked;
+        node_commit(n); /* after a power loss it is asked for what is missing */
+    }
     if (!s->syncing || n->mem.role != WIRE_ROLE_PRIMARY)
         return;
     uint64_t acked = place->acked;
@@ -292,82 +314,181 @@ walk_save(struct world *w, struct conn *c, unsigned side)
 
 /* --- names the peer needs --- */
 
+/* The primary journals the name again, as it is, so that who follows the peer learns of it too. */
+static inline void
+journal_again(struct world *w, struct node *n, path_t path)
+{
+    for (unsigned depth = 1; depth <= 3; depth++)
+        for (unsigned i = 0; i < n->mem.index.count; i++) {
+            const struct ent *e = &n->mem.index.ents[i];
+            if (path_depth(e->path) != depth || !path_in(e->path, path))
+                continue;
+            struct rec r = { .path = e->path, .obj = e->obj, .ver = e->ver, .is_dir = e->dir != 0 };
+            r.op = r.is_dir ? OP_MKDIR : OP_PUT;
+            node_append(w, n, r);
+        }
+    node_commit(n);
+}
+
+static inline void
+send_again(struct world *w, struct conn *c, unsigned side, path_t path)
+{
+    struct tree *t = &c->sess[side].snapshot;
+    for (unsigned depth = 1; depth <= 3; depth++)
+        for (unsigned i = 0; i < t->count; i++)
+            if (path_depth(t->ents[i].path) == depth && path_in(t->ents[i].path, path))
+                fix_make(w, c, side, &t->ents[i]);
+}
+
+/* What the peer has under a name that is a file here: it goes, and the file comes again. */
+static inline void
+journal_removal(struct world *w, struct node *n, path_t path, bool is_dir, uint32_t obj,
+                uint32_t ver)
+{
+    node_append(
+        w, n, (struct rec){ .op = is_dir ? OP_RMTREE : OP_UNLINK, .path = path, .is_dir = is_dir });
+    node_append(w, n, (struct rec){ .op = OP_PUT, .path = path, .obj = obj, .ver = ver });
+}
+
 static inline void
 answer_needs(struct world *w, struct conn *c, unsigned side)
 {
     struct sess *s = &c->sess[side];
-    if (node_of(w, c, side)->full)
+    struct node *n = node_of(w, c, side);
+    bool primary = n->mem.role == WIRE_ROLE_PRIMARY;
+    if (n->full)
         return;
     while (s->need_count > 0 && queue_room(c, side) > QUEUE_MAX / 2) {
         struct rec need = s->needs[--s->need_count];
-        struct ent *e = tree_find(&s->snapshot, need.path);
-        if (e == NULL) {
-            remove_extra(w, c, side, need.path, need.is_dir);
-            continue;
-        }
-        if (need.is_dir && e->dir == 0)
-            fix_remove(w, c, side, need.path, true);
-        for (unsigned depth = 1; depth <= 3; depth++)
-            for (unsigned i = 0; i < s->snapshot.count; i++)
-                if (path_depth(s->snapshot.ents[i].path) == depth &&
-                    path_in(s->snapshot.ents[i].path, need.path))
-                    fix_make(w, c, side, &s->snapshot.ents[i]);
+        struct tree *index = primary ? &n->mem.index : &s->snapshot;
+        path_t path = primary ? path_now(w, n, need.path, need.seq) : need.path;
+        const struct ent *e = tree_find(index, path);
+        if (e == NULL)
+            remove_extra(w, c, side, need.path, need.is_dir, need.seq);
+        else if (need.is_dir && e->dir == 0 && primary)
+            journal_removal(w, n, path, true, e->obj, e->ver);
+        else if (need.is_dir && e->dir == 0)
+            fix_remove(w, c, side, path, true);
+        if (primary)
+            journal_again(w, n, path);
+        else
+            send_again(w, c, side, path);
     }
     send_commit(w, c, side);
 }
 
 /* --- after a power loss --- */
 
+/* Could the peer of this link have the name? It said how far it has come. */
+static inline bool
+could_have(const struct node *n, unsigned peer, const struct held *h)
+{
+    if (!n->mem.may_have[peer] || (h->without & 1u << peer) != 0)
+        return false;
+    return !n->heard[peer] || n->heard_tail[peer] >= h->seq;
+}
+
+static inline const struct held *
+to_fetch(const struct node *n, unsigned peer)
+{
+    for (unsigned i = 0; i < n->mem.held_count; i++)
+        if (n->heard[peer] && could_have(n, peer, &n->mem.held[i]))
+            return &n->mem.held[i];
+    return NULL;
+}
+
+/* As long as names are held, a peer that lacks one which another may have is sent nothing: it would
+ * be level without it, and could be promoted. */
+static inline bool
+waits_for_held(const struct world *w, const struct node *n, unsigned peer)
+{
+    if (n->mem.role != WIRE_ROLE_PRIMARY || broken(w, BROKEN_SHIP_HELD))
+        return false;
+    for (unsigned i = 0; i < n->mem.held_count; i++)
+        if (!n->mem.may_have[peer] || !could_have(n, peer, &n->mem.held[i]))
+            return true;
+    return false;
+}
+
+static inline void
+release(struct world *w, struct node *n, path_t path, const char *why)
+{
+    sim_trace(w, "mx%u: held %x: %s", n->id + 1, path, why);
+    for (unsigned i = 0; i < n->mem.held_count; i++)
+        if (n->mem.held[i].path == path)
+            n->mem.held[i] = n->mem.held[--n->mem.held_count];
+    n->sweep = true;
+    node_commit(n);
+}
+
+/* Nobody has it: from now on it is an ordinary name. */
+static inline void
+release_hopeless(struct world *w, struct node *n)
+{
+    for (unsigned i = 0; i < n->mem.held_count;) {
+        const struct held *h = &n->mem.held[i];
+        bool hope = false;
+        for (unsigned peer = 0; peer < w->opts.nodes; peer++)
+            hope = hope || (could_have(n, peer, h) && !broken(w, BROKEN_FETCH_FROM_ANY));
+        if (hope)
+            i++;
+        else
+            release(w, n, h->path, "nobody has it");
+    }
+}
+
+static inline void
+hear(struct world *w, struct node *n, unsigned peer, uint64_t tail)
+{
+    n->heard[peer] = true;
+    n->heard_tail[peer] = tail;
+    release_hopeless(w, n);
+}
+
 static inline void
 fetch_step(struct world *w, struct conn *c, unsigned side)
 {
-    struct node *n = node_of(w, c, side);
     struct msg m = { .type = M_FETCH };
-    m.rec.path = n->mem.held[chance(w, n->mem.held_count)];
+    const struct held *h = to_fetch(node_of(w, c, side), c->node[1 - side]);
+    if (h == NULL)
+        return;
+    m.rec.path = h->path;
     c->sess[side].fetching = true;
     send_msg(c, side, &m);
 }
 
-/* Nobody told to have more of the journal than this peer, so nobody else has the name either. */
-static inline bool
-knows_best(const struct world *w, const struct node *n, const struct sess *s)
+/* Under its own name, or beside what has that name by now. */
+static inline path_t
+put_back(struct tree *live, const struct msg *m)
 {
-    for (unsigned i = 0; i < w->opts.nodes; i++)
-        if (n->mem.places[i].acked > s->acked && !broken(w, BROKEN_FETCH_FROM_ANY))
-            return false;
-    return !s->syncing && s->decision.act == LINK_SEND;
-}
-
-static inline void
-release(struct node *n, path_t path)
-{
-    for (unsigned i = 0; i < n->mem.held_count; i++)
-        if (n->mem.held[i] == path)
-            n->mem.held[i] = n->mem.held[--n->mem.held_count];
+    struct ent *older = tree_find_obj(live, m->rec.obj);
+    path_t path = older != NULL ? older->path : m->rec.path;
+    for (unsigned name = 5; older == NULL && !has_place(live, path); name++)
+        path = path_join(0, name);
+    tree_put(live, path, m->rec.obj, m->rec.ver);
+    return path;
 }
 
 static inline void
 take_fetched(struct world *w, struct conn *c, unsigned side, const struct msg *m)
 {
     struct node *n = node_of(w, c, side);
-    struct sess *s = &c->sess[side];
+    unsigned peer = c->node[1 - side];
     const struct ent *known = tree_find(&n->mem.index, m->rec.path);
-    s->fetching = false;
+    c->sess[side].fetching = false;
     if (!is_held(&n->mem, m->rec.path) || n->full)
         return;
-    bool fits = known != NULL && !m->gone && m->rec.obj == known->obj;
-    if (!fits && known != NULL && !knows_best(w, n, s))
+    if (known == NULL || m->gone || m->rec.obj != known->obj) {
+        for (unsigned i = 0; i < n->mem.held_count; i++)
+            if (n->mem.held[i].path == m->rec.path)
+                n->mem.held[i].without |= 1u << peer;
+        release_hopeless(w, n);
         return;
-    release(n, m->rec.path);
-    if (fits) {
-        make_parents(w, &n->live, m->rec.path);
-        tree_put(&n->live, m->rec.path, m->rec.obj, m->rec.ver);
-        store_synced(n);
     }
-    sim_trace(w, "mx%u %s %x", n->id + 1, fits ? "got back" : "gives up", m->rec.path);
-    if (!n->sweep)
-        capture_drain(w, n, PENDING_MAX);
-    capture_name(w, n, m->rec.path, true);
+    path_t path = put_back(&n->live, m);
+    store_synced(n);
+    release(w, n, m->rec.path, "got back");
+    capture_name(w, n, path, true);
     node_commit(n);
 }
 
@@ -381,7 +502,7 @@ take_ack(struct world *w, struct conn *c, unsigned side, const struct msg *m)
     s->unacked = (unsigned)(s->run - m->run);
     if (m->seq > s->acked)
         s->acked = m->seq;
-    if (!s->syncing && (s->decision.act == LINK_SEND || s->unacked == 0))
+    if (peer_is_level(s))
         for (unsigned i = 0; i < n->waiter_count;) {
             struct waiter *waiter = &n->waiters[i];
             if (waiter->seq > s->acked) {
@@ -406,6 +527,16 @@ take_answer(struct sess *s, const struct msg *m)
 }
 
 static inline void
+take_need(struct sess *s, const struct rec *need)
+{
+    for (unsigned i = 0; i < s->need_count; i++)
+        if (s->needs[i].path == need->path)
+            return;
+    if (s->need_count < NEEDS_MAX)
+        s->needs[s->need_count++] = *need;
+}
+
+static inline void
 sender_handle(struct world *w, struct conn *c, unsigned side, const struct msg *m)
 {
     struct sess *s = &c->sess[side];
@@ -413,8 +544,8 @@ sender_handle(struct world *w, struct conn *c, unsigned side, const struct msg *
         take_ack(w, c, side, m);
     else if (m->type == M_ANSWER)
         take_answer(s, m);
-    else if (m->type == M_NEED && s->need_count < NEEDS_MAX)
-        s->needs[s->need_count++] = m->rec;
+    else if (m->type == M_NEED)
+        take_need(s, &m->rec);
     else if (m->type == M_FETCHED)
         take_fetched(w, c, side, m);
 }
@@ -433,7 +564,7 @@ sender_step(struct world *w, struct conn *c, unsigned side)
 {
     struct node *n = node_of(w, c, side);
     struct sess *s = &c->sess[side];
-    if (queue_room(c, side) < QUEUE_MAX / 2)
+    if (queue_room(c, side) < QUEUE_MAX / 2 || waits_for_held(w, n, c->node[1 - side]))
         return;
     struct link_view view = {
         .durable_tail = s->snapshot_tail,
@@ -443,8 +574,8 @@ sender_step(struct world *w, struct conn *c, unsigned side)
         .window_max = WINDOW_MAX,
         .sync_pending = s->syncing || s->need_count > 0,
         .sync_waiting = s->syncing && sync_waits(s),
-        .recover_pending = n->mem.held_count > 0 && !s->fetching &&
-                           n->mem.role == WIRE_ROLE_PRIMARY,
+        .recover_pending = n->mem.role == WIRE_ROLE_PRIMARY && !s->fetching &&
+                           to_fetch(n, c->node[1 - side]) != NULL,
     };
     enum link_work work = link_next(&view);
     if (broken(w, BROKEN_SYNC_ANYTIME) && view.sync_pending && !view.sync_waiting)

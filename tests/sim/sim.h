@@ -68,8 +68,13 @@ struct state_of_node {
     unsigned history; /* 0 none */
     uint64_t epoch, tail, oldest, sync_base;
     bool told_resync;
-    path_t held[TREE_MAX]; /* what a power loss took: not to be recorded as deleted */
+    struct held { /* what a power loss took: not to be recorded as deleted */
+        path_t path;
+        uint64_t seq;     /* of the record that put it there, 0 out of the journal */
+        uint32_t without; /* a bit for each node that was asked and has it not */
+    } held[TREE_MAX];
     unsigned held_count;
+    bool may_have[NODES_MAX]; /* who was level before, and may have what is held */
     unsigned epoch_count;
     struct wire_epoch epochs[EPOCHS_MAX];
     struct rec journal[JOURNAL_MAX]; /* by seq % JOURNAL_MAX */
@@ -106,6 +111,8 @@ struct node {
     bool sweep; /* the queue is not to be trusted: compare everything */
     struct waiter waiters[WAITERS_MAX];
     unsigned waiter_count;
+    bool heard[NODES_MAX]; /* since it started: the peer said how far it has come */
+    uint64_t heard_tail[NODES_MAX];
 
     /* the truth, for checks */
     path_t asked[NEEDS_MAX]; /* names it sent NEED for, until an operation names them */
@@ -137,6 +144,7 @@ struct msg {
     struct rec rec; /* REC, NEED (path), FETCH, FETCHED */
     bool gone;
     uint32_t now_ver;
+    uint64_t at;       /* REC: the seq it stands at in the stream */
     uint64_t run, seq; /* COMMIT, ACK; START: from */
     uint64_t base;     /* START: 0 resume */
     bool again;
