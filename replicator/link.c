@@ -394,22 +394,22 @@ link_rules_check(void)
 
 /* --- the schedule --- */
 
-/* A name to ask back holds up what the primary may do; a run holds up barriers. Fix-ups and
- * questions wait until all records up to the tail of the caller's snapshot are shipped: only there
- * is the snapshot's index what the peer must have. The caller asks again with the same snapshot
- * after a run and takes a new one after anything else, so a steady stream of records does not
- * starve them. */
+/* A run first: everything else is asked or told of the tree at the tail of the caller's snapshot,
+ * and the peer must have come as far. A lost name is asked for under the name it has there; fix-ups
+ * bring the peer what the snapshot's index says. The caller asks again with the same snapshot after
+ * a run and takes a new one after anything else, so a steady stream of records does not starve
+ * them. */
 enum link_work
 link_next(const struct link_view *view)
 {
     bool level = view->cursor >= view->durable_tail;
     bool window_open = view->window_bytes < view->window_max;
+    if (!level)
+        return window_open ? LINK_WORK_RUN : LINK_WORK_WAIT;
     if (view->recover_pending)
         return LINK_WORK_RECOVER;
     if (!window_open)
         return LINK_WORK_WAIT;
-    if (!level)
-        return LINK_WORK_RUN;
     if (view->sync_pending && !view->sync_waiting)
         return LINK_WORK_SYNC;
     if (view->verify_pending && !view->verify_waiting)

@@ -374,8 +374,7 @@ check_sending(const struct wire_hello *ours, const struct wire_hello *theirs,
     CHECK(theirs->accept_sync || (same && theirs->tail <= link_fork(ours, theirs)));
     CHECK(d->from == ours->tail || d->from == theirs->tail);
     CHECK(d->from == ours->tail || (same && d->from + 1 >= ours->oldest && d->from <= d->fork));
-    CHECK(d->act != LINK_SEND ||
-          (same && theirs->sync_base == 0 && ours->epoch == theirs->epoch));
+    CHECK(d->act != LINK_SEND || (same && theirs->sync_base == 0 && ours->epoch == theirs->epoch));
     CHECK(!d->again || (d->act == LINK_SYNC && d->from == theirs->tail && same &&
                         theirs->sync_base != 0 && ours->epoch == theirs->epoch));
 }
@@ -412,36 +411,35 @@ TEST(both_sides_come_to_matching_answers_and_never_overwrite_unasked)
 
 /* --- the schedule --- */
 
-TEST(the_sender_does_first_what_others_wait_for)
+TEST(everything_but_a_run_waits_until_the_peer_has_all_records)
 {
     struct link_view v = { .durable_tail = 9, .cursor = 5, .window_max = 100 };
     CHECK_INT(link_next(&v), LINK_WORK_RUN);
-    v.sync_pending = v.verify_pending = true; /* not before the records are shipped */
+    v.sync_pending = v.verify_pending = v.recover_pending = true;
     CHECK_INT(link_next(&v), LINK_WORK_RUN);
     v.cursor = 9;
+    CHECK_INT(link_next(&v), LINK_WORK_RECOVER);
+    v.recover_pending = false;
     CHECK_INT(link_next(&v), LINK_WORK_SYNC);
     v.sync_waiting = true;
     CHECK_INT(link_next(&v), LINK_WORK_VERIFY);
     v.verify_waiting = true;
     CHECK_INT(link_next(&v), LINK_WORK_WAIT);
-    v.recover_pending = true;
-    CHECK_INT(link_next(&v), LINK_WORK_RECOVER);
-    v.recover_pending = v.sync_pending = v.sync_waiting = v.verify_waiting = false;
+    v.sync_pending = v.sync_waiting = v.verify_waiting = false;
     CHECK_INT(link_next(&v), LINK_WORK_VERIFY);
     v.verify_pending = false;
     CHECK_INT(link_next(&v), LINK_WORK_WAIT);
 }
 
-TEST(a_full_window_stops_everything_but_recovery)
+TEST(a_full_window_stops_what_ships_contents)
 {
     struct link_view v = { .durable_tail = 9, .cursor = 5, .window_bytes = 100, .window_max = 100 };
-    v.sync_pending = v.verify_pending = true;
+    v.sync_pending = v.verify_pending = v.recover_pending = true;
     CHECK_INT(link_next(&v), LINK_WORK_WAIT);
-    v.cursor = 9;
-    CHECK_INT(link_next(&v), LINK_WORK_WAIT);
-    v.recover_pending = true;
+    v.cursor = 9; /* a question ships none */
     CHECK_INT(link_next(&v), LINK_WORK_RECOVER);
     v.recover_pending = false;
+    CHECK_INT(link_next(&v), LINK_WORK_WAIT);
     v.window_bytes = 99;
     CHECK_INT(link_next(&v), LINK_WORK_SYNC);
 }
