@@ -286,7 +286,9 @@ confine(const struct daemon *d, struct err *e)
         return -1;
     if (sandbox_keep_caps(kept_caps, ARRAY_LEN(kept_caps), e) < 0)
         return -1;
-    return sandbox_landlock_enter(&files, e);
+    if (sandbox_landlock_enter(&files, e) < 0)
+        return -1;
+    return sandbox_seccomp(SANDBOX_STORE, e);
 }
 
 static int

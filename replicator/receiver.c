@@ -31,7 +31,8 @@ struct receiver {
     struct ledger ledger;
     bool started, syncing, sync_done;
     bool commit_due;
-    bool in_run;               /* messages of a run have come, its COMMIT has not */
+    bool in_run; /* messages of a run have come, its COMMIT has not */
+    uint64_t durable_run, durable_seq;
     struct wire_commit commit; /* the newest COMMIT not carried out */
     struct wire_msg out;
     struct err note_err; /* of a callback that cannot return one */
@@ -67,9 +68,11 @@ note(void *arg, const struct applied *applied)
 }
 
 static int
-send_ack(struct receiver *x, uint64_t durable, struct err *e)
+send_ack(struct receiver *x, struct err *e)
 {
-    x->out.ack = (struct wire_ack){ x->commit.run, x->commit.seq, durable };
+    x->durable_run = x->commit.run;
+    x->durable_seq = x->commit.seq;
+    x->out.ack = (struct wire_ack){ x->commit.run, x->commit.seq, x->commit.seq };
     if (reply(x, WIRE_ACK, e) < 0)
         return -1;
     return link_io_flush(x->s->io, e);
@@ -124,7 +127,7 @@ carry_out(struct receiver *x, struct err *e)
         return -1;
     }
     x->commit_due = false;
-    if (send_ack(x, x->commit.seq, e) < 0)
+    if (send_ack(x, e) < 0)
         return -1;
     tell_facts(x);
     if (x->sync_done && finish_sync(x, e) < 0)
@@ -138,7 +141,7 @@ on_commit(struct receiver *x, const struct wire_commit *commit, struct err *e)
     x->commit = *commit;
     x->commit_due = true;
     x->in_run = false;
-    x->out.ack = (struct wire_ack){ commit->run, commit->seq, x->ledger.tail };
+    x->out.ack = (struct wire_ack){ x->durable_run, commit->seq, x->durable_seq };
     return reply(x, WIRE_ACK, e); /* received; goes out with the next flush */
 }
 
@@ -319,6 +322,7 @@ on_start(struct receiver *x, const struct wire_start *start, struct err *e)
     if (ledger_start(&x->ledger, start, fresh, e) < 0)
         return -1;
     x->started = true;
+    x->durable_seq = x->ledger.tail;
     atomic_store(&x->daemon->tail, x->ledger.tail);
     if (x->syncing)
         event(EV_SYNC_BEGIN, F_STR("peer", x->s->peer->conf->name), F_U64("from", start->from));

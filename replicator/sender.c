@@ -22,6 +22,8 @@ struct sender {
     struct verify_order *order;
     struct fetch *fetch;
     uint64_t sync_base, sync_limit;
+    uint64_t sync_directories;
+    uint64_t sync_last_run; /* the peer is level when it has acknowledged this one; 0 none */
     uint64_t acked_durable;
     uint64_t saved_ms, told_ms;
     struct buf signature;
@@ -101,6 +103,16 @@ force(void *arg, uint16_t store, struct span path, bool is_dir)
 
 /* --- answers --- */
 
+static void
+sync_acknowledged(struct sender *x)
+{
+    x->sync_last_run = 0;
+    peer_set_state(x->s->peer, PEER_CONNECTED, "%s", "");
+    event(EV_SYNC_END, F_STR("peer", x->s->peer->conf->name),
+          F_U64("directories", x->sync_directories), F_U64("records", x->ship.records),
+          F_U64("bytes", x->ship.bytes));
+}
+
 static int
 on_ack(struct sender *x, const struct wire_ack *ack, struct err *e)
 {
@@ -109,6 +121,8 @@ on_ack(struct sender *x, const struct wire_ack *ack, struct err *e)
                        (unsigned long long)MAX(ack->durable_seq, ack->received_seq),
                        (unsigned long long)x->ship.cursor);
     ship_acked(&x->ship, ack);
+    if (x->sync_last_run != 0 && x->ship.acked_run >= x->sync_last_run)
+        sync_acknowledged(x);
     x->acked_durable = MAX(x->acked_durable, ack->durable_seq);
     struct peer *peer = x->s->peer;
     pthread_mutex_lock(&peer->lock);
@@ -315,10 +329,8 @@ sync_finish(struct sender *x, struct err *e)
     if (rc < 0 || ship_commit(&x->ship, 0, x->ship.cursor, e) < 0)
         return -1;
     walk_free(&x->sync);
-    peer_set_state(x->s->peer, PEER_CONNECTED, "%s", "");
-    event(EV_SYNC_END, F_STR("peer", x->s->peer->conf->name),
-          F_U64("directories", progress.directories), F_U64("records", x->ship.records),
-          F_U64("bytes", x->ship.bytes));
+    x->sync_last_run = x->ship.run;
+    x->sync_directories = progress.directories;
     return 0;
 }
 
@@ -493,8 +505,7 @@ wait_for_index(struct sender *x, struct err *e)
             capture_status(capture, &status);
         if (capture == NULL || status.phase != CAPTURE_INITIAL || session_stopped(x->s))
             return 0;
-        peer_set_state(x->s->peer, PEER_CONNECTED, "%s",
-                       "waits until the stores have been read once");
+        peer_set_state(x->s->peer, PEER_RESYNC, "%s", "waits until the stores have been read once");
         if (receive_one(x, 200, e) < 0)
             return -1;
     }

@@ -295,6 +295,7 @@ ship_acked(struct ship *s, const struct wire_ack *ack)
             return;
         s->window_bytes -= MIN(flight.bytes, s->window_bytes);
         s->acked_note = flight.note;
+        s->acked_run = flight.run;
         buf_consume(&s->in_flight, sizeof(flight));
     }
 }

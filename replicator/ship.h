@@ -22,6 +22,7 @@ struct ship {
 
     uint64_t cursor; /* newest seq shipped */
     uint64_t run;
+    uint64_t acked_run;    /* newest run that is durable at the peer */
     uint64_t window_bytes; /* shipped and not acknowledged */
     uint64_t records, bytes;
     struct reclist list; /* the run in hand */

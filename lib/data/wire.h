@@ -143,7 +143,7 @@ struct wire_commit {
 };
 
 struct wire_ack {
-    uint64_t run;
+    uint64_t run; /* newest run that is durable, 0 none yet */
     uint64_t received_seq;
     uint64_t durable_seq;
 };
