@@ -229,7 +229,8 @@ capture_run(void *arg)
         else if (c->stalled)
             unstall(c);
         checkpoint_maybe(c);
-        idle(c);
+        if (!atomic_load(&c->stop))
+            idle(c);
     }
     capture_give_up(c, orders);
     return NULL;
