@@ -140,6 +140,25 @@ asked_settled(struct node *n, path_t path)
             i++;
 }
 
+static inline void
+asked_moved(struct node *n, path_t from, path_t to)
+{
+    for (unsigned i = 0; i < n->asked_count; i++)
+        if (path_in(n->asked[i], from) && n->asked[i] != from)
+            n->asked[i] = path_moved(n->asked[i], from, to);
+}
+
+/* A question that went down with its link is asked again. */
+static inline void
+ask_again(struct world *w, struct conn *c, unsigned side, struct node *n)
+{
+    for (unsigned i = 0; i < n->asked_count && !broken(w, BROKEN_NEED_FORGOTTEN); i++) {
+        struct msg need = { .type = M_NEED, .rec = { .path = n->asked[i], .seq = n->mem.tail } };
+        need.rec.is_dir = tree_is_dir(&n->live, n->asked[i]);
+        send_msg(c, side, &need);
+    }
+}
+
 static inline bool
 dies_here(struct world *w, struct node *n)
 {
@@ -165,6 +184,8 @@ run_op(struct world *w, struct conn *c, unsigned side, struct node *n, const str
     if (how == HOW_DONE) {
         asked_settled(n, m->rec.path);
         asked_settled(n, m->rec.op == OP_RENAME ? m->rec.other : 0);
+        if (m->rec.op == OP_RENAME && m->rec.is_dir)
+            asked_moved(n, m->rec.other, m->rec.path);
     } else if (!broken(w, BROKEN_NEED)) {
         send_need(w, c, side, n, m->rec.path, m->at);
         if (m->rec.op == OP_RENAME && !broken(w, BROKEN_NEED_OLD_NAME))
@@ -251,7 +272,7 @@ start_fits(const struct world *w, const struct node *n, const struct wire_hello 
     if (broken(w, BROKEN_START_STALE))
         return m->base != 0 || m->seq == s->tail;
     return s->history == ours->history[0] && s->epoch == ours->epoch && s->tail == ours->tail &&
-           s->sync_base == ours->sync_base;
+           s->sync_base == ours->sync_base && accepts_sync(n) == ours->accept_sync;
 }
 
 static inline void
@@ -292,10 +313,12 @@ receive_start(struct world *w, struct conn *c, unsigned side, const struct msg *
     if (anew) {
         journal_reset(n, m->seq);
         s->truth = m->truth;
+        n->asked_count = 0;
     }
     node_commit(n);
     c->sess[side].started = true;
     c->sess[side].epoch = m->epoch;
+    ask_again(w, c, side, n);
     if (told) /* what its HELLOs said is no longer so */
         links_end(w, n->id, c);
 }

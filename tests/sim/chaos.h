@@ -198,7 +198,8 @@ fault_wipe(struct world *w, struct node *n, bool keep_store)
     if (n->up)
         node_down(w, n);
     if (!keep_store) {
-        operator_gives_up(w, n);
+        n->doomed = true;
+        operator_gave_up(w);
         tree_clear(&n->live);
     }
     node_wipe(n);
@@ -212,7 +213,8 @@ operator_resync(struct world *w, struct node *n)
     if (!n->up || n->mem.role == WIRE_ROLE_PRIMARY)
         return;
     n->mem.told_resync = n->consent = true;
-    operator_gives_up(w, n);
+    n->doomed = true;
+    operator_gave_up(w);
     role_changed(w, n);
 }
 

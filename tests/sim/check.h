@@ -79,25 +79,6 @@ check_ack(struct world *w, const struct node *n, const struct sess *s)
                  (unsigned)n->mem.epoch, (unsigned)s->epoch);
 }
 
-static inline bool
-exists_somewhere(struct world *w, uint32_t obj)
-{
-    for (unsigned i = 0; i < w->opts.nodes; i++)
-        if (!w->nodes[i].doomed && tree_find_obj(&w->nodes[i].live, obj) != NULL)
-            return true;
-    return false;
-}
-
-/* What only this node has is lost by the operator's own hand. */
-static inline void
-operator_gives_up(struct world *w, struct node *n)
-{
-    n->doomed = true;
-    for (unsigned i = 0; i < n->live.count; i++)
-        if (n->live.ents[i].obj != 0 && !exists_somewhere(w, n->live.ents[i].obj))
-            w->confirmed[n->live.ents[i].obj] = false;
-}
-
 /* 6: nothing is overwritten but a beginning of what comes, or what an operator gave free. */
 static inline void
 check_start(struct world *w, struct node *n, unsigned history, const struct msg *m)

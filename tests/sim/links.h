@@ -66,7 +66,7 @@ say_hello(struct world *w, struct conn *c, unsigned side)
         .tail = s->tail,
         .oldest = s->oldest,
         .sync_base = s->sync_base,
-        .accept_sync = s->told_resync || (s->history == 0 && n->live.count == 0),
+        .accept_sync = accepts_sync(n),
         .epoch_count = (uint16_t)s->epoch_count,
         .store_count = (uint16_t)(1 + n->stores),
         .stores = { { span_str("mail"), 1 }, { span_str("sieve"), 2 } },

@@ -136,6 +136,12 @@ node_append(struct world *w, struct node *n, struct rec r)
               (unsigned)r.epoch);
 }
 
+static inline bool
+accepts_sync(const struct node *n)
+{
+    return n->mem.told_resync || (n->mem.history == 0 && n->live.count == 0);
+}
+
 /* --- capture --- */
 
 /* Records that a name is (or is not) as the store shows it now. */
@@ -217,6 +223,40 @@ capture_drain(struct world *w, struct node *n, unsigned most)
             n->pending[i] = n->pending[i + count];
     }
     node_commit(n);
+}
+
+/* --- what mail clients were promised --- */
+
+static inline bool
+exists_somewhere(struct world *w, uint32_t obj)
+{
+    for (unsigned i = 0; i < w->opts.nodes; i++)
+        if (!w->nodes[i].doomed && tree_find_obj(&w->nodes[i].live, obj) != NULL)
+            return true;
+    return false;
+}
+
+static inline bool
+exists_on_whole(struct world *w, uint32_t obj)
+{
+    for (unsigned i = 0; i < w->opts.nodes; i++) {
+        struct node *n = &w->nodes[i];
+        if (!n->doomed && n->disk.sync_base == 0 && tree_find_obj(&n->live, obj) != NULL)
+            return true;
+    }
+    return false;
+}
+
+/* An operator gave a node free; what no other whole node has is lost by his own hand. */
+static inline void
+operator_gave_up(struct world *w)
+{
+    for (unsigned i = 0; i < w->opts.nodes; i++)
+        for (unsigned k = 0; w->nodes[i].doomed && k < w->nodes[i].live.count; k++) {
+            uint32_t obj = w->nodes[i].live.ents[k].obj;
+            if (obj != 0 && !exists_on_whole(w, obj))
+                w->confirmed[obj] = false;
+        }
 }
 
 /* --- power --- */
@@ -311,6 +351,7 @@ node_power_loss(struct world *w, struct node *n)
     n->live = kept == 0 ? n->synced : n->unsynced[kept - 1];
     n->marker = n->synced_marker;
     n->marker_truth = n->synced_marker_truth;
+    operator_gave_up(w);
     node_down(w, n);
     store_synced(n);
     if (n->mem.history != 0 && n->mem.sync_base == 0 && n->mem.role == WIRE_ROLE_PRIMARY)

@@ -262,16 +262,23 @@ check_held(struct world *w, struct node *n)
         operator_resync(w, n);
 }
 
-/* Nobody has what the power loss took: the operator says so. */
+/* What a power loss took may be on a node that follows another one; when it is on none that can be
+ * asked, the operator gives it up. */
 static void
 operator_releases(struct world *w, struct node *p)
 {
-    for (unsigned i = 0; i < p->mem.held_count; i++) {
+    bool chain = false;
+    for (unsigned i = 0; i < w->opts.nodes; i++) {
+        chain = chain || w->nodes[i].follow >= 0;
+        w->nodes[i].follow = -1;
+    }
+    for (unsigned i = 0; i < p->mem.held_count && !chain; i++) {
         const struct ent *e = tree_find(&p->mem.index, p->mem.held[i].path);
-        if (e != NULL && !exists_somewhere(w, e->obj))
+        if (e != NULL)
             w->confirmed[e->obj] = false;
     }
-    p->mem.held_count = 0;
+    if (!chain)
+        p->mem.held_count = 0;
     p->sweep = true;
     node_commit(p);
 }
@@ -280,7 +287,7 @@ static void
 settle(struct world *w)
 {
     all_is_well(w);
-    for (unsigned round = 0; round < 4 && w->invariant == NULL; round++) {
+    for (unsigned round = 0; round < 6 && w->invariant == NULL; round++) {
         for (unsigned i = 0; i < 2500 && w->invariant == NULL; i++) {
             if (all_level(w))
                 return;

@@ -104,7 +104,9 @@ struct node {
     unsigned unsynced_count;
     uint64_t marker;               /* apply: operations up to this seq are done */
     uint64_t touched[TOUCHED_MAX]; /* by directory id: the newest record about a name in it */
-    unsigned marker_truth;         /* the last operation of the journal that reached the store */
+    path_t asked[NEEDS_MAX]; /* names it sent NEED for, until an operation names them; durable */
+    unsigned asked_count;
+    unsigned marker_truth; /* the last operation of the journal that reached the store */
 
     struct rec pending[PENDING_MAX]; /* seen by the capture, not in the journal */
     unsigned pending_count;
@@ -115,8 +117,6 @@ struct node {
     uint64_t heard_tail[NODES_MAX];
 
     /* the truth, for checks */
-    path_t asked[NEEDS_MAX]; /* names it sent NEED for, until an operation names them */
-    unsigned asked_count;
     uint64_t epoch_seen[8]; /* by history: the highest this disk ever held */
     unsigned acked_truth;   /* newest record it told to have durably */
     bool consent;           /* the operator allowed it to be overwritten */
