@@ -104,6 +104,18 @@ state_root(struct state_txn *txn, uint16_t store)
     return get_be64(row.ptr);
 }
 
+/* The row of a directory's handle, unless it is another directory's by now: one that moved from
+ * store to store has a row in both for a moment, and only one handle. */
+static int
+del_handle(struct state_txn *txn, const struct state_dir *dir, struct err *e)
+{
+    uint64_t owner;
+    int found = dir->handle.len == 0 ? 0 : state_dir_find(txn, dir->handle, &owner, e);
+    if (found <= 0 || owner != dir->id)
+        return found < 0 ? -1 : 0;
+    return table_del(txn, TABLE_HANDLES, dir->handle, e);
+}
+
 /* The handle's row, replacing the one of an earlier handle of the same directory. */
 static int
 put_handle(struct state_txn *txn, const struct state_dir *dir, struct err *e)
@@ -112,8 +124,7 @@ put_handle(struct state_txn *txn, const struct state_dir *dir, struct err *e)
     int found = state_dir_get(txn, dir->id, &old, e);
     if (found < 0)
         return -1;
-    if (found > 0 && old.handle.len > 0 && !span_equal(old.handle, dir->handle) &&
-        table_del(txn, TABLE_HANDLES, old.handle, e) < 0)
+    if (found > 0 && !span_equal(old.handle, dir->handle) && del_handle(txn, &old, e) < 0)
         return -1;
     if (dir->handle.len == 0)
         return 0;
@@ -163,7 +174,7 @@ dir_del(struct state_txn *txn, uint64_t id, struct err *e)
     int found = state_dir_get(txn, id, &dir, e);
     if (found <= 0)
         return found;
-    if (dir.handle.len > 0 && table_del(txn, TABLE_HANDLES, dir.handle, e) < 0)
+    if (del_handle(txn, &dir, e) < 0)
         return -1;
     struct key64 key = key64_of(id);
     return table_del(txn, TABLE_DIRS, span_of(key.raw, 8), e);
@@ -282,8 +293,10 @@ state_name_of(struct state_txn *txn, uint16_t store, uint64_t ino, unsigned inde
     return 1;
 }
 
+/* All of its names, as keys behind a 16-bit length each. */
 static int
-inode_count(struct state_txn *txn, uint16_t store, uint64_t ino, uint32_t *ret_count, struct err *e)
+inode_names(struct state_txn *txn, uint16_t store, uint64_t ino, struct buf *ret_names,
+            uint32_t *ret_count, struct err *e)
 {
     MDB_cursor *cursor;
     int rc = mdb_cursor_open(txn->mdb, txn->state->tables[TABLE_INODES], &cursor);
@@ -292,15 +305,15 @@ inode_count(struct state_txn *txn, uint16_t store, uint64_t ino, uint32_t *ret_c
     struct inode_key key = inode_key(store, ino);
     MDB_val k = val_of(span_of(key.raw, sizeof(key.raw)));
     MDB_val v;
-    size_t count = 0;
+    *ret_count = 0;
+    buf_reset(ret_names);
     rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_KEY);
-    if (rc == 0)
-        rc = mdb_cursor_count(cursor, &count);
+    for (; rc == 0; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT_DUP)) {
+        buf_add_span16(ret_names, span_of_val(v));
+        ++*ret_count;
+    }
     mdb_cursor_close(cursor);
-    if (rc != 0 && rc != MDB_NOTFOUND)
-        return state_failed(e, rc, "count an inode's names");
-    *ret_count = (uint32_t)MIN(count, (size_t)UINT32_MAX);
-    return 0;
+    return rc == MDB_NOTFOUND ? 0 : state_failed(e, rc, "read an inode's names");
 }
 
 /* --- entries --- */
@@ -368,17 +381,13 @@ entry_set_nlink(struct state_txn *txn, struct span key, uint32_t nlink, struct e
 static int
 inode_recount(struct state_txn *txn, uint16_t store, uint64_t ino, struct err *e)
 {
-    uint32_t count;
-    if (inode_count(txn, store, ino, &count, e) < 0)
+    _cleanup_buf_ struct buf names = { 0 };
+    uint32_t count = 0;
+    if (inode_names(txn, store, ino, &names, &count, e) < 0)
         return -1;
-    for (unsigned i = 0; i < count; i++) {
-        uint64_t dir;
-        struct span name;
-        struct entry_key key;
-        int found = state_name_of(txn, store, ino, i, &dir, &name, e);
-        if (found < 0)
-            return -1;
-        if (found > 0 && entry_set_nlink(txn, entry_key(&key, dir, name), count, e) < 0)
+    struct reader r = reader_of(buf_span(&names));
+    for (uint32_t i = 0; i < count; i++) {
+        if (entry_set_nlink(txn, reader_span16(&r), count, e) < 0)
             return -1;
     }
     return 0;
