@@ -1,23 +1,17 @@
-/* journal.c - the records of the state database. A row is a CRC-32C and the encoded record: LMDB
- * has no checksum of its own, and nothing may be deleted on the word of a damaged record. */
-#include "lib/base/crc.h"
+/* journal.c - the records of the state database. A row is an encoded record under its number; its
+ * own checksum is looked at with every reading: LMDB has none, and nothing may be deleted on the
+ * word of a damaged record. */
 #include "lib/data/state_private.h"
 
 #define TRIM_ROWS_MAX 1024 /* of one append, so that no commit grows without bound */
-#define ROW_CRC_SIZE  4
 
 static int
 row_decode(struct span key, struct span row, struct record *ret_record, struct err *e)
 {
-    if (key.len != 8 || row.len < ROW_CRC_SIZE)
-        return err_set(e, ERR_CORRUPT, "a journal row has a key of %zu and a value of %zu bytes",
-                       key.len, row.len);
+    if (key.len != 8)
+        return err_set(e, ERR_CORRUPT, "a journal row has a key of %zu bytes", key.len);
     uint64_t seq = get_be64(key.ptr);
-    struct span body = span_from(row, ROW_CRC_SIZE, row.len - ROW_CRC_SIZE);
-    if (crc32c(body) != get_le32(row.ptr))
-        return err_set(e, ERR_CORRUPT, "journal record %llu fails its checksum",
-                       (unsigned long long)seq);
-    if (record_decode(body, ret_record, e) < 0)
+    if (record_decode(row, ret_record, e) < 0)
         return err_wrap(e, "journal record %llu", (unsigned long long)seq);
     if (ret_record->seq != seq)
         return err_set(e, ERR_CORRUPT, "journal record %llu lies in the place of %llu",
@@ -78,9 +72,7 @@ state_append(struct state_txn *txn, struct record *r, struct err *e)
     ASSERT(r->seq > txn->meta.tail);
     struct buf *row = &txn->scratch;
     buf_reset(row);
-    buf_add_le32(row, 0);
-    record_encode(r, row);
-    put_le32(row->ptr, crc32c(span_of(row->ptr + ROW_CRC_SIZE, row->len - ROW_CRC_SIZE)));
+    record_encode(r, row); /* ends in its checksum */
 
     struct key64 seq = key64_of(r->seq);
     MDB_val key = val_of(span_of(seq.raw, 8));

@@ -1,3 +1,4 @@
+#include "lib/base/crc.h"
 #include "lib/data/state_private.h"
 
 #include <errno.h>
@@ -8,7 +9,10 @@
 #define MAP_SIZE_DEFAULT (1ULL << 40)
 #define READERS_MAX      256
 #define META_KEY         "node"
-#define META_SIZE        106
+#define META_SIZE        96
+#define META_VERSION     1
+#define META_OFF_VERSION 91
+#define META_OFF_CRC     92
 
 static const struct {
     const char *name;
@@ -108,15 +112,31 @@ meta_encode(const struct state_meta *m, uint8_t raw[META_SIZE])
     raw[88] = m->role;
     raw[89] = m->clean;
     raw[90] = m->indexed;
-    memset(raw + 91, 0, META_SIZE - 91);
+    raw[META_OFF_VERSION] = META_VERSION;
+    put_le32(raw + META_OFF_CRC, crc32c(span_of(raw, META_OFF_CRC)));
+}
+
+/* Any version has its number in the same place, and says so before its other rules count. */
+static int
+meta_check(struct span value, struct err *e)
+{
+    if (value.len > META_OFF_VERSION && value.ptr[META_OFF_VERSION] != META_VERSION)
+        return err_set(e, ERR_UNSUITABLE,
+                       "the state database is of version %u, this program reads version %d",
+                       value.ptr[META_OFF_VERSION], META_VERSION);
+    if (value.len != META_SIZE)
+        return err_set(e, ERR_CORRUPT, "the node's row in the state database has %zu bytes, not %d",
+                       value.len, META_SIZE);
+    if (crc32c(span_of(value.ptr, META_OFF_CRC)) != get_le32(value.ptr + META_OFF_CRC))
+        return err_set(e, ERR_CORRUPT, "the node's row in the state database fails its checksum");
+    return 0;
 }
 
 static int
 meta_decode(struct span value, struct state_meta *ret_meta, struct err *e)
 {
-    if (value.len != META_SIZE)
-        return err_set(e, ERR_CORRUPT, "the node's row in the state database has %zu bytes, not %d",
-                       value.len, META_SIZE);
+    if (meta_check(value, e) < 0)
+        return -1;
     const uint8_t *raw = value.ptr;
     memcpy(ret_meta->history, raw, WIRE_HISTORY_SIZE);
     ret_meta->epoch = get_le64(raw + 16);

@@ -1,11 +1,9 @@
 /* The samples of every format version in v1/ are read for ever: each decodes to what it says, and
  * encodes to the same bytes. They were written from docs/formats, not by this code. */
-#include "tests/unit/test.h"
+#include "tests/golden/sample.h"
 
 #include "lib/data/wire.h"
 
-#include <ctype.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -18,30 +16,6 @@ static const uint8_t history[] = { 0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa
                                    0xa8, 0xa9, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf };
 static const uint8_t digest[] = { 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17,
                                   0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f };
-
-static unsigned
-hex_digit(int c)
-{
-    CHECK(isxdigit(c));
-    return (unsigned)(isdigit(c) ? c - '0' : tolower(c) - 'a' + 10);
-}
-
-/* Hexadecimal digits; '#' and what is behind it on the line are for people. */
-static void
-load(const char *name, struct buf *out)
-{
-    char path[256];
-    snprintf(path, sizeof(path), "tests/golden/v1/%s.hex", name);
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        fail_msg("cannot open %s: run from the top of the tree", path);
-    char line[256];
-    while (fgets(line, sizeof(line), file) != NULL) {
-        for (const char *at = line; *at != '#' && !isspace(*at); at += 2)
-            buf_add_u8(out, (uint8_t)(hex_digit(at[0]) << 4 | hex_digit(at[1])));
-    }
-    fclose(file);
-}
 
 static void
 check_span(struct span got, const char *expected)
@@ -172,7 +146,7 @@ TEST(record_samples_decode_to_what_they_say_and_encode_to_the_same_bytes)
         struct record record;
         struct err e = { 0 };
         print_message("%s\n", record_samples[i].name);
-        load(record_samples[i].name, &bytes);
+        sample_load(record_samples[i].name, &bytes);
         CHECK_INT(record_decode(buf_span(&bytes), &record, &e), 0);
         check_record(&record, &record_samples[i]);
         record_encode(&record, &again);
@@ -535,7 +509,7 @@ TEST(message_samples_decode_to_what_they_say_and_encode_to_the_same_bytes)
         struct frame frame;
         struct err e = { 0 };
         print_message("%s\n", message_samples[i].name);
-        load(message_samples[i].name, &bytes);
+        sample_load(message_samples[i].name, &bytes);
         CHECK_INT(frame_decode(buf_span(&bytes), &frame, &e), 1);
         CHECK_INT(frame.size, bytes.len);
         memset(&msg, 0xee, sizeof(msg)); /* what the decoder leaves out must show */
