@@ -52,8 +52,9 @@ hint_self(struct batch *b, uint64_t dir, unsigned what, struct err *e)
     int found = state_dir_get(b->compare->txn, dir, &row, e);
     if (found <= 0)
         return found;
-    if (row.parent != 0)
-        hints_add(&b->hints, row.parent, row.name, what);
+    if (row.parent == 0)
+        return compare_root_attr(b->compare, dir, e);
+    hints_add(&b->hints, row.parent, row.name, what);
     return 0;
 }
 

@@ -387,6 +387,26 @@ compare_absent(struct compare *c, struct place *place, const char *name, unsigne
 }
 
 int
+compare_root_attr(struct compare *c, uint64_t dir, struct err *e)
+{
+    struct place *place;
+    struct look look;
+    struct state_dir row;
+    int found = places_get(c->places, c->txn, dir, &place, e);
+    if (found <= 0 || look_at(place->fd, "", &look, e) < 0)
+        return found < 0 ? -1 : 0;
+    if (state_dir_get(c->txn, dir, &row, e) <= 0)
+        return -1;
+    if (!look.exists || (row.attr.mode == look.attr.mode && row.attr.uid == look.attr.uid &&
+                         row.attr.gid == look.attr.gid))
+        return 0;
+    row.attr = look.attr;
+    if (state_dir_put(c->txn, &row, e) < 0)
+        return -1;
+    return emit_look(c, OP_META, place, span_str(""), &look, e);
+}
+
+int
 compare_root(struct compare *c, uint16_t store, struct err *e)
 {
     if (state_root(c->txn, store) != 0)

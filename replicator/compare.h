@@ -46,6 +46,9 @@ int compare_absent(struct compare *c, struct place *place, const char *name, uns
 /* After the names of a batch: directories that were put aside and turned up nowhere are removed. */
 int compare_settle_parked(struct compare *c, struct err *e) _must_check_;
 
+/* Owner and mode of a store's root, which has no name to be looked at. */
+int compare_root_attr(struct compare *c, uint64_t dir, struct err *e) _must_check_;
+
 /* Makes the row of a store's root when there is none yet, and orders it to be read. */
 int compare_root(struct compare *c, uint16_t store, struct err *e) _must_check_;
 

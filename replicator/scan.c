@@ -201,6 +201,8 @@ sweep_dir(struct scan *s, const struct state_dir *row, struct err *e)
         return -1;
     if (place->is_tmp || !look.exists)
         return 0;
+    if (row->parent == 0 && compare_root_attr(c, row->id, e) < 0)
+        return -1;
     if (row->ctime_ns == 0 || row->ctime_ns != look.ctime_ns ||
         row->mtime_ns != look.attr.mtime_ns) {
         buf_add_le64(&c->to_read, row->id);
