@@ -129,7 +129,6 @@ node_append(struct world *w, struct node *n, struct rec r)
     node_touch(n, &n->mem.index, &r);
     index_apply(&n->mem.index, &r);
     r.truth = truth_add(w, n, &r);
-    w->journalled[r.obj] = true;
     journal_add(n, &r);
     sim_trace(w, "mx%u journals %s %x %x obj %u.%u as seq %u epoch %u", n->id + 1,
               record_op_word(r.op), r.path, r.other, r.obj, r.ver, (unsigned)r.seq,
@@ -269,7 +268,7 @@ has_place(struct tree *t, path_t path)
 
 /* The index knows changes that the disk lost, and the disk may have changes that were not seen. */
 static inline void
-recover_redo(struct world *w, struct tree *index, struct tree *live)
+recover_redo(struct tree *index, struct tree *live)
 {
     for (unsigned depth = 1; depth <= 3; depth++)
         for (unsigned i = 0; i < index->count; i++) {
@@ -281,20 +280,14 @@ recover_redo(struct world *w, struct tree *index, struct tree *live)
             else if (old != NULL)
                 tree_move(live, old->path, e->path);
         }
-    for (unsigned i = 0; i < live->count;) {
-        const struct ent *e = &live->ents[i];
-        if (e->obj != 0 && w->journalled[e->obj] && tree_find_obj(index, e->obj) == NULL)
-            tree_remove(live, e->path);
-        else
-            i++;
-    }
 }
 
-/* The newest record of the object's content; 0 when the journal no longer has it. */
+/* The oldest record of the object's content: who has come so far has some of it. 0 when that may be
+ * out of the journal. */
 static inline uint64_t
 journalled_at(struct state_of_node *s, uint32_t obj)
 {
-    for (uint64_t seq = s->tail; seq >= s->oldest && seq > 0; seq--)
+    for (uint64_t seq = s->oldest; s->oldest == 1 && seq <= s->tail; seq++)
         if (journal_at(s, seq)->op == OP_PUT && journal_at(s, seq)->obj == obj)
             return seq;
     return 0;
@@ -311,7 +304,7 @@ recover_begin(struct world *w, struct node *n)
         s->may_have[i] = s->may_have[i] || s->places[i].acked > 0;
         any = any || s->may_have[i];
     }
-    recover_redo(w, &s->index, &n->live);
+    recover_redo(&s->index, &n->live);
     for (unsigned i = 0; any && i < s->index.count; i++) {
         const struct ent *e = &s->index.ents[i], *here = tree_find_obj(&n->live, e->obj);
         bool lost = e->dir == 0 && (here == NULL || here->ver < e->ver);
@@ -413,7 +406,7 @@ can_promote(const struct node *n)
 {
     const struct state_of_node *s = &n->mem;
     return n->up && !n->full && s->role != WIRE_ROLE_PRIMARY && s->epoch_count < EPOCHS_MAX - 1 &&
-           (s->sync_base == 0 || s->held_count > 0);
+           s->sync_base == 0;
 }
 
 static inline void

@@ -151,6 +151,34 @@ is_better(const struct node *a, const struct node *b)
     return x->epoch != y->epoch ? x->epoch > y->epoch : x->tail > y->tail;
 }
 
+/* --force: there is nobody else, and what is held is given up. */
+static void
+operator_gives_up_held(struct world *w, struct node *n)
+{
+    for (unsigned i = 0; i < n->mem.held_count; i++) {
+        const struct ent *e = tree_find(&n->mem.index, n->mem.held[i].path);
+        if (e != NULL)
+            w->confirmed[e->obj] = false;
+    }
+    n->mem.held_count = 0;
+    n->sweep = true;
+    node_commit(n);
+}
+
+/* What a power loss took may be on a node that follows another one; when it is on none that can be
+ * asked, the operator gives it up. */
+static void
+operator_releases(struct world *w, struct node *p)
+{
+    bool chain = false;
+    for (unsigned i = 0; i < w->opts.nodes; i++) {
+        chain = chain || w->nodes[i].follow >= 0;
+        w->nodes[i].follow = -1;
+    }
+    if (!chain)
+        operator_gives_up_held(w, p);
+}
+
 /* An operator sees to it that one node is primary: of several histories the older one's. */
 static void
 operator_chooses(struct world *w)
@@ -168,6 +196,11 @@ operator_chooses(struct world *w)
         if (n->disk.role == WIRE_ROLE_PRIMARY && n->disk.history != primary->disk.history)
             node_demote(w, n);
     }
+    for (unsigned i = 0; primary == NULL && best == NULL && i < w->opts.nodes; i++)
+        if (w->nodes[i].disk.held_count > 0) {
+            best = &w->nodes[i];
+            operator_gives_up_held(w, best);
+        }
     if (primary == NULL && best != NULL)
         node_promote(w, best, false);
 }
@@ -260,27 +293,6 @@ check_held(struct world *w, struct node *n)
     conn_clear(c);
     if (d.act == LINK_REFUSE)
         operator_resync(w, n);
-}
-
-/* What a power loss took may be on a node that follows another one; when it is on none that can be
- * asked, the operator gives it up. */
-static void
-operator_releases(struct world *w, struct node *p)
-{
-    bool chain = false;
-    for (unsigned i = 0; i < w->opts.nodes; i++) {
-        chain = chain || w->nodes[i].follow >= 0;
-        w->nodes[i].follow = -1;
-    }
-    for (unsigned i = 0; i < p->mem.held_count && !chain; i++) {
-        const struct ent *e = tree_find(&p->mem.index, p->mem.held[i].path);
-        if (e != NULL)
-            w->confirmed[e->obj] = false;
-    }
-    if (!chain)
-        p->mem.held_count = 0;
-    p->sweep = true;
-    node_commit(p);
 }
 
 static void
