@@ -244,7 +244,8 @@ inode_name_put(struct state_txn *txn, uint16_t store, uint64_t ino, struct span 
     MDB_val k = val_of(span_of(key.raw, sizeof(key.raw)));
     MDB_val v = val_of(name_key);
     int rc = mdb_put(txn->mdb, txn->state->tables[TABLE_INODES], &k, &v, MDB_NODUPDATA);
-    return rc == 0 || rc == MDB_KEYEXIST ? 0 : state_failed(e, rc, "write an inode's name");
+    return rc == 0 || rc == MDB_KEYEXIST ? 0
+                                         : state_failed(e, txn->state, rc, "write an inode's name");
 }
 
 static int
@@ -255,7 +256,9 @@ inode_name_del(struct state_txn *txn, uint16_t store, uint64_t ino, struct span 
     MDB_val k = val_of(span_of(key.raw, sizeof(key.raw)));
     MDB_val v = val_of(name_key);
     int rc = mdb_del(txn->mdb, txn->state->tables[TABLE_INODES], &k, &v);
-    return rc == 0 || rc == MDB_NOTFOUND ? 0 : state_failed(e, rc, "delete an inode's name");
+    return rc == 0 || rc == MDB_NOTFOUND
+               ? 0
+               : state_failed(e, txn->state, rc, "delete an inode's name");
 }
 
 static int
@@ -274,7 +277,7 @@ state_name_of(struct state_txn *txn, uint16_t store, uint64_t ino, unsigned inde
     MDB_cursor *cursor;
     int rc = mdb_cursor_open(txn->mdb, txn->state->tables[TABLE_INODES], &cursor);
     if (rc != 0)
-        return state_failed(e, rc, "open a cursor");
+        return state_failed(e, txn->state, rc, "open a cursor");
     struct inode_key key = inode_key(store, ino);
     MDB_val k = val_of(span_of(key.raw, sizeof(key.raw)));
     MDB_val v;
@@ -283,7 +286,7 @@ state_name_of(struct state_txn *txn, uint16_t store, uint64_t ino, unsigned inde
     if (rc == MDB_NOTFOUND)
         return 0;
     if (rc != 0)
-        return state_failed(e, rc, "read an inode's name");
+        return state_failed(e, txn->state, rc, "read an inode's name");
     if (v.mv_size < 8)
         return err_set(e, ERR_CORRUPT, "a name of inode %llu is malformed",
                        (unsigned long long)ino);
@@ -301,7 +304,7 @@ inode_names(struct state_txn *txn, uint16_t store, uint64_t ino, struct buf *ret
     MDB_cursor *cursor;
     int rc = mdb_cursor_open(txn->mdb, txn->state->tables[TABLE_INODES], &cursor);
     if (rc != 0)
-        return state_failed(e, rc, "open a cursor");
+        return state_failed(e, txn->state, rc, "open a cursor");
     struct inode_key key = inode_key(store, ino);
     MDB_val k = val_of(span_of(key.raw, sizeof(key.raw)));
     MDB_val v;
@@ -313,7 +316,7 @@ inode_names(struct state_txn *txn, uint16_t store, uint64_t ino, struct buf *ret
         ++*ret_count;
     }
     mdb_cursor_close(cursor);
-    return rc == MDB_NOTFOUND ? 0 : state_failed(e, rc, "read an inode's names");
+    return rc == MDB_NOTFOUND ? 0 : state_failed(e, txn->state, rc, "read an inode's names");
 }
 
 /* --- entries --- */

@@ -79,7 +79,7 @@ state_append(struct state_txn *txn, struct record *r, struct err *e)
     MDB_val value = val_of(buf_span(row));
     int rc = mdb_put(txn->mdb, txn->state->tables[TABLE_RECORDS], &key, &value, MDB_APPEND);
     if (rc != 0)
-        return state_failed(e, rc, "append a record");
+        return state_failed(e, txn->state, rc, "append a record");
     if (txn->meta.log_bytes == 0)
         txn->meta.oldest = r->seq;
     txn->meta.log_bytes += row->len;
@@ -92,7 +92,7 @@ state_log_reset(struct state_txn *txn, uint64_t tail, struct err *e)
 {
     int rc = mdb_drop(txn->mdb, txn->state->tables[TABLE_RECORDS], 0);
     if (rc != 0)
-        return state_failed(e, rc, "empty the journal");
+        return state_failed(e, txn->state, rc, "empty the journal");
     txn->meta.log_bytes = 0;
     txn->meta.tail = tail;
     txn->meta.oldest = tail + 1;

@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #define MAP_SIZE_DEFAULT (1ULL << 40)
 #define READERS_MAX      256
+#define ROOM_MIN         (64 << 10) /* free bytes: less is a full disk */
 #define META_KEY         "node"
 #define META_SIZE        96
 #define META_VERSION     1
@@ -23,10 +25,24 @@ static const struct {
     [TABLE_ENTRIES] = { "entries", 0 }, [TABLE_INODES] = { "inodes", MDB_DUPSORT },
 };
 
+/* LMDB answers EIO to a write that was cut short, which is what a filesystem does first when it
+ * becomes full. */
+static bool
+was_cut_short(const struct state *state, int rc)
+{
+    int fd;
+    struct statvfs fs;
+    if (rc != EIO || mdb_env_get_fd(state->env, &fd) != 0 || fstatvfs(fd, &fs) < 0)
+        return false;
+    return fs.f_bavail * fs.f_frsize < ROOM_MIN;
+}
+
 int
-state_failed(struct err *e, int rc, const char *doing)
+state_failed(struct err *e, const struct state *state, int rc, const char *doing)
 {
     enum err_code code = ERR_IO;
+    if (was_cut_short(state, rc))
+        rc = ENOSPC;
     if (rc == ENOSPC || rc == EDQUOT || rc == MDB_MAP_FULL)
         code = ERR_NOSPACE;
     else if (rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID || rc == MDB_PANIC)
@@ -43,15 +59,15 @@ open_tables(struct state *state, struct err *e)
     MDB_txn *txn;
     int rc = mdb_txn_begin(state->env, NULL, 0, &txn);
     if (rc != 0)
-        return state_failed(e, rc, "begin the first transaction");
+        return state_failed(e, state, rc, "begin the first transaction");
     for (int i = 0; rc == 0 && i < TABLE_COUNT; i++)
         rc = mdb_dbi_open(txn, tables[i].name, MDB_CREATE | tables[i].flags, &state->tables[i]);
     if (rc != 0) {
         mdb_txn_abort(txn);
-        return state_failed(e, rc, "open a table");
+        return state_failed(e, state, rc, "open a table");
     }
     rc = mdb_txn_commit(txn);
-    return rc == 0 ? 0 : state_failed(e, rc, "create the tables");
+    return rc == 0 ? 0 : state_failed(e, state, rc, "create the tables");
 }
 
 static int
@@ -59,7 +75,7 @@ open_env(struct state *state, int dirfd, const struct state_opts *opts, struct e
 {
     int rc = mdb_env_create(&state->env);
     if (rc != 0)
-        return state_failed(e, rc, "set up");
+        return state_failed(e, state, rc, "set up");
     mdb_env_set_maxdbs(state->env, TABLE_COUNT);
     mdb_env_set_maxreaders(state->env, READERS_MAX);
     mdb_env_set_mapsize(state->env, opts->map_size != 0 ? opts->map_size : MAP_SIZE_DEFAULT);
@@ -68,7 +84,7 @@ open_env(struct state *state, int dirfd, const struct state_opts *opts, struct e
     /* NOTLS: a reading transaction belongs to its session, not to whichever thread runs it. */
     unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD | (opts->no_sync ? MDB_NOSYNC : 0u);
     rc = mdb_env_open(state->env, path, flags, 0600);
-    return rc == 0 ? 0 : state_failed(e, rc, "open the file");
+    return rc == 0 ? 0 : state_failed(e, state, rc, "open the file");
 }
 
 int
@@ -176,7 +192,7 @@ state_begin(struct state *state, bool write, struct state_txn **ret_txn, struct 
     int rc = mdb_txn_begin(state->env, NULL, write ? 0 : MDB_RDONLY, &txn->mdb);
     if (rc != 0) {
         free(txn);
-        return state_failed(e, rc, "begin a transaction");
+        return state_failed(e, state, rc, "begin a transaction");
     }
     if (meta_load(txn, e) < 0) {
         state_abort(&txn);
@@ -208,6 +224,7 @@ int
 state_commit(struct state_txn **txn, struct err *e)
 {
     struct state_txn *t = *txn;
+    const struct state *state = t->state;
     if (!t->write) {
         state_abort(txn);
         return 0;
@@ -218,7 +235,7 @@ state_commit(struct state_txn **txn, struct err *e)
     }
     int rc = mdb_txn_commit(t->mdb); /* frees it either way */
     txn_free(txn);
-    return rc == 0 ? 0 : state_failed(e, rc, "commit");
+    return rc == 0 ? 0 : state_failed(e, state, rc, "commit");
 }
 
 void
@@ -246,7 +263,7 @@ table_get(struct state_txn *txn, enum state_table table, struct span key, struct
     if (rc == MDB_NOTFOUND)
         return 0;
     if (rc != 0)
-        return state_failed(e, rc, "read a row");
+        return state_failed(e, txn->state, rc, "read a row");
     *ret_value = span_of_val(v);
     return 1;
 }
@@ -258,7 +275,7 @@ table_put(struct state_txn *txn, enum state_table table, struct span key, struct
     MDB_val k = val_of(key);
     MDB_val v = val_of(value);
     int rc = mdb_put(txn->mdb, txn->state->tables[table], &k, &v, 0);
-    return rc == 0 ? 0 : state_failed(e, rc, "write a row");
+    return rc == 0 ? 0 : state_failed(e, txn->state, rc, "write a row");
 }
 
 int
@@ -266,7 +283,7 @@ table_del(struct state_txn *txn, enum state_table table, struct span key, struct
 {
     MDB_val k = val_of(key);
     int rc = mdb_del(txn->mdb, txn->state->tables[table], &k, NULL);
-    return rc == 0 || rc == MDB_NOTFOUND ? 0 : state_failed(e, rc, "delete a row");
+    return rc == 0 || rc == MDB_NOTFOUND ? 0 : state_failed(e, txn->state, rc, "delete a row");
 }
 
 int
@@ -276,7 +293,7 @@ table_seek(struct state_txn *txn, enum state_table table, struct span from, stru
     MDB_cursor *cursor;
     int rc = mdb_cursor_open(txn->mdb, txn->state->tables[table], &cursor);
     if (rc != 0)
-        return state_failed(e, rc, "open a cursor");
+        return state_failed(e, txn->state, rc, "open a cursor");
     MDB_val k = val_of(from);
     MDB_val v;
     rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
@@ -284,7 +301,7 @@ table_seek(struct state_txn *txn, enum state_table table, struct span from, stru
     if (rc == MDB_NOTFOUND)
         return 0;
     if (rc != 0)
-        return state_failed(e, rc, "seek a row");
+        return state_failed(e, txn->state, rc, "seek a row");
     *ret_key = span_of_val(k);
     *ret_value = span_of_val(v);
     return 1;

@@ -34,7 +34,7 @@ struct state_txn {
 };
 
 /* The sentence for an LMDB return code; a full disk or map is ERR_NOSPACE. */
-int state_failed(struct err *e, int rc, const char *doing);
+int state_failed(struct err *e, const struct state *state, int rc, const char *doing);
 
 /* Thin and total: 1 found, 0 none, -1. */
 int table_get(struct state_txn *txn, enum state_table table, struct span key,
