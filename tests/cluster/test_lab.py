@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import LabTimeout, compare, disk, mail, netns, wait_until
+from lab import LabTimeout, compare, disk, mail, netns, proc, wait_until
 from lab.chaos import FilesChaos, MaildirWriter
 from lab.host import STATE, STORE
 from lab.imap import ImapLoad, pop3_uidls
@@ -312,3 +313,15 @@ def test_the_mix_works_without_errors(booted):
     os.unlink(mail.idents(other.path(other.mail))[mix.kept()[0].ident][0])
     with pytest.raises(AssertionError, match="only in the first"):
         booted.compare(one, other)
+
+
+def test_a_frozen_process_can_be_thawed_killed_and_lose_its_power(booted):
+    one = booted["mx1"]
+    for _ in range(2):
+        sleeper = one.spawn("sleep", "600", log="sleep.out")
+        os.kill(sleeper.pid, signal.SIGSTOP)
+        wait_until(lambda s=sleeper: proc.stopped(s.pid), 10, "it stands still")
+        sleeper.kill()
+        assert sleeper.wait(10) == 128 + signal.SIGKILL
+        os.kill(one.spawn("sleep", "600", log="sleep.out").pid, signal.SIGSTOP)
+        one.power_cut()

@@ -109,9 +109,9 @@ def test_verify_finds_planted_differences_and_repair_mends_them(with_mail):
     lab.same(primary)
     for name, plant in PLANTED.items():
         plant(first_mail(standby))
-        done = primary.mailtwin("verify", check=False, within=60)
+        done = primary.mailtwin("verify", "--content", check=False, within=60)
         assert done.returncode not in (0, 2), f"verify does not see {name}: {done}"
-        primary.mailtwin("verify", "--repair", check=False, within=60)
+        primary.mailtwin("verify", "--content", "--repair", check=False, within=60)
         lab.level(primary)
         lab.same(primary)
     assert len(mail.idents(primary.path(primary.mail))) == 5

@@ -23,10 +23,11 @@ def work(lab, name):
             lmtp.deliver(ANN)
     with lab.imap(name, ANN) as client:
         client.select()
-        client.uid("STORE", [2, 5], "+FLAGS", "(\\Seen $Label)")
-        client.do("create", '"Kept"')
-        client.uid("COPY", [3, 4], '"Kept"')
-        client.uid("STORE", [1, 12], "+FLAGS", "(\\Deleted)")
+        client.uid("STORE", client.uids()[1:5:3], "+FLAGS", "(\\Seen $Label)")
+        folder = f'"Kept{len(client.folders())}"'
+        client.do("create", folder)
+        client.uid("COPY", client.uids()[2:4], folder)
+        client.uid("STORE", client.uids()[:1] + client.uids()[-1:], "+FLAGS", "(\\Deleted)")
         client.do("expunge")
 
 
@@ -108,17 +109,19 @@ def test_a_primary_that_returns_with_mail_of_its_own_is_held_and_keeps_it(pair):
     pair.network.cut(old, new)
     with pair.lmtp("mx1") as lmtp:
         alone = [lmtp.deliver(BOB) for _ in range(5)]
-    shared = new.daemon.status()["peers"]
     kill_primary_and_promote(pair, old, new)
     work(pair, "mx2")
     old.boot()
+    pair.network.heal(old, new)
     old.daemon.start()
-    status = new.daemon.wait_peer("mx1", "refused")
-    assert mail.missing(alone, old.path(old.mail)) == [], shared
-    peer = new.daemon.peer("mx1", status)
-    assert "fork" in str(peer).lower(), peer
+
+    def held(status):
+        peer = new.daemon.peer("mx1", status)
+        return peer.get("state") == "refused" and "fork" in str(peer).lower()
+    new.daemon.wait_status(held, 60, "mx1 is refused, with the position of the fork")
+    assert mail.missing(alone, old.path(old.mail)) == []
     assert old.daemon.status()["role"] != "primary"
-    old.mailtwin("resync", "--from", "mx2")
+    old.mailtwin("resync", "--from", "mx2", "--yes")
     new.daemon.wait_peer("mx1", "connected")
     pair.level(new)
     pair.same(new)
@@ -134,7 +137,7 @@ def test_an_older_epoch_is_refused_and_steps_down(pair):
     new.daemon.wait_role("primary")
     assert new.daemon.status()["epoch"] > old.daemon.status()["epoch"]
     pair.network.heal(old, new)
-    old.daemon.wait_status(lambda status: status["role"] != "primary", 60, "the older primary steps down")
+    old.daemon.wait_status(lambda status: status.get("role", "primary") != "primary", 60, "the older primary steps down")
     assert old.daemon.events("DEPOSED"), old.daemon.log()
     assert new.daemon.status()["role"] == "primary"
     old.dovecot.stop()

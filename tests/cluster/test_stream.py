@@ -40,9 +40,9 @@ def imap_work(client):
         lambda: client.uid("STORE", [second], "+FLAGS", "(\\Deleted)"),
         lambda: client.do("expunge"),
         lambda: client.do("rename", '"Work"', '"Done"'),
-        lambda: client.do("create", '"Done/Old"'),
+        lambda: client.do("create", '"Done.Old"'),
         lambda: client.do("rename", '"Done"', '"Archive"'),
-        lambda: client.do("delete", '"Archive/Old"'),
+        lambda: client.do("delete", '"Archive.Old"'),
         lambda: client.do("delete", '"Archive"'),
     ]
 
@@ -96,6 +96,17 @@ def test_status_has_the_fields_scripts_rely_on(pair):
     assert peer.keys() >= PEER_NAMES and peer["durable_seq"] == peer["seq"], peer
     words = pair["mx1"].mailtwin("status").stdout
     assert "mx2" in words and "primary" in words, words
+
+
+def test_mode_and_owner_of_the_stores_root(pair):
+    primary, standby = pair["mx1"], pair["mx2"]
+    root = primary.path(primary.files)
+    os.chmod(root, 0o2750)
+    os.chown(root, 1, 12)
+    pair.level(primary)
+    pair.same(primary)
+    facts = standby.path(standby.files).stat()
+    assert (facts.st_mode & 0o7777, facts.st_uid, facts.st_gid) == (0o2750, 1, 12)
 
 
 def seq(pair):
@@ -183,9 +194,12 @@ def test_a_standby_that_was_away_longer_than_the_journal_is_resynced(make_lab):
     primary = lab.start()
     lab["mx2"].daemon.stop()
     writer = MaildirWriter(primary.path(primary.mail) / "example.org/long", seed=8)
-    for _ in range(12000):
-        writer.deliver(size=10)
-    primary.daemon.wait_status(lambda status: bool(primary.daemon.events("JOURNAL_TRIMMED")), 60, "journal trimmed")
+
+    def trimmed(_):
+        for _ in range(1000):
+            writer.deliver(size=10)
+        return bool(primary.daemon.events("JOURNAL_TRIMMED"))
+    primary.daemon.wait_status(trimmed, 120, "journal trimmed")
     lab["mx2"].daemon.start()
     lab.level(primary)
     lab.same(primary)

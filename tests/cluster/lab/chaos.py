@@ -73,9 +73,12 @@ class FilesChaos:
 
     def create(self):
         if sum(len(names) for _, _, names in self._walk()) > self.limit:
-            return self.unlink()
-        with open(self._new_name(), "wb") as file:
-            return file.write(self._bytes())
+            self.unlink()
+            return
+        target = self._new_name()
+        if not os.path.lexists(target):
+            with open(target, "wb") as file:
+                file.write(self._bytes())
 
     def append(self):
         with open(self._file(), "ab") as file:
@@ -92,19 +95,22 @@ class FilesChaos:
         os.truncate(path, self.random.randint(0, os.path.getsize(path) + 10000))
 
     def sparse(self):
-        with open(self._new_name(), "wb") as file:
+        target = self._new_name()
+        if os.path.lexists(target):
+            return
+        with open(target, "wb") as file:
             file.seek(self.random.randint(1, 64) << 20)
             file.write(b"far out")
 
     def rename_file(self):
-        os.rename(self._file(regular=False), self._new_name())
+        source, target = self._file(regular=False), self._new_name()
+        if not os.path.isdir(target):
+            os.rename(source, target)
 
     def rename_directory(self):
         source = self._subdirectory()
         target = self._new_name()
-        if source and not (target + "/").startswith(source + "/"):
-            if os.path.isdir(target) or os.path.exists(target):
-                return
+        if source and not os.path.lexists(target) and not (target + "/").startswith(source + "/"):
             os.rename(source, target)
 
     def replace(self):
@@ -134,7 +140,8 @@ class FilesChaos:
 
     def mode(self):
         os.chmod(self._file(), self.random.choice([0o600, 0o644, 0o4755, 0o2640, 0o400, 0o000]))
-        os.chmod(self._directory(), self.random.choice([0o755, 0o700, 0o2775, 0o1777]))
+        if path := self._subdirectory():
+            os.chmod(path, self.random.choice([0o755, 0o700, 0o2775, 0o1777]))
 
     def owner(self):
         os.chown(self._file(regular=False), self.random.choice([0, VMAIL_UID, 65534]), self.random.choice([0, 12]),
@@ -189,7 +196,7 @@ class MaildirWriter:
         self.number = 0
         for part in ("tmp", "new", "cur"):
             os.makedirs(os.path.join(self.root, part), exist_ok=True)
-        for directory, _, _ in os.walk(self.root):
+        for directory in (os.path.dirname(self.root), *(found[0] for found in os.walk(self.root))):
             os.chown(directory, VMAIL_UID, VMAIL_UID)
 
     def deliver(self, size=2000):

@@ -1,10 +1,12 @@
 """mailtwin's configuration and certificates for a lab."""
 
 import re
+import shutil
 
 from .host import STATE
 
 PORT = 7411
+PKI = "/run/lab/pki"
 
 
 def default_stores(place):
@@ -32,8 +34,8 @@ def text(hosts, nodes, stores, settings):
     for host in hosts:
         keys = {"address": host.address, "port": PORT, **nodes.get(host.name, {})}
         lines.append(_section(f'node "{host.name}"', keys))
-    lines.append(_section("tls", {"authority": "/run/lab/pki/ca.pem", "certificate": "/run/lab/pki/node.pem",
-                                  "key": "/run/lab/pki/node.key"}))
+    lines.append(_section("tls", {"authority": f"{PKI}/ca.pem", "certificate": f"{PKI}/node.pem",
+                                  "key": f"{PKI}/node.key"}))
     lines += [_section(f'store "{name}"', keys) for name, keys in stores.items()]
     return "".join(lines)
 
@@ -45,7 +47,16 @@ def follows_other(conf, name, primary):
     return follow is not None and follow.group(1) != primary
 
 
-def certificates(lab, hosts):
+def certificates(hosts):
     """As an administrator does it: a new authority on the first of the hosts, there a certificate for each,
     carried to them by hand. hosts: those that get papers of this authority."""
-    raise NotImplementedError(lab, hosts)
+    issuer = hosts[0]
+    issuer.mailtwin("pki", "--dir", PKI, "init")
+    for host in hosts:
+        issuer.mailtwin("pki", "--dir", PKI, "node", host.name)
+        papers = host.directory / "pki"
+        papers.mkdir(exist_ok=True)
+        carry = {"ca.pem": "ca.pem", f"{host.name}.pem": "node.pem", f"{host.name}.key": "node.key"}
+        for source, target in carry.items():
+            if issuer is not host or source != target:
+                shutil.copy2(issuer.directory / "pki" / source, papers / target)

@@ -60,6 +60,7 @@ class Daemon:
         """SIGKILL; returns when what was hit is gone."""
         victims = self.pids(role)
         proc.kill(victims)
+        self.process.wake()
         wait_until(lambda: not any(proc.alive(pid) for pid in victims), 10, f"{victims} outlive SIGKILL")
 
     def ensure(self):
@@ -85,6 +86,7 @@ class Daemon:
     def thaw(self, role="both"):
         for pid in reversed(self.pids(role)):
             proc.send(pid, signal.SIGCONT)
+        self.process.wake()
 
     # --- what it says ---
 

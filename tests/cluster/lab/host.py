@@ -2,9 +2,10 @@
 
 import os
 import re
+import signal
 import uuid
 
-from . import disk, netns
+from . import disk, netns, proc
 from .daemon import Daemon
 from .disk import Disk
 from .dovecot import VMAIL_UID, Dovecot
@@ -14,7 +15,6 @@ from .wait import wait_until
 
 STORE = "/srv/store"   # the disk with the stores
 STATE = "/srv/state"   # the disk with mailtwin's state
-DOMAIN = "example.org"
 FLAGS = ["-m", "-p", "-u", "-i", "-n", "--mount-proc"]
 
 
@@ -58,8 +58,8 @@ class Host:
                  "mount --bind /run/boot_id /proc/sys/kernel/random/boot_id",
                  f"hostname {self.name}"]
         lines += [one.mount_command(f"/run/lab/{one.image.name}") for one in self.disks]
-        lines.append(f"mkdir -p {STATE} {self.mail}/{DOMAIN} {self.files} {self.other}")
-        lines.append(f"chown {VMAIL_UID}:{VMAIL_UID} {self.mail} {self.mail}/{DOMAIN}")
+        lines.append(f"mkdir -p {STATE} {self.mail} {self.files} {self.other}")
+        lines.append(f"chown {VMAIL_UID}:{VMAIL_UID} {self.mail}")
         lines.append(f"chmod 700 {STATE}")
         return "\n".join(lines)
 
@@ -71,6 +71,8 @@ class Host:
     def power_cut(self):
         """As reboot(), but what no sync had brought to the disks is gone."""
         self.up = False
+        for pid in self.space.processes():  # both disks stop at one instant of all that runs
+            proc.send(pid, signal.SIGSTOP)
         for one in self.disks:
             disk.power_off(self.path(one.mountpoint))
         self.reboot()

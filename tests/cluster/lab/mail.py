@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+from .dovecot import VMAIL_UID
+
 IDENT = re.compile(rb"^Message-ID: <([^>]*)>", re.M | re.I)
 
 
@@ -41,6 +43,9 @@ def seed(root, users, folders, mails, size=2000):
         home = Path(root) / "example.org" / f"user{user}"
         for folder in range(folders):
             _seed_folder(home if folder == 0 else home / f".Folder{folder}", user, folder, mails, size)
+    for directory, _, names in os.walk(root):
+        for name in (".", *names):
+            os.chown(os.path.join(directory, name), VMAIL_UID, VMAIL_UID)
 
 
 def _seed_folder(path, user, folder, mails, size):

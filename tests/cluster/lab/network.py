@@ -23,8 +23,9 @@ class Network:
         self.switch.run("sh", "-ec", f"ip link del {port} 2>/dev/null || :;"
                         f"ip link add {port} type veth peer name eth0 netns {host.space.pid};"
                         f"ip link set {port} master br0 up")
-        host.space.run("sh", "-ec", f"ip link set lo up; ip addr add {host.address}/24 dev eth0;"
-                       "ip link set eth0 up")
+        # The address of the card outlives a reboot, or neighbours would send to the old one for a while.
+        host.space.run("sh", "-ec", f"ip link set lo up; ip link set eth0 address 02:00:00:09:00:{host.number:02x};"
+                       f"ip addr add {host.address}/24 dev eth0; ip link set eth0 up")
 
     @staticmethod
     def cut_one_way(sender, receiver):

@@ -56,6 +56,12 @@ class Process:
     def kill(self, number=signal.SIGKILL):
         if self.running():
             proc.send(self.pid, number)
+            self.wake()
+
+    def wake(self):
+        """nsenter stops when its child is stopped, and would then never collect it."""
+        if self.wrapper.poll() is None:
+            proc.send(self.wrapper.pid, signal.SIGCONT)
 
 
 class Space:
@@ -65,6 +71,7 @@ class Space:
     def __init__(self, name, flags, setup, cpus=""):
         self.name = name
         self.flags = flags
+        self.spawned = []
         self.pinned = ["taskset", "-c", cpus] if cpus else []
         script = Path(__file__).with_name("init.py")
         command = [*self.pinned, "unshare", *flags, "--fork", "--kill-child=SIGKILL", PYTHON, str(script), setup]
@@ -105,7 +112,8 @@ class Space:
             wrapper = subprocess.Popen(self._enter(words), stdin=subprocess.DEVNULL, stdout=out,
                                        stderr=out, env={**os.environ, **(env or {})},
                                        preexec_fn=die_with_parent)
-        return Process(wrapper, words[0])
+        self.spawned.append(Process(wrapper, words[0]))
+        return self.spawned[-1]
 
     def kill_all(self):
         """SIGKILL to all but process 1, and waits until they are gone."""
@@ -115,6 +123,8 @@ class Space:
     def _kill_rest(self):
         rest = self.processes()
         proc.kill(rest)
+        for process in self.spawned:
+            process.wake()
         return rest
 
     def processes(self):
