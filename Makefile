@@ -134,7 +134,7 @@ $(FUZZ_PROGS): $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(TEST_LIBS) $(B)/flags
 	$(link)
 
 .PHONY: test-programs fuzz-programs
-test-programs: $(TEST_PROGS)
+test-programs: $(TEST_PROGS) $(PROGRAMS)
 fuzz-programs: $(FUZZ_PROGS)
 
 # --- tests: tests/tools/run-tests adds all kinds up to one line ---
