@@ -8,7 +8,7 @@ enum link_pair {
     PAIR_SERVED = 2,    /* upper is primary, and lower follows it */
     PAIR_ELSEWHERE = 4, /* upper is primary, and lower follows another node */
     PAIR_FED = 8,       /* no primary: upper is a standby, and lower follows it */
-    PAIR_MUTUAL = 16,   /* two standbys that follow each other */
+    PAIR_MUTUAL = 16,   /* a standby and another node that follow each other */
     PAIR_APART = 32,    /* neither has to do with the other */
     PAIR_ONE = PAIR_SERVED | PAIR_ELSEWHERE,
     PAIR_ANY = 63
@@ -195,12 +195,17 @@ lineage_of(const struct wire_hello *upper, const struct wire_hello *lower)
                                                                           : LINEAGE_FOREIGN;
 }
 
+static bool
+names(const struct wire_hello *a, const struct wire_hello *b)
+{
+    return a->follow.len > 0 && span_same(a->follow, b->node);
+}
+
 /* A node without a role has stopped serving: it may follow, and feeds nobody. */
 static bool
 follows(const struct wire_hello *lower, const struct wire_hello *upper)
 {
-    return upper->role == WIRE_ROLE_STANDBY && lower->follow.len > 0 &&
-           span_same(lower->follow, upper->node);
+    return upper->role == WIRE_ROLE_STANDBY && names(lower, upper);
 }
 
 static bool
@@ -235,11 +240,10 @@ pair_of(const struct wire_hello *upper, const struct wire_hello *lower)
     if (lower->role == WIRE_ROLE_PRIMARY)
         return PAIR_PRIMARIES;
     if (upper->role == WIRE_ROLE_PRIMARY)
-        return lower->follow.len == 0 || span_same(lower->follow, upper->node) ? PAIR_SERVED
-                                                                               : PAIR_ELSEWHERE;
+        return lower->follow.len == 0 || names(lower, upper) ? PAIR_SERVED : PAIR_ELSEWHERE;
     if (!follows(lower, upper))
         return PAIR_APART;
-    return follows(upper, lower) ? PAIR_MUTUAL : PAIR_FED;
+    return names(upper, lower) ? PAIR_MUTUAL : PAIR_FED;
 }
 
 /* The last seq of an epoch of the list, as far as the node has come. */

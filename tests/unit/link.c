@@ -249,6 +249,9 @@ TEST(a_standby_follows_the_node_it_names_and_feeds_who_names_it)
     mx1.role = WIRE_ROLE_STANDBY;
     mx1.follow = span_str("mx2");
     CHECK_INT(decide_both(LINK_IDLE, LINK_IDLE).row, 320);
+    mx2.role = WIRE_ROLE_NONE; /* it would be a standby as soon as it received */
+    CHECK_INT(decide_both(LINK_IDLE, LINK_IDLE).row, 320);
+    mx2.role = WIRE_ROLE_STANDBY;
     mx2.follow = span_str("");
     decide_both(LINK_RECEIVE, LINK_SEND);
 }
@@ -481,7 +484,7 @@ page_write(FILE *out)
     }
     fputs("\nPairs: PRIMARIES both are primary, SERVED a primary and a node that follows it, "
           "ELSEWHERE a primary and a node that follows another, ONE either of these two, FED a "
-          "standby and a node that follows it, MUTUAL two standbys that follow each other, APART "
+          "standby and a node that follows it, MUTUAL two nodes that follow each other, APART "
           "none of these. History, of the lower node: SAME as the upper's, FOREIGN, EMPTY it has "
           "none; UNREADY the upper has none. OUR_TAIL is the upper's newest change, ITS_TAIL the "
           "lower's.\n",
