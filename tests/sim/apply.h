@@ -293,7 +293,7 @@ receive_start(struct world *w, struct conn *c, unsigned side, const struct msg *
         end_close(w, c, side);
         return;
     }
-    check_start(w, n, theirs->history[0], m);
+    check_start(w, n, c, side, m);
     bool other = s->history != theirs->history[0] || s->epoch != m->epoch;
     bool anew = m->base != 0 && !m->again;
     bool told = other || anew || s->sync_base != m->base || s->role != WIRE_ROLE_STANDBY;

@@ -84,8 +84,10 @@ client_renames(struct world *w, struct node *n)
     struct rec r = { .op = OP_RENAME, .path = to, .other = from, .obj = e->obj, .ver = e->ver };
     r.is_dir = e->dir != 0;
     client_did(w, n, &r, false);
-    if (one_in(w, 2))
-        client_delivers(w, n, from); /* the old name is used again at once */
+    if (one_in(w, 2)) /* the old name is used again at once */
+        client_delivers(w, n, from);
+    else if (r.is_dir && one_in(w, 2))
+        client_did(w, n, &(struct rec){ .op = OP_MKDIR, .path = from, .is_dir = true }, false);
 }
 
 static inline void

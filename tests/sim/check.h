@@ -4,6 +4,8 @@
 
 #include "tests/sim/node.h"
 
+#include <string.h>
+
 void end_close(struct world *w, struct conn *c, unsigned side);
 
 /* A name of the truth may look different on a node in two ways: its content was read when it was
@@ -79,15 +81,54 @@ check_ack(struct world *w, const struct node *n, const struct sess *s)
                  (unsigned)n->mem.epoch, (unsigned)s->epoch);
 }
 
+static inline bool
+span_is(struct span a, struct span b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+/* 7: who sends to whom is what the configuration says, and both have the same one. */
+static inline void
+check_parties(struct world *w, const struct wire_hello *ours, const struct wire_hello *theirs)
+{
+    bool primary = theirs->role == WIRE_ROLE_PRIMARY, fed = span_is(ours->follow, theirs->node);
+    if (ours->version_min != theirs->version_min || !span_is(ours->cluster, theirs->cluster) ||
+        ours->store_count != theirs->store_count)
+        sim_fail(w, "7 parties", "a node with another configuration is sent something");
+    if (ours->follow.len > 0 ? !fed : !primary)
+        sim_fail(w, "7 parties", "a node is sent something by one it does not follow");
+    if (!primary && span_is(theirs->follow, ours->node))
+        sim_fail(w, "7 parties", "a node is sent something by one that follows it");
+    if (theirs->history[0] == 0)
+        sim_fail(w, "7 parties", "a node without data sends");
+}
+
+/* 6: what clients changed, and no journal names, is not overwritten either. */
+static inline void
+check_unseen(struct world *w, struct node *n)
+{
+    for (unsigned i = 0; i < n->live.count; i++) {
+        uint32_t obj = n->live.ents[i].obj;
+        if (obj != 0 && !w->journalled[obj] && !w->dead[obj])
+            sim_fail(w, "6 held", "mx%u is overwritten, and obj %u was never journalled", n->id + 1,
+                     obj);
+    }
+}
+
 /* 6: nothing is overwritten but a beginning of what comes, or what an operator gave free. */
 static inline void
-check_start(struct world *w, struct node *n, unsigned history, const struct msg *m)
+check_start(struct world *w, struct node *n, const struct conn *c, unsigned side,
+            const struct msg *m)
 {
+    unsigned history = c->hello[1 - side].history[0];
+    check_parties(w, &c->hello[side], &c->hello[1 - side]);
     bool empty = n->mem.history == 0 && n->live.count == 0;
     bool prefix = n->mem.history == history && truth_has(w, m->truth, n->mem.truth);
     if (!n->consent && !empty && !prefix)
         sim_fail(w, "6 held", "mx%u is overwritten at seq %u and nobody allowed it", n->id + 1,
                  (unsigned)n->mem.tail);
+    if (!n->consent && !n->doomed)
+        check_unseen(w, n);
     if (m->base == 0 && !(prefix && m->truth == n->mem.truth))
         sim_fail(w, "3 prefix", "mx%u goes on from another seq %u", n->id + 1, (unsigned)m->seq);
     if (m->base == 0 && n->mem.sync_base != 0)

@@ -129,6 +129,7 @@ node_append(struct world *w, struct node *n, struct rec r)
     node_touch(n, &n->mem.index, &r);
     index_apply(&n->mem.index, &r);
     r.truth = truth_add(w, n, &r);
+    w->journalled[r.obj] = true;
     journal_add(n, &r);
     sim_trace(w, "mx%u journals %s %x %x obj %u.%u as seq %u epoch %u", n->id + 1,
               record_op_word(r.op), r.path, r.other, r.obj, r.ver, (unsigned)r.seq,
@@ -181,10 +182,16 @@ is_held(const struct state_of_node *s, path_t path)
     return false;
 }
 
-/* What is held is not looked at, nor what is below it. */
+/* What is held is not looked at, nor what is below it, nor a name whose object now has a held name:
+ * it would be recorded as gone, and its new name could not be. */
 static inline bool
-may_look(struct node *n, path_t path)
+may_look(const struct world *w, struct node *n, path_t path)
 {
+    const struct ent *known = tree_find(&n->mem.index, path);
+    const struct ent *here = known == NULL ? NULL : tree_find_obj(&n->live, known->obj);
+    if (here != NULL && here->path != path && is_held(&n->mem, here->path) &&
+        !broken(w, BROKEN_HELD_HIDES))
+        return false;
     return !is_held(&n->mem, path) && tree_is_dir(&n->mem.index, path_up(path));
 }
 
@@ -194,13 +201,14 @@ capture_sweep(struct world *w, struct node *n)
 {
     for (unsigned depth = 1; depth <= 3; depth++)
         for (unsigned i = 0; i < n->live.count; i++)
-            if (path_depth(n->live.ents[i].path) == depth && may_look(n, n->live.ents[i].path))
+            if (path_depth(n->live.ents[i].path) == depth && may_look(w, n, n->live.ents[i].path))
                 capture_name(w, n, n->live.ents[i].path, false);
     struct tree before = n->mem.index;
     for (unsigned depth = 1; depth <= 3; depth++)
         for (unsigned i = 0; i < before.count; i++) {
             path_t path = before.ents[i].path;
-            if (path_depth(path) == depth && tree_find(&n->live, path) == NULL && may_look(n, path))
+            if (path_depth(path) == depth && tree_find(&n->live, path) == NULL &&
+                may_look(w, n, path))
                 capture_name(w, n, path, false);
         }
     n->sweep = false;
@@ -374,10 +382,28 @@ role_changed(struct world *w, struct node *n)
               (unsigned)n->mem.epoch, (unsigned)n->mem.tail);
 }
 
+/* What stands under a held name by now is a change of its own, and must be in the journal before
+ * the node follows somebody. */
+static inline void
+held_settle(struct node *n)
+{
+    for (unsigned i = 0; i < n->mem.held_count;) {
+        const struct ent *here = tree_find(&n->live, n->mem.held[i].path);
+        const struct ent *known = tree_find(&n->mem.index, n->mem.held[i].path);
+        if (here != NULL && (known == NULL || here->obj != known->obj)) {
+            n->mem.held[i] = n->mem.held[--n->mem.held_count];
+            n->sweep = true;
+        } else {
+            i++;
+        }
+    }
+}
+
 static inline void
 node_demote(struct world *w, struct node *n)
 {
     if (n->mem.role == WIRE_ROLE_PRIMARY && !broken(w, BROKEN_DEMOTE_UNDRAINED)) {
+        held_settle(n);
         capture_drain(w, n, PENDING_MAX);
         store_synced(n);
     }
@@ -391,10 +417,9 @@ node_demote(struct world *w, struct node *n)
 
 /* An epoch that was told but never reached is not in this node's past. */
 static inline void
-epochs_begin(const struct world *w, struct state_of_node *s)
+epochs_begin(struct state_of_node *s)
 {
-    while (s->epoch_count > 0 && s->epochs[s->epoch_count - 1].first_seq > s->tail &&
-           !broken(w, BROKEN_EPOCHS_UNCUT))
+    while (s->epoch_count > 0 && s->epochs[s->epoch_count - 1].first_seq > s->tail)
         s->epoch_count--;
     if (s->epoch_count == EPOCHS_MAX)
         s->epoch_count--;
@@ -424,7 +449,7 @@ node_promote(struct world *w, struct node *n, bool drift)
     size_t index = drift ? 0 : n->id;
     s->epoch = broken(w, BROKEN_EPOCH_SHARED) ? s->epoch + 1
                                               : link_next_epoch(s->epoch, index, w->opts.nodes);
-    epochs_begin(w, s);
+    epochs_begin(s);
     s->role = WIRE_ROLE_PRIMARY;
     s->sync_base = 0;
     s->told_resync = n->consent = n->doomed = false;

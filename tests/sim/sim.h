@@ -265,8 +265,9 @@ struct world {
     uint32_t ver_of[TRUTH_MAX]; /* newest content of an object */
     bool dead[TRUTH_MAX];       /* a client deleted it */
     bool gone[TRUTH_MAX];       /* it was shipped as gone */
-    bool confirmed[TRUTH_MAX];  /* a barrier said that it is safe */
-    char failed[256];           /* the invariant that broke, "" none */
+    bool journalled[TRUTH_MAX];
+    bool confirmed[TRUTH_MAX]; /* a barrier said that it is safe */
+    char failed[256];          /* the invariant that broke, "" none */
     const char *invariant;
 };
 
