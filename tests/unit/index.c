@@ -246,6 +246,28 @@ TEST(a_moved_directory_keeps_its_number_and_all_below_it)
     db_free(db);
 }
 
+TEST(a_name_seen_again_keeps_what_is_below)
+{
+    struct db *db = db_new(NULL);
+    struct state_txn *txn = db_begin(db, true);
+    uint64_t root = make_root(db, txn, 0);
+    uint64_t box = db_mkdir(db, txn, 0, root, "box", 1);
+    db_put_entry(db, txn, box, "mail", 2, 0);
+    struct state_entry entry = get(db, txn, root, "box");
+    entry.attr.mode = S_IFDIR | 0755; /* its handle still points into the row that goes */
+    db_must(db, state_entry_put(txn, root, span_str("box"), &entry, &db->e));
+    entry = get(db, txn, root, "box");
+    CHECK_INT(entry.attr.mode, S_IFDIR | 0755);
+    CHECK(span_equal(entry.handle, span_str("object")));
+    CHECK(db_has(db, txn, box, "mail"));
+    db_check_in_step(db, txn);
+    db_put_entry(db, txn, root, "box", 3, 0); /* another object: it goes with all below */
+    CHECK(!db_has(db, txn, box, "mail"));
+    db_check_in_step(db, txn);
+    db_commit(db, txn);
+    db_free(db);
+}
+
 TEST(a_directory_s_new_handle_replaces_the_old_one)
 {
     struct db *db = db_new(NULL);
