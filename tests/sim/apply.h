@@ -336,6 +336,8 @@ receive_ask(struct world *w, struct conn *c, unsigned side, const struct msg *m)
     else
         answer.verdict = list_digest(&answer.list) == m->digest ? WIRE_DIR_SAME
                                                                 : WIRE_DIR_DIFFERENT;
+    sim_trace(w, "mx%u answers %d for %x, %u names", n->id + 1, (int)answer.verdict, m->path,
+              answer.list.count);
     send_msg(c, side, &answer);
 }
 

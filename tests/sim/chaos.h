@@ -200,8 +200,7 @@ fault_wipe(struct world *w, struct node *n, bool keep_store)
     if (n->up)
         node_down(w, n);
     if (!keep_store) {
-        n->doomed = true;
-        operator_gave_up(w);
+        operator_dooms(w, n);
         tree_clear(&n->live);
     }
     node_wipe(n);
@@ -215,8 +214,7 @@ operator_resync(struct world *w, struct node *n)
     if (!n->up || n->mem.role == WIRE_ROLE_PRIMARY)
         return;
     n->mem.told_resync = n->consent = true;
-    n->doomed = true;
-    operator_gave_up(w);
+    operator_dooms(w, n);
     role_changed(w, n);
 }
 

@@ -254,18 +254,6 @@ exists_on_whole(struct world *w, uint32_t obj)
     return false;
 }
 
-/* An operator gave a node free; what no other whole node has is lost by his own hand. */
-static inline void
-operator_gave_up(struct world *w)
-{
-    for (unsigned i = 0; i < w->opts.nodes; i++)
-        for (unsigned k = 0; w->nodes[i].doomed && k < w->nodes[i].live.count; k++) {
-            uint32_t obj = w->nodes[i].live.ents[k].obj;
-            if (obj != 0 && !exists_on_whole(w, obj))
-                w->confirmed[obj] = false;
-        }
-}
-
 /* --- power --- */
 
 static inline bool
@@ -290,15 +278,20 @@ recover_redo(struct tree *index, struct tree *live)
         }
 }
 
-/* The oldest record of the object's content: who has come so far has some of it. 0 when that may be
- * out of the journal. */
-static inline uint64_t
-journalled_at(struct state_of_node *s, uint32_t obj)
+/* Between which records the object's content came. */
+static inline struct held
+held_of(struct state_of_node *s, const struct ent *e)
 {
-    for (uint64_t seq = s->oldest; s->oldest == 1 && seq <= s->tail; seq++)
-        if (journal_at(s, seq)->op == OP_PUT && journal_at(s, seq)->obj == obj)
-            return seq;
-    return 0;
+    struct held held = { .path = e->path };
+    for (uint64_t seq = s->oldest; seq <= s->tail; seq++) {
+        const struct rec *r = journal_at(s, seq);
+        if (r->op != OP_PUT || r->obj != e->obj)
+            continue;
+        if (held.newest == 0 && s->oldest == 1)
+            held.seq = seq;
+        held.newest = seq;
+    }
+    return held;
 }
 
 /* What recover.c does at start: what the journal knows is done again, and what the disk lacks and
@@ -317,7 +310,7 @@ recover_begin(struct world *w, struct node *n)
         const struct ent *e = &s->index.ents[i], *here = tree_find_obj(&n->live, e->obj);
         bool lost = e->dir == 0 && (here == NULL || here->ver < e->ver);
         if (lost && !is_held(s, e->path))
-            s->held[s->held_count++] = (struct held){ e->path, journalled_at(s, e->obj), 0 };
+            s->held[s->held_count++] = held_of(s, e);
     }
     if (s->held_count > 0)
         sim_trace(w, "mx%u holds %u names after the power loss", n->id + 1, s->held_count);
@@ -330,6 +323,28 @@ store_synced(struct node *n)
     n->synced_marker = n->marker;
     n->synced_marker_truth = n->marker_truth;
     n->unsynced_count = 0;
+}
+
+/* An operator gave a node free; what no other whole node has is lost by his own hand. */
+static inline void
+operator_gave_up(struct world *w)
+{
+    for (unsigned i = 0; i < w->opts.nodes; i++)
+        for (unsigned k = 0; w->nodes[i].doomed && k < w->nodes[i].live.count; k++) {
+            uint32_t obj = w->nodes[i].live.ents[k].obj;
+            if (obj != 0 && !exists_on_whole(w, obj))
+                w->confirmed[obj] = false;
+        }
+}
+
+/* One copy fewer, on a day when the others have been checkpointed since. */
+static inline void
+operator_dooms(struct world *w, struct node *n)
+{
+    n->doomed = true;
+    operator_gave_up(w);
+    for (unsigned i = 0; i < w->opts.nodes; i++)
+        store_synced(&w->nodes[i]);
 }
 
 static inline void

@@ -140,7 +140,9 @@ send_ask(struct world *w, struct conn *c, unsigned side, struct ask *a)
     struct msg m = { .type = M_ASK, .dir = a->dir, .path = path, .digest = list_digest(&list) };
     a->state = ASK_SENT;
     a->seq = s->cursor;
-    (void)w;
+    a->path = path;
+    sim_trace(w, "mx%u asks mx%u at seq %u for directory %u, %x", c->node[side] + 1,
+              c->node[1 - side] + 1, (unsigned)s->cursor, a->dir, path);
     send_msg(c, side, &m);
 }
 
@@ -231,6 +233,14 @@ fix_dir(struct world *w, struct conn *c, unsigned side, struct ask *a)
     }
 }
 
+/* Under its old path the peer may have had none, and have another one under the new path. */
+static inline bool
+was_moved(const struct world *w, const struct sess *s, const struct ask *a)
+{
+    return a->dir != ROOT_DIR && tree_dir_path(&s->snapshot, a->dir) != a->path &&
+           !broken(w, BROKEN_MOVED);
+}
+
 static inline bool
 is_touched(const struct world *w, const struct node *n, const struct ask *a)
 {
@@ -248,7 +258,7 @@ walk_fix(struct world *w, struct conn *c, unsigned side)
         struct ask *a = &s->asks[i];
         if (a->state != ASK_ANSWERED || queue_room(c, side) < QUEUE_MAX / 2)
             continue;
-        if (is_touched(w, node_of(w, c, side), a)) {
+        if (is_touched(w, node_of(w, c, side), a) || was_moved(w, s, a)) {
             send_ask(w, c, side, a);
             continue;
         }
@@ -397,16 +407,29 @@ to_fetch(const struct node *n, unsigned peer)
     return NULL;
 }
 
-/* As long as names are held, a peer that lacks one which another may have is sent nothing: it would
- * be level without it, and could be promoted. */
+static inline bool
+another_could_have(const struct world *w, const struct node *n, unsigned peer, const struct held *h)
+{
+    for (unsigned i = 0; i < w->opts.nodes; i++)
+        if (i != peer && could_have(n, i, h))
+            return true;
+    return false;
+}
+
+/* As long as names are held, a peer that may lack one which another may have is sent nothing: it
+ * would be level without it, and could be promoted. */
 static inline bool
 waits_for_held(const struct world *w, const struct node *n, unsigned peer)
 {
     if (n->mem.role != WIRE_ROLE_PRIMARY || broken(w, BROKEN_SHIP_HELD))
         return false;
-    for (unsigned i = 0; i < n->mem.held_count; i++)
-        if (!n->mem.may_have[peer] || !could_have(n, peer, &n->mem.held[i]))
+    for (unsigned i = 0; i < n->mem.held_count; i++) {
+        const struct held *h = &n->mem.held[i];
+        bool has = n->mem.may_have[peer] && n->heard_tail[peer] >= h->newest &&
+                   (h->without & 1u << peer) == 0;
+        if (!has && another_could_have(w, n, peer, h))
             return true;
+    }
     return false;
 }
 

@@ -70,7 +70,8 @@ struct state_of_node {
     bool told_resync;
     struct held { /* what a power loss took: not to be recorded as deleted */
         path_t path;
-        uint64_t seq;     /* of the record that put it there, 0 out of the journal */
+        uint64_t seq;     /* who has come so far may have some of it; 0 when that is not known */
+        uint64_t newest;  /* who has come so far must have had all of it */
         uint32_t without; /* a bit for each node that was asked and has it not */
     } held[TREE_MAX];
     unsigned held_count;
@@ -179,6 +180,7 @@ struct ask {
     enum ask_state state;
     uint32_t dir;
     uint64_t seq; /* the sender's cursor when it asked */
+    path_t path;
     enum wire_verdict verdict;
     struct tree theirs;
 };
