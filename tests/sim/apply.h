@@ -105,6 +105,16 @@ apply_op(struct world *w, struct tree *t, const struct msg *m)
 
 /* --- a run --- */
 
+static inline void
+asked_add(struct node *n, path_t path)
+{
+    for (unsigned i = 0; i < n->asked_count; i++)
+        if (n->asked[i] == path)
+            return;
+    if (n->asked_count < NEEDS_MAX)
+        n->asked[n->asked_count++] = path;
+}
+
 /* Of a name whose way is blocked it is the block that must be asked for: the name itself would not
  * fit again, and be asked for again. */
 static inline path_t
@@ -125,8 +135,7 @@ send_need(struct world *w, struct conn *c, unsigned side, struct node *n, path_t
     struct msg need = { .type = M_NEED, .rec = { .path = path, .seq = seq } };
     need.rec.is_dir = tree_is_dir(&n->live, path);
     sim_trace(w, "mx%u needs %x", n->id + 1, path);
-    if (n->asked_count < NEEDS_MAX)
-        n->asked[n->asked_count++] = path;
+    asked_add(n, path);
     send_msg(c, side, &need);
 }
 
@@ -146,6 +155,14 @@ asked_moved(struct node *n, path_t from, path_t to)
     for (unsigned i = 0; i < n->asked_count; i++)
         if (path_in(n->asked[i], from) && n->asked[i] != from)
             n->asked[i] = path_moved(n->asked[i], from, to);
+}
+
+/* What the sender itself waits for comes from it as it is: its follower waits too. */
+static inline void
+asked_inherit(struct node *n, const struct node *from)
+{
+    for (unsigned i = 0; i < from->asked_count && from->mem.role != WIRE_ROLE_PRIMARY; i++)
+        asked_add(n, from->asked[i]);
 }
 
 /* A question that went down with its link is asked again. */
@@ -181,12 +198,12 @@ run_op(struct world *w, struct conn *c, unsigned side, struct node *n, const str
     sim_trace(w, "mx%u carries out seq %u %s %x %x obj %u.%u%s%s", n->id + 1, (unsigned)m->rec.seq,
               record_op_word(m->rec.op), m->rec.path, m->rec.other, m->rec.obj, m->now_ver,
               m->gone ? ", gone" : "", how == HOW_NEED ? ": does not fit" : "");
-    if (how == HOW_DONE) {
+    if (how == HOW_DONE && !m->gone) {
         asked_settled(n, m->rec.path);
         asked_settled(n, m->rec.op == OP_RENAME ? m->rec.other : 0);
         if (m->rec.op == OP_RENAME && m->rec.is_dir)
             asked_moved(n, m->rec.other, m->rec.path);
-    } else if (!broken(w, BROKEN_NEED)) {
+    } else if (how == HOW_NEED && !broken(w, BROKEN_NEED)) {
         send_need(w, c, side, n, m->rec.path, m->at);
         if (m->rec.op == OP_RENAME && !broken(w, BROKEN_NEED_OLD_NAME))
             send_need(w, c, side, n, m->rec.other, m->at);
@@ -239,6 +256,7 @@ receive_commit(struct world *w, struct conn *c, unsigned side, const struct msg 
     for (unsigned i = 0; i < s->op_count; i++)
         ledger_note(w, n, &s->ops[i].rec);
     s->op_count = 0;
+    asked_inherit(n, &w->nodes[c->node[1 - side]]);
     n->mem.index = n->live;
     store_synced(n);
     if (dies_here(w, n))
