@@ -30,6 +30,7 @@ struct daemon {
     atomic_uint_fast64_t tail; /* newest durable seq here */
     uint64_t newest_epoch;     /* seen of any node; main thread */
     atomic_bool moved_posted;  /* a look at positions is under way */
+    atomic_bool apply_stalled; /* the last session ended because a disk took no writes */
     atomic_bool receiving;     /* a session receives: there is one at most */
     struct barriers *barriers;
     double barrier_last_seconds;
@@ -41,6 +42,8 @@ struct daemon {
 int daemon_hello(struct daemon *d, struct wire_hello *ret_hello, struct err *e) _must_check_;
 /* From a session: a node with a newer epoch exists. */
 void daemon_step_down(struct daemon *d, const char *node, uint64_t epoch);
+/* From a session: this node, deposed before, follows the new primary. */
+void daemon_follows(struct daemon *d);
 /* From a session: a peer's acknowledged position moved, or its state did. */
 void daemon_peer_moved(struct daemon *d);
 /* Wakes all sessions: there is more to ship. */

@@ -2,6 +2,7 @@
 
 #include "lib/base/path.h"
 
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #define EPOCHS_KEY "epochs"
@@ -21,6 +22,7 @@ void
 ledger_free(struct ledger *l)
 {
     state_abort(&l->txn);
+    reclist_free(&l->run);
 }
 
 static int
@@ -160,7 +162,8 @@ index_note(struct ledger *l, const struct applied *a, struct err *e)
     int found = state_resolve(l->txn, r->store, r->path, &parent, &name, e);
     if (found <= 0)
         return found;
-    if (r->op == OP_RENAME && a->result == APPLY_DONE && index_moved(l, r, parent, name, e) < 0)
+    /* SKIPPED: moved before a crash that the state did not live to see */
+    if (r->op == OP_RENAME && a->result != APPLY_NEED && index_moved(l, r, parent, name, e) < 0)
         return -1;
     if (a->exists)
         return index_present(l, parent, name, a, e);
@@ -170,17 +173,58 @@ index_note(struct ledger *l, const struct applied *a, struct err *e)
 }
 
 /* The journal keeps the record with this node's own handle, for a standby that follows this one. */
-static int
-journal_note(struct ledger *l, const struct applied *a, struct err *e)
+static void
+run_note(struct ledger *l, const struct applied *a)
 {
     struct record r = *a->record;
+    r.handle = a->exists ? a->handle : (struct span){ 0 };
+    reclist_add(&l->run, &r);
+}
+
+struct numbered {
+    uint64_t seq;
+    size_t index;
+};
+
+static int
+by_number(const void *a, const void *b)
+{
+    const struct numbered *x = a;
+    const struct numbered *y = b;
+    return (x->seq > y->seq) - (x->seq < y->seq);
+}
+
+static int
+journal_note(struct ledger *l, size_t index, struct err *e)
+{
+    struct record r;
+    reclist_get(&l->run, index, &r);
     if (r.seq <= l->tail)
         return 0; /* from before a crash: applied, and written then */
-    r.handle = a->exists ? a->handle : (struct span){ 0 };
     l->tail = r.seq;
     if (r.op == OP_EPOCH)
         state_meta(l->txn)->epoch = MAX(state_meta(l->txn)->epoch, r.epoch);
     return state_append(l->txn, &r, e);
+}
+
+int
+ledger_run_end(struct ledger *l, struct err *e)
+{
+    size_t count = reclist_count(&l->run);
+    if (count == 0)
+        return 0;
+    _cleanup_free_ struct numbered *order = xcalloc(count, sizeof(*order));
+    for (size_t i = 0; i < count; i++) {
+        struct record r;
+        reclist_get(&l->run, i, &r);
+        order[i] = (struct numbered){ .seq = r.seq, .index = i };
+    }
+    qsort(order, count, sizeof(*order), by_number);
+    int rc = writable(l, e);
+    for (size_t i = 0; rc >= 0 && i < count; i++)
+        rc = journal_note(l, order[i].index, e);
+    reclist_clear(&l->run);
+    return rc;
 }
 
 int
@@ -189,7 +233,7 @@ ledger_note(struct ledger *l, const struct applied *a, struct err *e)
     if (writable(l, e) < 0)
         return -1;
     l->unwritten++;
-    if (index_note(l, a, e) < 0)
-        return -1;
-    return a->record->seq != 0 ? journal_note(l, a, e) : 0;
+    if (a->record->seq != 0)
+        run_note(l, a);
+    return index_note(l, a, e);
 }

@@ -187,6 +187,24 @@ hash_content(struct scan *scan, int fd, uint64_t size, EVP_MD_CTX *hash, struct 
     return 0;
 }
 
+/* Extended attributes count as content: a comparison of bytes must see them too. */
+static int
+hash_xattrs(int fd, EVP_MD_CTX *hash, struct err *e)
+{
+    _cleanup_xattrs_ struct attrs_xattrs xattrs = { 0 };
+    if (attrs_xattrs_read(fd, &xattrs, e) < 0)
+        return -1;
+    for (size_t i = 0; i < xattrs.count; i++) {
+        uint8_t sizes[8];
+        put_le32(sizes, (uint32_t)xattrs.list[i].name.len);
+        put_le32(sizes + 4, (uint32_t)xattrs.list[i].value.len);
+        hash_add(hash, span_of(sizes, sizeof(sizes)));
+        hash_add(hash, xattrs.list[i].name);
+        hash_add(hash, xattrs.list[i].value);
+    }
+    return 0;
+}
+
 static int
 hash_file(struct scan *scan, const char *name, struct wire_entry *entry, struct err *e)
 {
@@ -202,7 +220,7 @@ hash_file(struct scan *scan, const char *name, struct wire_entry *entry, struct 
         return 0;
     entry_see(entry, &st);
     _cleanup_(hash_freep) EVP_MD_CTX *hash = hash_new();
-    if (hash_content(scan, fd, (uint64_t)st.st_size, hash, e) < 0)
+    if (hash_content(scan, fd, (uint64_t)st.st_size, hash, e) < 0 || hash_xattrs(fd, hash, e) < 0)
         return err_wrap(e, "read %s", name);
     hash_end(hash, entry->hash);
     entry->has_hash = 1;

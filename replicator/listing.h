@@ -24,9 +24,9 @@ void listing_sort(struct listing *l);
 
 /* Reads the directory dirfd (store path `dir`): ignored names, sockets, devices and mount
  * points are left out, for symlinks `hash` is
- * that of the target, with content also for files. A file that changes or vanishes meanwhile is
- * listed as last seen. on_tick (may be NULL) is called with the bytes read, so that a caller can
- * throttle. */
+ * that of the target, with content also for files (over bytes and extended attributes). A file that
+ * changes or vanishes meanwhile is listed as last seen. on_tick (may be NULL) is called with the
+ * bytes read, so that a caller can throttle. */
 int listing_read(const struct store_rules *rules, int dirfd, struct span dir, bool content,
                  void (*on_tick)(void *arg, uint64_t bytes), void *arg, struct listing *ret_listing,
                  struct err *e) _must_check_;

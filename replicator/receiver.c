@@ -102,6 +102,27 @@ ledger_write(struct receiver *x, struct err *e)
     return 0;
 }
 
+static void
+tell_stall(struct receiver *x, const struct err *why)
+{
+    struct err e = { 0 };
+    x->out.stall = (struct wire_stall){ .code = why == NULL ? 0 : (uint16_t)why->code,
+                                        .text = span_str(why == NULL ? "" : why->text) };
+    if (x->out.stall.text.len > WIRE_TEXT_MAX)
+        x->out.stall.text.len = WIRE_TEXT_MAX;
+    if (reply(x, WIRE_STALL, &e) < 0 || link_io_flush(x->s->io, &e) < 0)
+        return; /* the link is down: the peer's status says that */
+}
+
+/* Told once; that it goes on is told with the first run that is durable again. */
+static void
+apply_stalled(struct receiver *x, const struct err *why)
+{
+    tell_stall(x, why);
+    if (!atomic_exchange(&x->daemon->apply_stalled, true))
+        event(EV_APPLY_STALLED, F_ERR(why));
+}
+
 static int
 finish_sync(struct receiver *x, struct err *e)
 {
@@ -126,7 +147,13 @@ carry_out(struct receiver *x, struct err *e)
         *e = x->note_err;
         return -1;
     }
+    if (ledger_run_end(&x->ledger, e) < 0)
+        return -1;
     x->commit_due = false;
+    if (atomic_exchange(&x->daemon->apply_stalled, false)) {
+        tell_stall(x, NULL);
+        event(EV_APPLY_RESUMED);
+    }
     if (send_ack(x, e) < 0)
         return -1;
     tell_facts(x);
@@ -322,6 +349,7 @@ on_start(struct receiver *x, const struct wire_start *start, struct err *e)
     if (ledger_start(&x->ledger, start, fresh, e) < 0)
         return -1;
     x->started = true;
+    daemon_follows(x->daemon);
     x->durable_seq = x->ledger.tail;
     atomic_store(&x->daemon->tail, x->ledger.tail);
     if (x->syncing)
@@ -431,18 +459,6 @@ open_apply(struct receiver *x, struct err *e)
 
 /* --- a disk that is full or read-only --- */
 
-static void
-tell_stall(struct receiver *x, const struct err *why)
-{
-    struct err e = { 0 };
-    x->out.stall = (struct wire_stall){ .code = why == NULL ? 0 : (uint16_t)why->code,
-                                        .text = span_str(why == NULL ? "" : why->text) };
-    if (x->out.stall.text.len > WIRE_TEXT_MAX)
-        x->out.stall.text.len = WIRE_TEXT_MAX;
-    if (reply(x, WIRE_STALL, &e) < 0 || link_io_flush(x->s->io, &e) < 0)
-        return; /* the link is down: the peer's status says that */
-}
-
 static int
 probe_store(const struct node_store *s, struct err *e)
 {
@@ -465,16 +481,12 @@ wait_for_space(struct receiver *x, struct err *e)
         for (size_t i = 0; ok && i < x->daemon->node->store_count; i++)
             ok = probe_store(&x->daemon->node->stores[i], &why) >= 0;
         if (ok) {
-            if (told) {
-                tell_stall(x, NULL);
-                event(EV_APPLY_RESUMED);
+            if (told)
                 peer_set_state(x->s->peer, PEER_CONNECTED, "%s", "");
-            }
             return 0;
         }
         if (!told) {
-            tell_stall(x, &why);
-            event(EV_APPLY_STALLED, F_ERR(&why));
+            apply_stalled(x, &why);
             peer_set_state(x->s->peer, PEER_CONNECTED, "applying is paused: %s", why.text);
         }
         told = true;
@@ -511,8 +523,7 @@ receiver_run(struct session *s, struct err *e)
         rc = loop(x, e);
     if (rc < 0 &&
         is_disk_trouble(e)) { /* the next session waits until the disk takes writes again */
-        event(EV_APPLY_STALLED, F_ERR(e));
-        tell_stall(x, e);
+        apply_stalled(x, e);
     }
     ledger_free(&x->ledger);
     apply_free(&x->apply);

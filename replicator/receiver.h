@@ -5,6 +5,7 @@
 
 #include "replicator/apply.h"
 #include "replicator/node.h"
+#include "replicator/reclist.h"
 
 /* The writer of a standby's state; belongs to the receiving session's thread. Operations are
  * applied first (the marker in the store says how far) and written here after that, so a crash
@@ -12,7 +13,8 @@
 struct ledger {
     struct node *node;
     struct state_txn *txn; /* open while something is unwritten */
-    uint64_t tail;         /* newest seq written, committed or not */
+    struct reclist run; /* records of the run in hand; late ones come out of the order of numbers */
+    uint64_t tail;      /* newest seq written, committed or not */
     unsigned unwritten;
 };
 
@@ -24,6 +26,8 @@ int ledger_start(struct ledger *l, const struct wire_start *start, bool fresh,
                  struct err *e) _must_check_;
 /* One operation that was carried out. */
 int ledger_note(struct ledger *l, const struct applied *applied, struct err *e) _must_check_;
+/* The run is complete: its records go into the journal in the order of their numbers. */
+int ledger_run_end(struct ledger *l, struct err *e) _must_check_;
 int ledger_sync_done(struct ledger *l, struct err *e) _must_check_;
 int ledger_commit(struct ledger *l, struct err *e) _must_check_;
 

@@ -211,9 +211,28 @@ stop_capture(struct daemon *d, const char *why)
     sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=fanotify");
 }
 
+/* A standby may be promoted at any moment: what cannot be watched then is refused now. */
+static int
+check_watchable(const struct daemon *d, struct err *e)
+{
+    struct watch *watch;
+    if (watch_new(&watch, e) < 0)
+        return -1;
+    int rc = 0;
+    for (size_t i = 0; rc >= 0 && i < d->node->store_count; i++) {
+        const struct node_store *s = &d->node->stores[i];
+        if (watch_add(watch, s->root_fd, s->conf->path, e) < 0)
+            rc = err_wrap(e, "store %s", s->conf->name);
+    }
+    watch_free(&watch);
+    return rc;
+}
+
 int
 roles_begin(struct daemon *d, struct err *e)
 {
+    if (check_watchable(d, e) < 0)
+        return -1;
     _cleanup_txn_ struct state_txn *txn = NULL;
     if (state_begin(d->node->state, false, &txn, e) < 0)
         return -1;
@@ -413,6 +432,26 @@ daemon_step_down(struct daemon *d, const char *node, uint64_t epoch)
     s->epoch = epoch;
     snprintf(s->node, sizeof(s->node), "%s", node);
     control_post(d->control, step_down_main, s);
+}
+
+static void
+follows_main(void *arg)
+{
+    struct daemon *d = arg;
+    struct err e = { 0 };
+    if (d->role != WIRE_ROLE_NONE)
+        return;
+    d->why_not_serving[0] = '\0';
+    d->role = WIRE_ROLE_STANDBY; /* the state has it already, with START */
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(d->node->state, false, &txn, &e) >= 0)
+        tell_role(d, state_meta(txn));
+}
+
+void
+daemon_follows(struct daemon *d)
+{
+    control_post(d->control, follows_main, d);
 }
 
 void

@@ -6,6 +6,7 @@
 
 #define RUN_RECORDS_MAX 1000
 #define RUN_BYTES_MAX   (16 * 1024 * 1024)
+#define LATE_TRIES      8
 #define DELTA_MIN       (64 * 1024) /* smaller files are cheaper to send whole */
 
 struct flight {
@@ -157,42 +158,11 @@ late_read(struct ship *s, struct late_file *files, size_t *ret_count, bool *ret_
     return 0;
 }
 
-/* A late file is newer than its record: it may name messages whose records come behind this run.
- * They are sent before it, as fix-ups; their records follow in the next run and change nothing
- * then. */
-static int
-ship_ahead(struct ship *s, uint64_t last, struct err *e)
-{
-    _cleanup_reclist_ struct reclist ahead = { 0 };
-    _cleanup_reclist_ struct reclist normal = { 0 };
-    uint64_t end;
-    uint64_t time_ns = 0;
-    if (load_run(s, last, s->settle(s->owner), &ahead, &end, &time_ns, e) < 0)
-        return -1;
-    for (size_t i = 0; i < reclist_count(&ahead); i++) {
-        struct record record;
-        reclist_get(&ahead, i, &record);
-        bool is_dir = S_ISDIR(record.attr.mode) && record.op != OP_MKDIR;
-        if (is_dir || record.op == OP_RMTREE)
-            break; /* names behind a moved directory mean something else here */
-        /* A rename carried out twice around a re-used name would lose what it moves: the object is
-         * shipped whole under its new name instead. */
-        if (record.op == OP_RENAME || record.op == OP_LINK)
-            record.op = OP_PUT;
-        record.other = (struct span){ 0 };
-        if ((record.op == OP_PUT || record.op == OP_MKDIR) &&
-            S_ISREG(record.attr.mode) == (record.op == OP_PUT) && !record.late)
-            reclist_add(&normal, &record);
-    }
-    return ship_fixups(s, &normal, e);
-}
-
 static int
 late_send(struct ship *s, struct late_file *files, size_t count, struct err *e)
 {
     for (size_t i = 0; i < count; i++) {
         uint64_t bytes = 0;
-        files[i].record.seq = 0;
         s->touched(s->owner, &files[i].record);
         if (content_send(s->io, &files[i].record, &files[i].content, (struct span){ 0 }, &bytes,
                          e) < 0)
@@ -203,25 +173,26 @@ late_send(struct ship *s, struct late_file *files, size_t count, struct err *e)
     return 0;
 }
 
-/* last: the end of the run; 0 in the middle of one, where nothing may be sent ahead. */
+/* Sends the late files that were put back. *ret_moved: one of them is newer than its record, and
+ * may name messages whose records come behind; with `wait` nothing is sent then. */
 static int
-ship_late(struct ship *s, uint64_t last, struct err *e)
+ship_late(struct ship *s, bool wait, bool *ret_moved, struct err *e)
 {
     size_t max = reclist_count(&s->late);
+    *ret_moved = false;
     if (max == 0)
         return 0;
     struct late_file *files = xcalloc(max, sizeof(*files));
     for (size_t i = 0; i < max; i++)
         files[i].content.fd = -1;
     size_t count = 0;
-    bool moved;
-    int rc = late_read(s, files, &count, &moved, e);
-    if (rc >= 0 && moved && last != 0)
-        rc = ship_ahead(s, last, e);
-    if (rc >= 0)
+    int rc = late_read(s, files, &count, ret_moved, e);
+    bool send = !(wait && *ret_moved);
+    if (rc >= 0 && send)
         rc = late_send(s, files, count, e);
     late_files_free(files, max);
-    reclist_clear(&s->late);
+    if (send)
+        reclist_clear(&s->late);
     return rc;
 }
 
@@ -235,23 +206,22 @@ is_fence(const struct record *r)
 static int
 ship_record(struct ship *s, const struct record *r, struct err *e)
 {
-    if (is_fence(r) && ship_late(s, 0, e) < 0)
+    bool moved;
+    if (is_fence(r) && ship_late(s, false, &moved, e) < 0)
         return -1;
     if (!r->late || r->op != OP_PUT)
         return ship_one(s, r, e);
-    /* Its number has its place in the stream, its content comes at the end of the run. */
-    reclist_add(&s->late, r);
-    return content_send_bare(s->io, r, WIRE_CONTENT_GONE, e);
+    reclist_add(&s->late, r); /* at the end of the run, with its own number */
+    return 0;
 }
 
-int
-ship_run(struct ship *s, uint64_t tail, struct err *e)
+/* Records of (from, tail]; *ret_last is where the bounds of a run ended it. */
+static int
+ship_stretch(struct ship *s, uint64_t from, uint64_t tail, uint64_t *ret_last,
+             uint64_t *ret_time_ns, struct err *e)
 {
-    uint64_t last;
-    uint64_t time_ns = 0;
     reclist_clear(&s->list);
-    reclist_clear(&s->late);
-    if (load_run(s, s->cursor, tail, &s->list, &last, &time_ns, e) < 0)
+    if (load_run(s, from, tail, &s->list, ret_last, ret_time_ns, e) < 0)
         return -1;
     for (size_t i = 0; i < reclist_count(&s->list); i++) {
         struct record record;
@@ -259,8 +229,26 @@ ship_run(struct ship *s, uint64_t tail, struct err *e)
         if (ship_record(s, &record, e) < 0)
             return err_wrap(e, "ship record %llu", (unsigned long long)record.seq);
     }
-    if (ship_late(s, last, e) < 0)
-        return -1;
+    return 0;
+}
+
+/* A late file that is newer than its record may name messages whose records come behind it: the run
+ * is lengthened until it holds them. A file that is written all the time is sent in the end as it
+ * is; its next record mends the order. */
+int
+ship_run(struct ship *s, uint64_t tail, struct err *e)
+{
+    uint64_t last = s->cursor;
+    uint64_t time_ns = 0;
+    bool moved = true;
+    reclist_clear(&s->late);
+    for (int try = 0; moved && try < LATE_TRIES; try++) {
+        if (ship_stretch(s, last, tail, &last, &time_ns, e) < 0 ||
+            ship_late(s, try + 1 < LATE_TRIES, &moved, e) < 0)
+            return -1;
+        if (moved)
+            tail = MAX(tail, s->settle(s->owner));
+    }
     s->cursor = last;
     return ship_commit(s, time_ns, tail, e);
 }
