@@ -195,7 +195,7 @@ fault_role(struct world *w, struct node *n)
 static inline void
 fault_wipe(struct world *w, struct node *n, bool keep_store)
 {
-    if (n->disk.role == WIRE_ROLE_PRIMARY || (is_whole(n) && whole_copies(w) < 2))
+    if (n->disk.role == WIRE_ROLE_PRIMARY || whole_copies(w) - is_whole(n) < 1)
         return;
     if (n->up)
         node_down(w, n);

@@ -4,6 +4,8 @@
 
 #include "tests/sim/tree.h"
 
+#include <string.h>
+
 void links_end(struct world *w, unsigned node, const struct conn *except);
 
 static inline bool
@@ -51,8 +53,7 @@ journal_reset(struct node *n, uint64_t tail)
 {
     n->mem.tail = tail;
     n->mem.oldest = tail + 1;
-    for (unsigned i = 0; i < TOUCHED_MAX; i++)
-        n->touched[i] = 0;
+    memset(n->touched, 0, sizeof(n->touched));
 }
 
 static inline void
@@ -355,8 +356,8 @@ node_down(struct world *w, struct node *n)
     links_end(w, n->id, NULL);
     n->pending_count = 0;
     n->waiter_count = 0;
-    for (unsigned i = 0; i < NODES_MAX; i++)
-        n->heard[i] = false;
+    memset(n->heard, 0, sizeof(n->heard));
+    memset(n->touched, 0, sizeof(n->touched));
     sim_trace(w, "mx%u is down", n->id + 1);
 }
 
@@ -397,15 +398,14 @@ role_changed(struct world *w, struct node *n)
               (unsigned)n->mem.epoch, (unsigned)n->mem.tail);
 }
 
-/* What stands under a held name by now is a change of its own, and must be in the journal before
- * the node follows somebody. */
+/* What stands under a held name and no journal names is a change of its own, and must be journalled
+ * before the node follows somebody. */
 static inline void
-held_settle(struct node *n)
+held_settle(struct world *w, struct node *n)
 {
     for (unsigned i = 0; i < n->mem.held_count;) {
         const struct ent *here = tree_find(&n->live, n->mem.held[i].path);
-        const struct ent *known = tree_find(&n->mem.index, n->mem.held[i].path);
-        if (here != NULL && (known == NULL || here->obj != known->obj)) {
+        if (here != NULL && !w->journalled[here->obj]) {
             n->mem.held[i] = n->mem.held[--n->mem.held_count];
             n->sweep = true;
         } else {
@@ -418,7 +418,7 @@ static inline void
 node_demote(struct world *w, struct node *n)
 {
     if (n->mem.role == WIRE_ROLE_PRIMARY && !broken(w, BROKEN_DEMOTE_UNDRAINED)) {
-        held_settle(n);
+        held_settle(w, n);
         capture_drain(w, n, PENDING_MAX);
         store_synced(n);
     }

@@ -151,7 +151,17 @@ is_better(const struct node *a, const struct node *b)
     return x->epoch != y->epoch ? x->epoch > y->epoch : x->tail > y->tail;
 }
 
-/* --force: there is nobody else, and what is held is given up. */
+/* --force: there is nobody else. */
+static void
+operator_forces(struct world *w, struct node *n)
+{
+    n->mem.sync_base = 0;
+    node_promote(w, n, false);
+    for (uint32_t obj = 1; obj <= w->obj_count; obj++)
+        w->confirmed[obj] = false;
+}
+
+/* The same for what is held: it is given up. */
 static void
 operator_gives_up_held(struct world *w, struct node *n)
 {
@@ -201,8 +211,13 @@ operator_chooses(struct world *w)
             best = &w->nodes[i];
             operator_gives_up_held(w, best);
         }
-    if (primary == NULL && best != NULL)
+    for (unsigned i = 0; primary == NULL && best == NULL && i < w->opts.nodes; i++)
+        if (w->nodes[i].disk.history != 0)
+            best = &w->nodes[i];
+    if (primary == NULL && best != NULL && can_promote(best))
         node_promote(w, best, false);
+    else if (primary == NULL && best != NULL)
+        operator_forces(w, best);
 }
 
 /* A chain when there are three and chance wants it. */
