@@ -398,28 +398,24 @@ role_changed(struct world *w, struct node *n)
               (unsigned)n->mem.epoch, (unsigned)n->mem.tail);
 }
 
-/* What stands under a held name and no journal names is a change of its own, and must be journalled
- * before the node follows somebody. */
+/* What was hidden behind held names and no journal names is journalled before the node follows
+ * somebody, and the held names with it: it has a past of its own then, and is refused. */
 static inline void
 held_settle(struct world *w, struct node *n)
 {
-    for (unsigned i = 0; i < n->mem.held_count;) {
-        const struct ent *here = tree_find(&n->live, n->mem.held[i].path);
-        if (here != NULL && !w->journalled[here->obj]) {
-            n->mem.held[i] = n->mem.held[--n->mem.held_count];
-            n->sweep = true;
-        } else {
-            i++;
+    for (unsigned i = 0; i < n->live.count && n->mem.held_count > 0; i++)
+        if (!w->journalled[n->live.ents[i].obj] && n->live.ents[i].obj != 0) {
+            n->mem.held_count = 0;
+            capture_sweep(w, n);
         }
-    }
 }
 
 static inline void
 node_demote(struct world *w, struct node *n)
 {
     if (n->mem.role == WIRE_ROLE_PRIMARY && !broken(w, BROKEN_DEMOTE_UNDRAINED)) {
-        held_settle(w, n);
         capture_drain(w, n, PENDING_MAX);
+        held_settle(w, n);
         store_synced(n);
     }
     n->mem.role = WIRE_ROLE_NONE;
