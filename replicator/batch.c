@@ -34,6 +34,7 @@ batch_free(struct batch *b)
     hints_free(&b->later);
     hints_free(&b->touched);
     buf_free(&b->late);
+    buf_free(&b->times);
 }
 
 /* --- reading the queue --- */
@@ -147,7 +148,7 @@ touch(struct batch *b, uint64_t dir, struct err *e)
     if (hints_count(&b->touched) >= TOUCHED_MAX)
         return 0;
     size_t before = hints_count(&b->touched);
-    hints_add(&b->touched, dir, span_str(""), 0);
+    hints_add(&b->touched, dir, span_str(""), 1);
     if (hints_count(&b->touched) == before)
         return 0;
     struct state_dir row;
@@ -365,29 +366,46 @@ batch_process(struct batch *b, bool flush, struct err *e)
     return rc;
 }
 
+struct dir_times {
+    uint64_t dir;
+    struct look look;
+};
+
 int
-batch_keep_times(struct batch *b, struct err *e)
+batch_times_begin(struct batch *b, struct err *e)
 {
     struct compare *c = b->compare;
-    struct hints young;
-    hints_init(&young);
-    int rc = 0;
-    for (size_t i = 0; rc >= 0 && i < hints_count(&b->touched); i++) {
-        uint64_t dir = hints_at(&b->touched, i)->dir;
+    buf_reset(&b->times);
+    for (size_t i = 0; i < hints_count(&b->touched); i++) {
+        struct dir_times times = { .dir = hints_at(&b->touched, i)->dir };
         struct place *place;
-        struct look look;
-        rc = places_get(c->places, c->txn, dir, &place, e);
-        if (rc <= 0)
-            continue;
-        rc = look_at(place->fd, "", &look, e);
-        if (rc < 0)
-            break;
-        if (look_time_is_young(look.ctime_ns, c->now_ns))
-            hints_add(&young, dir, span_str(""), 0);
-        else
-            rc = scan_keep_times(c, dir, &look, e);
+        int found = places_get(c->places, c->txn, times.dir, &place, e);
+        if (found > 0)
+            found = look_at(place->fd, "", &times.look, e) < 0 ? -1 : 1;
+        if (found < 0)
+            return -1;
+        if (found > 0)
+            buf_add(&b->times, &times, sizeof(times));
     }
-    hints_free(&b->touched);
-    b->touched = young;
-    return rc < 0 ? -1 : 0;
+    hints_clear(&b->touched); /* what the queue tells of now comes back */
+    return 0;
+}
+
+int
+batch_times_end(struct batch *b, struct err *e)
+{
+    struct compare *c = b->compare;
+    int rc = 0;
+    for (size_t at = 0; rc >= 0 && at < b->times.len; at += sizeof(struct dir_times)) {
+        struct dir_times times;
+        memcpy(&times, b->times.ptr + at, sizeof(times));
+        size_t before = hints_count(&b->touched);
+        bool young = look_time_is_young(times.look.ctime_ns, c->now_ns);
+        if (b->drained && !young && hints_what(&b->touched, times.dir, span_str("")) == 0)
+            rc = scan_keep_times(c, times.dir, &times.look, e);
+        else if (before < TOUCHED_MAX)
+            hints_add(&b->touched, times.dir, span_str(""), 1);
+    }
+    buf_reset(&b->times);
+    return rc;
 }

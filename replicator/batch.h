@@ -16,11 +16,12 @@ struct batch {
     struct hints hints; /* of this turn */
     struct hints later; /* put off: files still being written, renames half seen */
     struct hints
-        touched;     /* directory ids whose times in the index are 0 since the last checkpoint */
-    struct buf late; /* struct late, of this turn */
-    uint64_t now_ms; /* monotonic */
-    bool overflow;   /* the kernel dropped events */
-    bool drained;    /* the queue was empty at the end of the last reading */
+        touched;      /* directory ids whose times in the index are 0 since the last checkpoint */
+    struct buf late;  /* struct late, of this turn */
+    struct buf times; /* struct dir_times, between batch_times_begin() and _end() */
+    uint64_t now_ms;  /* monotonic */
+    bool overflow;    /* the kernel dropped events */
+    bool drained;     /* the queue was empty at the end of the last reading */
 };
 
 void batch_init(struct batch *b, struct compare *compare, struct watch *watch);
@@ -34,8 +35,9 @@ void batch_take_due(struct batch *b, bool flush);
 int batch_process(struct batch *b, bool flush, struct err *e) _must_check_;
 /* Milliseconds until something put off is due, -1 when nothing is. */
 int batch_due_in(const struct batch *b, uint64_t now_ms);
-/* Gives touched directories their times back, as far as those are old enough. all: forget the rest
- * too. */
-int batch_keep_times(struct batch *b, struct err *e) _must_check_;
+/* Gives touched directories their times back, in two steps around a reading of the queue: what is
+ * looked at first counts only when the queue then holds nothing about it. */
+int batch_times_begin(struct batch *b, struct err *e) _must_check_;
+int batch_times_end(struct batch *b, struct err *e) _must_check_;
 
 #endif

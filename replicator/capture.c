@@ -23,18 +23,32 @@ capture_now_ms(void)
 
 /* --- a turn --- */
 
+bool
+capture_settled(const struct capture *c)
+{
+    return scan_idle(&c->scan) && !c->need_sweep;
+}
+
+/* Names that are no longer held, because something newer came or they were brought back. */
+static void
+publish_released(struct capture *c)
+{
+    for (size_t i = 0; i < c->held_count; i++)
+        c->held[i].released |= hints_at(&c->compare.held, i)->what == 0;
+}
+
 static void
 publish(struct capture *c, uint64_t tail)
 {
     pthread_mutex_lock(&c->lock);
+    publish_released(c);
     bool moved = c->status.tail != tail;
     c->status.tail = tail;
     if (moved)
         c->status.tail_ns = (uint64_t)c->compare.now_ns;
-    c->status.phase = c->stalled             ? CAPTURE_STALLED
-                      : c->initial           ? CAPTURE_INITIAL
-                      : !scan_idle(&c->scan) ? CAPTURE_SWEEPING
-                                             : CAPTURE_LIVE;
+    c->status.phase = c->initial            ? CAPTURE_INITIAL
+                      : !capture_settled(c) ? CAPTURE_SWEEPING
+                                            : CAPTURE_LIVE;
     c->status.held = recover_pending(&c->compare);
     c->status.dirs_seen = c->scan.dirs_seen + c->scan.dirs_read;
     pthread_mutex_unlock(&c->lock);
@@ -90,7 +104,7 @@ turn_in(struct capture *c, struct request **orders, struct err *e)
     if (batch_read(&c->batch, e) < 0)
         return -1;
     batch_take_due(&c->batch, flush);
-    if (batch_process(&c->batch, flush, e) < 0)
+    if (batch_process(&c->batch, flush, e) < 0 || batch_times_end(&c->batch, e) < 0)
         return -1;
     if (c->batch.overflow) {
         c->batch.overflow = false;
@@ -100,6 +114,16 @@ turn_in(struct capture *c, struct request **orders, struct err *e)
     if (scan_turn(c, e) < 0)
         return -1;
     return compare_settle_parked(&c->compare, e);
+}
+
+static void
+unstall(struct capture *c)
+{
+    c->stalled = false;
+    event(EV_JOURNAL_RESUMED);
+    pthread_mutex_lock(&c->lock);
+    c->status.text[0] = '\0';
+    pthread_mutex_unlock(&c->lock);
 }
 
 /* One transaction. On failure nothing of it is in index and journal, and a sweep will find it
@@ -117,6 +141,8 @@ turn(struct capture *c, struct request **orders, struct err *e)
     uint64_t tail = state_meta(txn)->tail;
     if (state_commit(&txn, e) < 0)
         return -1;
+    if (c->stalled)
+        unstall(c);
     publish(c, tail);
     capture_answer(c, c->batch.drained);
     return 0;
@@ -145,16 +171,6 @@ stall(struct capture *c, const struct err *e)
 }
 
 static void
-unstall(struct capture *c)
-{
-    c->stalled = false;
-    event(EV_JOURNAL_RESUMED);
-    pthread_mutex_lock(&c->lock);
-    c->status.text[0] = '\0';
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void
 idle(struct capture *c)
 {
     struct pollfd fds[] = { { .fd = c->stalled ? -1 : watch_fd(c->watch), .events = POLLIN },
@@ -166,8 +182,8 @@ idle(struct capture *c)
         timeout = MIN(timeout, due);
     if (c->stalled)
         timeout = RETRY_MS;
-    else if (!scan_idle(&c->scan) || c->need_sweep || c->waiting != NULL)
-        timeout = c->waiting != NULL && scan_idle(&c->scan) ? MIN(timeout, 1) : 0;
+    else if (!capture_settled(c) || c->waiting != NULL)
+        timeout = capture_settled(c) ? MIN(timeout, 1) : 0;
     poll(fds, ARRAY_LEN(fds), timeout);
     uint64_t count;
     if (read(c->wake_fd, &count, sizeof(count)) < 0)
@@ -226,8 +242,6 @@ capture_run(void *arg)
             orders = capture_take(c);
         if (turn(c, &orders, &e) < 0)
             stall(c, &e);
-        else if (c->stalled)
-            unstall(c);
         checkpoint_maybe(c);
         if (!atomic_load(&c->stop))
             idle(c);

@@ -58,14 +58,30 @@ hint_path(struct capture *c, const struct request *r, struct err *e)
     return found < 0 ? -1 : 0;
 }
 
+/* The hints of held names stand in the order of the list that the sessions see. */
 static void
 unhold(struct capture *c, const struct request *r)
 {
-    uint64_t dir;
-    struct span name;
-    if (state_resolve(c->compare.txn, r->store, buf_span(&r->bytes), &dir, &name, NULL) <= 0)
+    for (size_t i = 0; i < c->held_count; i++) {
+        if (c->held[i].store != r->store ||
+            !span_equal(buf_span(&c->held[i].path), buf_span(&r->bytes)))
+            continue;
+        struct hint *hint = hints_at(&c->compare.held, i);
+        hint->what = 0;
+        hints_add(&c->batch.hints, hint->dir, span_str(hints_name(&c->compare.held, hint)),
+                  HINT_FORCE | WATCH_ATTRIB);
+    }
+}
+
+/* Everything up to seq is on the disk; after a power loss only when nothing is held any more. */
+static void
+note_checkpoint(struct capture *c, uint64_t seq)
+{
+    struct state_meta *meta = state_meta(c->compare.txn);
+    if (recover_pending(&c->compare) > 0)
         return;
-    hints_add(&c->compare.held, dir, name, 0)->what = 0;
+    meta->checkpoint = seq;
+    node_boot_id(meta->boot_id);
 }
 
 static int
@@ -76,13 +92,12 @@ obey(struct capture *c, struct request *r, struct err *e)
         return hint_path(c, r, e);
     case REQ_RELEASE:
         unhold(c, r);
-        return hint_path(c, r, e);
+        return 0;
     case REQ_PEER:
         return state_put(c->compare.txn, r->key, buf_span(&r->bytes), e);
     case REQ_CHECKPOINT:
-        if (recover_pending(&c->compare) == 0)
-            state_meta(c->compare.txn)->checkpoint = r->seq;
-        return batch_keep_times(&c->batch, e);
+        note_checkpoint(c, r->seq);
+        return batch_times_begin(&c->batch, e);
     case REQ_BARRIER:
     case REQ_SETTLE:
         break;
@@ -140,7 +155,7 @@ capture_answer_settles(struct capture *c)
 void
 capture_answer(struct capture *c, bool drained)
 {
-    bool quiet = drained && hints_count(&c->batch.later) == 0 && scan_idle(&c->scan);
+    bool quiet = drained && hints_count(&c->batch.later) == 0 && capture_settled(c);
     uint64_t tail = atomic_load(&c->tail);
     struct request **at = &c->waiting;
     while (*at != NULL) {

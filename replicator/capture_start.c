@@ -6,6 +6,7 @@
 #include "replicator/capture_private.h"
 #include "replicator/recover.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
@@ -61,7 +62,8 @@ start_index(struct capture *c, bool adopted, struct err *e)
         return -1;
     c->need_sweep = !(adopted && meta->clean) && !nothing_happened(c, meta);
     meta->clean = 0;
-    node_boot_id(meta->boot_id);
+    if (recover_pending(&c->compare) == 0) /* else a restart must recover once more */
+        node_boot_id(meta->boot_id);
     atomic_store(&c->tail, meta->tail);
     c->status.tail = meta->tail;
     c->status.phase = c->initial      ? CAPTURE_INITIAL
@@ -143,6 +145,25 @@ barrier_reached(void *arg, uint64_t seq)
     atomic_store(&c->stop, true);
 }
 
+static bool
+events_are_waiting(const struct capture *c)
+{
+    struct pollfd queue = { .fd = watch_fd(c->watch), .events = POLLIN };
+    return poll(&queue, 1, 0) != 0;
+}
+
+/* What happened between the last emptying of the queue and the evidence is told by events that are
+ * still in it; then there is no evidence, and the next start sweeps. */
+static int
+save_evidence(struct capture *c, struct err *e)
+{
+    if (node_evidence_save(c->node, e) < 0)
+        return -1;
+    if (events_are_waiting(c))
+        node_evidence_drop(c->node);
+    return 0;
+}
+
 /* Marks a clean stop. Failing only costs the next start a sweep. */
 static int
 stop_clean(struct capture *c, struct err *e)
@@ -154,16 +175,12 @@ stop_clean(struct capture *c, struct err *e)
     _cleanup_txn_ struct state_txn *txn = NULL;
     if (state_begin(c->node->state, true, &txn, e) < 0)
         return -1;
-    compare_batch(&c->compare, txn, look_now_ns());
-    if (batch_keep_times(&c->batch, e) < 0)
-        return -1;
     struct state_meta *meta = state_meta(txn);
-    if (recover_pending(&c->compare) == 0)
-        meta->checkpoint = meta->tail;
+    meta->checkpoint = meta->tail;
     meta->clean = 1;
     if (state_commit(&txn, e) < 0)
         return -1;
-    return node_evidence_save(c->node, e);
+    return save_evidence(c, e);
 }
 
 void
@@ -184,7 +201,9 @@ capture_stop(struct capture **capture)
     pthread_join(c->thread, NULL);
     capture_checkpoint_join(c);
     struct err e = { 0 };
-    bool clean = status.phase == CAPTURE_LIVE && !c->stalled && scan_idle(&c->scan);
+    /* Names still held must be held again by the next start. */
+    bool clean = status.phase == CAPTURE_LIVE && !c->stalled && capture_settled(c) &&
+                 recover_pending(&c->compare) == 0;
     if (clean && stop_clean(c, &e) < 0)
         event(EV_FAILED, F_STR("while", "stopping the capture"), F_ERR(&e));
     capture_free(capture);

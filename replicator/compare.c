@@ -169,85 +169,6 @@ relink_others(struct compare *c, struct place *place, struct span name, const st
     }
 }
 
-int
-compare_same(struct compare *c, struct place *place, struct span name, const struct known *old,
-             const struct look *look, unsigned what, struct err *e)
-{
-    bool content = content_moved(&old->entry, look, what);
-    bool attr = !content && attr_moved(&old->entry, look, what);
-    if (!content && !attr && old->entry.ctime_ns == look->ctime_ns)
-        return 0;
-    if (content && emit_look(c, OP_PUT, place, name, look, e) < 0)
-        return -1;
-    if (attr && emit_look(c, OP_META, place, name, look, e) < 0)
-        return -1;
-    struct state_entry entry;
-    look_to_entry(look, c->now_ns, old->entry.dir, &entry);
-    if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
-        return -1;
-    return content && old->entry.nlink > 1 ? relink_others(c, place, name, look, e) : 0;
-}
-
-/* --- another object --- */
-
-/* A name goes that was one of several of its object: what was written through it shows in the
- * others, and nobody may have told of those. */
-int
-compare_look_at_others(struct compare *c, uint16_t store, const struct known *old, struct err *e)
-{
-    if (!S_ISREG(old->entry.attr.mode) || old->entry.nlink < 2)
-        return 0;
-    for (unsigned i = 0;; i++) {
-        uint64_t dir;
-        struct span name;
-        int found = state_name_of(c->txn, store, old->entry.ino, i, &dir, &name, e);
-        if (found <= 0)
-            return found;
-        hints_add(&c->again, dir, name, WATCH_ATTRIB | WATCH_MODIFIED | HINT_AGAIN);
-    }
-}
-
-int
-compare_remove(struct compare *c, struct place *place, struct span name, const struct known *old,
-               struct err *e)
-{
-    if (compare_look_at_others(c, place->store, old, e) < 0)
-        return -1;
-    bool is_dir = S_ISDIR(old->entry.attr.mode);
-    if (compare_emit_known(c, is_dir ? OP_RMTREE : OP_UNLINK, place, name, &old->entry, e) < 0 ||
-        state_entry_del(c->txn, place->dir, name, e) < 0)
-        return -1;
-    if (is_dir)
-        places_forget(c->places);
-    return 0;
-}
-
-static int
-made_dir(struct compare *c, struct place *place, struct span name, const struct look *look,
-         struct err *e)
-{
-    if (emit_look(c, OP_MKDIR, place, name, look, e) < 0)
-        return -1;
-    uint8_t handle[WATCH_HANDLE_MAX];
-    memcpy(handle, c->node->stores[place->store].fsid, WATCH_FSID_SIZE);
-    memcpy(handle + WATCH_FSID_SIZE, look->handle.bytes, look->handle.len);
-    struct state_dir dir = {
-        .parent = place->dir,
-        .store = place->store,
-        .attr = look->attr,
-        .name = name,
-        .handle = span_of(handle, WATCH_FSID_SIZE + look->handle.len),
-    };
-    struct state_entry entry;
-    if (state_dir_put(c->txn, &dir, e) < 0)
-        return -1;
-    look_to_entry(look, c->now_ns, dir.id, &entry);
-    if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
-        return -1;
-    buf_add_le64(&c->to_read, dir.id);
-    return 0;
-}
-
 static int
 made_symlink(struct compare *c, struct place *place, struct span name, const struct look *look,
              struct err *e)
@@ -263,6 +184,106 @@ made_symlink(struct compare *c, struct place *place, struct span name, const str
     r.handle = attrs_handle_span(&look->handle);
     r.other = span_of(target, (size_t)len);
     return emit(c, &r, place, name, e);
+}
+
+/* A peer that lacks the object cannot be given its attributes alone. */
+static int
+emit_whole(struct compare *c, struct place *place, struct span name, const struct look *look,
+           struct err *e)
+{
+    if (S_ISLNK(look->attr.mode))
+        return made_symlink(c, place, name, look, e);
+    return emit_look(c, S_ISDIR(look->attr.mode) ? OP_MKDIR : OP_MKNOD, place, name, look, e);
+}
+
+int
+compare_same(struct compare *c, struct place *place, struct span name, const struct known *old,
+             const struct look *look, unsigned what, struct err *e)
+{
+    bool content = content_moved(&old->entry, look, what);
+    bool attr = !content && attr_moved(&old->entry, look, what);
+    if (!content && !attr && old->entry.ctime_ns == look->ctime_ns)
+        return 0;
+    if (content && emit_look(c, OP_PUT, place, name, look, e) < 0)
+        return -1;
+    bool whole = (what & HINT_FORCE) != 0 && !S_ISREG(look->attr.mode);
+    if (attr && (whole ? emit_whole(c, place, name, look, e)
+                       : emit_look(c, OP_META, place, name, look, e)) < 0)
+        return -1;
+    struct state_entry entry;
+    look_to_entry(look, c->now_ns, old->entry.dir, &entry);
+    if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
+        return -1;
+    return content && old->entry.nlink > 1 ? relink_others(c, place, name, look, e) : 0;
+}
+
+/* --- another object --- */
+
+/* A name goes that was one of several of its object: what was written through it shows in the
+ * others, and nobody may have told of those. */
+int
+compare_look_at_others(struct compare *c, const struct place *place, struct span name,
+                       const struct known *old, struct err *e)
+{
+    if (!S_ISREG(old->entry.attr.mode) || old->entry.nlink < 2)
+        return 0;
+    for (unsigned i = 0;; i++) {
+        uint64_t dir;
+        struct span other;
+        int found = state_name_of(c->txn, place->store, old->entry.ino, i, &dir, &other, e);
+        if (found <= 0)
+            return found;
+        if (dir != place->dir || !span_equal(other, name))
+            hints_add(&c->again, dir, other, WATCH_ATTRIB | WATCH_MODIFIED | HINT_AGAIN);
+    }
+}
+
+int
+compare_remove(struct compare *c, struct place *place, struct span name, const struct known *old,
+               struct err *e)
+{
+    if (compare_look_at_others(c, place, name, old, e) < 0)
+        return -1;
+    bool is_dir = S_ISDIR(old->entry.attr.mode);
+    if (compare_emit_known(c, is_dir ? OP_RMTREE : OP_UNLINK, place, name, &old->entry, e) < 0 ||
+        state_entry_del(c->txn, place->dir, name, e) < 0)
+        return -1;
+    if (is_dir)
+        places_forget(c->places);
+    return 0;
+}
+
+struct span
+compare_dir_handle(const struct compare *c, uint16_t store, const struct look *look,
+                   uint8_t handle[WATCH_HANDLE_MAX])
+{
+    memcpy(handle, c->node->stores[store].fsid, WATCH_FSID_SIZE);
+    memcpy(handle + WATCH_FSID_SIZE, look->handle.bytes, look->handle.len);
+    return span_of(handle, WATCH_FSID_SIZE + look->handle.len);
+}
+
+static int
+made_dir(struct compare *c, struct place *place, struct span name, const struct look *look,
+         struct err *e)
+{
+    if (emit_look(c, OP_MKDIR, place, name, look, e) < 0)
+        return -1;
+    uint8_t handle[WATCH_HANDLE_MAX];
+    struct state_dir dir = {
+        .parent = place->dir,
+        .store = place->store,
+        .attr = look->attr,
+        .name = name,
+        .handle = compare_dir_handle(c, place->store, look, handle),
+    };
+    struct state_entry entry;
+    if (state_dir_put(c->txn, &dir, e) < 0)
+        return -1;
+    look_to_entry(look, c->now_ns, dir.id, &entry);
+    if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
+        return -1;
+    buf_add_le64(&c->to_read, dir.id);
+    return 0;
 }
 
 static int
@@ -302,6 +323,50 @@ cannot_replicate(const struct compare *c, const struct place *place, const struc
     return why != NULL;
 }
 
+/* A directory lost with the power was brought back: the same one for the index, so that what is not
+ * brought back yet is still known below it. */
+static int
+adopt_dir(struct compare *c, struct place *place, struct span name, const struct known *old,
+          const struct look *look, struct err *e)
+{
+    uint8_t handle[WATCH_HANDLE_MAX];
+    struct state_dir row;
+    struct state_entry entry;
+    int found = state_dir_get(c->txn, old->entry.dir, &row, e);
+    if (found <= 0)
+        return found;
+    row.attr = look->attr;
+    row.ctime_ns = 0;
+    row.mtime_ns = 0;
+    row.handle = compare_dir_handle(c, place->store, look, handle);
+    look_to_entry(look, c->now_ns, row.id, &entry);
+    if (emit_look(c, OP_MKDIR, place, name, look, e) < 0 || state_dir_put(c->txn, &row, e) < 0 ||
+        state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
+        return -1;
+    places_forget(c->places);
+    return 0;
+}
+
+/* What a power loss left of a held name is not recorded: the peer still has all of it. 1 done, 0 it
+ * is a name like others, now. */
+static int
+present_held(struct compare *c, struct place *place, struct span name, const struct known *old,
+             const struct look *look, struct err *e)
+{
+    if (look_is_less(look, &old->entry))
+        return 1;
+    hints_add(&c->held, place->dir, name, 0)->what = 0;
+    if (!S_ISDIR(look->attr.mode) || look_same_object(look, &old->entry))
+        return 0;
+    return adopt_dir(c, place, name, old, look, e) < 0 ? -1 : 1;
+}
+
+static bool
+is_held(const struct compare *c, const struct place *place, struct span name)
+{
+    return hints_what(&c->held, place->dir, name) != 0;
+}
+
 static int
 present_new(struct compare *c, struct place *place, struct span name, const struct known *old,
             const struct look *look, unsigned what, struct err *e)
@@ -327,28 +392,15 @@ compare_present(struct compare *c, struct place *place, const char *name, const 
         return 0;
     struct known old;
     int found = known_get(c->txn, place->dir, n, &old, e);
-    if (found < 0)
-        return -1;
+    int done = found > 0 && is_held(c, place, n) ? present_held(c, place, n, &old, look, e) : 0;
+    if (found < 0 || done != 0)
+        return found < 0 || done < 0 ? -1 : 0;
     if (found > 0 && look_same_object(look, &old.entry))
         return compare_same(c, place, n, &old, look, what, e);
     return present_new(c, place, n, found > 0 ? &old : NULL, look, what, e);
 }
 
 /* --- gone --- */
-
-static bool
-is_held(struct compare *c, uint64_t dir, struct span name)
-{
-    if (hints_count(&c->held) == 0)
-        return false;
-    for (size_t i = 0; i < hints_count(&c->held); i++) {
-        struct hint *hint = hints_at(&c->held, i);
-        if (hint->dir == dir && hint->what != 0 &&
-            span_equal(span_str(hints_name(&c->held, hint)), name))
-            return true;
-    }
-    return false;
-}
 
 static int
 absent_known(struct compare *c, struct place *place, struct span name, const struct known *old,
@@ -375,7 +427,7 @@ compare_absent(struct compare *c, struct place *place, const char *name, unsigne
     struct span n = span_str(name);
     struct known old;
     int found = known_get(c->txn, place->dir, n, &old, e);
-    if (found < 0 || is_held(c, place->dir, n))
+    if (found < 0 || is_held(c, place, n))
         return found < 0 ? -1 : 0;
     if (found > 0)
         return absent_known(c, place, n, &old, what, e);

@@ -53,7 +53,7 @@ compare_clear_name(struct compare *c, struct place *place, struct span name,
 {
     bool old_dir = S_ISDIR(old->entry.attr.mode);
     if (!old_dir && !S_ISDIR(look->attr.mode))
-        return compare_look_at_others(c, place->store, old, e);
+        return compare_look_at_others(c, place, name, old, e);
     if (old_dir && compare_object_lives(c, place->store, old->entry.handle))
         return park(c, place, name, old, e);
     return compare_remove(c, place, name, old, e);
@@ -236,20 +236,17 @@ compare_follow_dir(struct compare *c, uint16_t store, const struct known *old, s
     path[len] = '\0';
     char *name = strrchr(path, '/');
     uint8_t handle[WATCH_HANDLE_MAX];
-    memcpy(handle, s->fsid, WATCH_FSID_SIZE);
-    memcpy(handle + WATCH_FSID_SIZE, parent.handle.bytes, parent.handle.len);
     uint64_t dir;
     struct place *place;
     struct look look;
-    int found = state_dir_find(c->txn, span_of(handle, WATCH_FSID_SIZE + parent.handle.len), &dir,
-                               e);
+    int found = state_dir_find(c->txn, compare_dir_handle(c, store, &parent, handle), &dir, e);
     if (found > 0)
         found = places_get(c->places, c->txn, dir, &place, e);
     if (found <= 0 || name == NULL || name[1] == '\0')
         return found < 0 ? -1 : 0;
     if (look_at(place->fd, name + 1, &look, e) < 0)
         return -1;
-    if (!look_same_object(&look, &old->entry) ||
+    if (place->store != store || !look_same_object(&look, &old->entry) ||
         compare_class(c, place, span_str(name + 1)) == CLASS_IGNORE)
         return 0;
     return compare_present(c, place, name + 1, &look, 0, e) < 0 ? -1 : 1;
@@ -259,19 +256,32 @@ compare_follow_dir(struct compare *c, uint16_t store, const struct known *old, s
 static int
 settle_one(struct compare *c, uint16_t store, uint64_t root, struct span name, struct err *e)
 {
-    char copy[PATH_NAME_MAX + 1];
-    memcpy(copy, name.ptr, name.len);
-    copy[name.len] = '\0';
     struct known old;
-    struct span n = span_str(copy);
-    int found = known_get(c->txn, root, n, &old, e);
-    if (found > 0)
-        found = compare_follow_dir(c, store, &old, e) != 0 ? 0 : 1;
+    int found = known_get(c->txn, root, name, &old, e);
     if (found <= 0)
         return found;
+    found = compare_follow_dir(c, store, &old, e);
+    if (found != 0)
+        return found < 0 ? -1 : 0;
     struct place *place;
     found = places_get(c->places, c->txn, root, &place, e);
-    return found <= 0 ? found : compare_remove(c, place, n, &old, e);
+    return found <= 0 ? found : compare_remove(c, place, name, &old, e);
+}
+
+/* 1 settled, *at is its name; 0 there is none behind *at. */
+static int
+settle_next(struct compare *c, uint16_t store, char at[PATH_NAME_MAX + 1], struct err *e)
+{
+    uint64_t root = state_root(c->txn, store);
+    struct span prefix = span_str(PARKED_PREFIX);
+    struct span name;
+    struct state_entry entry;
+    int found = state_entry_next(c->txn, root, span_str(at), &name, &entry, e);
+    if (found <= 0 || name.len < prefix.len || memcmp(name.ptr, prefix.ptr, prefix.len) != 0)
+        return found < 0 ? -1 : 0;
+    memcpy(at, name.ptr, name.len);
+    at[name.len] = '\0';
+    return settle_one(c, store, root, span_str(at), e) < 0 ? -1 : 1;
 }
 
 int
@@ -280,16 +290,13 @@ compare_settle_parked(struct compare *c, struct err *e)
     if (!c->parked)
         return 0;
     for (uint16_t store = 0; store < c->node->store_count; store++) {
-        uint64_t root = state_root(c->txn, store);
-        struct span name;
-        struct state_entry entry;
-        struct span prefix = span_str(PARKED_PREFIX);
-        while (state_entry_next(c->txn, root, prefix, &name, &entry, e) > 0) {
-            if (name.len < prefix.len || memcmp(name.ptr, prefix.ptr, prefix.len) != 0)
-                break;
-            if (settle_one(c, store, root, name, e) < 0)
-                return -1;
-        }
+        char at[PATH_NAME_MAX + 1] = PARKED_PREFIX;
+        int found;
+        do
+            found = settle_next(c, store, at, e);
+        while (found > 0);
+        if (found < 0)
+            return -1;
     }
     c->parked = false;
     return 0;

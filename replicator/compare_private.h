@@ -20,11 +20,14 @@ int compare_same(struct compare *c, struct place *place, struct span name, const
                  const struct look *look, unsigned what, struct err *e) _must_check_;
 /* A name goes that was one of several of its object: what was written through it shows in the
  * others, and nobody may have told of those. */
-int compare_look_at_others(struct compare *c, uint16_t store, const struct known *old,
-                           struct err *e) _must_check_;
+int compare_look_at_others(struct compare *c, const struct place *place, struct span name,
+                           const struct known *old, struct err *e) _must_check_;
 /* The name goes, in journal and index. */
 int compare_remove(struct compare *c, struct place *place, struct span name,
                    const struct known *old, struct err *e) _must_check_;
+/* A directory's handle as events name it. */
+struct span compare_dir_handle(const struct compare *c, uint16_t store, const struct look *look,
+                               uint8_t handle[WATCH_HANDLE_MAX]);
 void compare_join(struct buf *out, struct span dir, struct span name);
 
 /* --- compare_move.c --- */

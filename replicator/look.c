@@ -72,6 +72,17 @@ look_same_object(const struct look *look, const struct state_entry *entry)
            span_equal(attrs_handle_span(&look->handle), entry->handle);
 }
 
+bool
+look_is_less(const struct look *look, const struct state_entry *entry)
+{
+    if (!look->exists || (look->attr.mode & S_IFMT) != (entry->attr.mode & S_IFMT))
+        return true;
+    if (!S_ISREG(entry->attr.mode))
+        return false;
+    return look->attr.mtime_ns < entry->attr.mtime_ns ||
+           (look->attr.mtime_ns == entry->attr.mtime_ns && look->attr.size < entry->attr.size);
+}
+
 int64_t
 look_now_ns(void)
 {

@@ -29,6 +29,9 @@ struct known {
 int known_get(struct state_txn *txn, uint64_t dir, struct span name, struct known *ret_known,
               struct err *e) _must_check_;
 
+/* Is what the disk has older or less than what the index says? After a power loss that is what was
+ * lost. */
+bool look_is_less(const struct look *look, const struct state_entry *entry);
 bool look_same_object(const struct look *look, const struct state_entry *entry);
 /* The row for what was seen. A change time so young that the clock may not have ticked since is
  * stored as 0: it proves nothing at the next look. */

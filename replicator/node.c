@@ -199,6 +199,14 @@ node_evidence_save(const struct node *node, struct err *e)
     return file_replace(dirfd, EVIDENCE_FILE, buf_span(&evidence), 0600, e);
 }
 
+void
+node_evidence_drop(const struct node *node)
+{
+    _cleanup_close_ int dirfd = open(node->conf->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dirfd >= 0)
+        unlinkat(dirfd, EVIDENCE_FILE, 0);
+}
+
 bool
 node_evidence_holds(const struct node *node)
 {

@@ -47,6 +47,7 @@ void node_boot_id(uint8_t ret_id[16]);
 bool node_evidence(const struct node *node,
                    struct buf *ret_evidence); /* false: a device cannot tell */
 int node_evidence_save(const struct node *node, struct err *e) _must_check_;
+void node_evidence_drop(const struct node *node);
 /* true: the evidence saved last still holds. Reading it uses it up. */
 bool node_evidence_holds(const struct node *node);
 

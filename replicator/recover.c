@@ -51,6 +51,20 @@ redo_rename(struct recovery *r, const struct record *record, struct err *e)
     return file_rename(old_fd, old_name, new_fd, new_name, true, e);
 }
 
+/* Did a later record give the object that name again? */
+static int
+is_back(const struct recovery *r, const struct record *record, struct err *e)
+{
+    struct state_txn *txn = r->c->txn;
+    uint64_t dir;
+    struct span name;
+    struct known now;
+    int found = state_resolve(txn, record->store, record->path, &dir, &name, e);
+    if (found > 0)
+        found = known_get(txn, dir, name, &now, e);
+    return found > 0 ? span_equal(now.entry.handle, record->handle) : found;
+}
+
 /* The disk still has what was deleted. */
 static int
 redo_unlink(struct recovery *r, const struct record *record, struct err *e)
@@ -64,20 +78,11 @@ redo_unlink(struct recovery *r, const struct record *record, struct err *e)
         return -1;
     if (!is_object(&look, record) || S_ISDIR(look.attr.mode))
         return 0;
+    int back = is_back(r, record, e);
+    if (back != 0)
+        return back < 0 ? -1 : 0;
     r->redone++;
     return unlinkat(fd, name, 0) == 0 ? 0 : err_sys(e, ERR_IO, "unlink %s again", name);
-}
-
-/* Is what the disk has older or less than what the index says? */
-static bool
-is_lost(const struct look *look, const struct state_entry *entry)
-{
-    if (!look->exists || (look->attr.mode & S_IFMT) != (entry->attr.mode & S_IFMT))
-        return true;
-    if (!S_ISREG(entry->attr.mode))
-        return false;
-    return look->attr.mtime_ns < entry->attr.mtime_ns ||
-           (look->attr.mtime_ns == entry->attr.mtime_ns && look->attr.size < entry->attr.size);
 }
 
 static int
@@ -97,7 +102,7 @@ hold_if_lost(struct recovery *r, const struct record *record, struct err *e)
     _cleanup_close_ int fd = open_parent(r, record->store, record->path, name);
     if (fd >= 0 && look_at(fd, name, &look, e) < 0)
         return -1;
-    if (is_lost(&look, &known.entry))
+    if (look_is_less(&look, &known.entry))
         hints_add(&c->held, dir, span_str(name), 1);
     return 0;
 }

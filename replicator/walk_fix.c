@@ -52,6 +52,31 @@ fix_symlink(struct fixing *f, struct record *r, struct span name, struct err *e)
     return 0;
 }
 
+/* The first name gets the content anew: the other names of the object there are linked to it again.
+ * Their number alone does not tell: the peer may have linked them to another. */
+static int
+relink(struct fixing *f, struct span name, const struct state_entry *entry, struct err *e)
+{
+    _cleanup_buf_ struct buf first = { 0 };
+    _cleanup_buf_ struct buf dir_path = { 0 };
+    _cleanup_buf_ struct buf path = { 0 };
+    walk_join(&first, buf_span(&f->place->path), name);
+    for (unsigned i = 1;; i++) {
+        uint64_t dir;
+        struct span other;
+        int found = state_name_of(f->txn, f->place->store, entry->ino, i, &dir, &other, e);
+        if (found <= 0)
+            return found;
+        if (state_dir_path(f->txn, dir, &dir_path, e) < 0)
+            return -1;
+        walk_join(&path, buf_span(&dir_path), other);
+        struct record r = { .op = OP_LINK, .store = f->place->store, .attr = entry->attr };
+        r.path = buf_span(&path);
+        r.other = buf_span(&first);
+        reclist_add(f->out, &r);
+    }
+}
+
 /* Makes the name on the peer what the index says. */
 static int
 fix_make(struct fixing *f, struct span name, const struct state_entry *entry, struct err *e)
@@ -72,7 +97,7 @@ fix_make(struct fixing *f, struct span name, const struct state_entry *entry, st
         r.other = buf_span(&f->other);
     }
     reclist_add(f->out, &r);
-    return 0;
+    return r.op == OP_PUT && entry->nlink > 1 ? relink(f, name, entry, e) : 0;
 }
 
 static void
@@ -91,6 +116,12 @@ same_content(const struct wire_entry *a, const struct wire_entry *b)
 {
     return (a->attr.mode & S_IFMT) == (b->attr.mode & S_IFMT) && a->attr.size == b->attr.size &&
            a->attr.mtime_ns == b->attr.mtime_ns;
+}
+
+static bool
+same_owner(const struct wire_entry *a, const struct wire_entry *b)
+{
+    return a->attr.mode == b->attr.mode && a->attr.uid == b->attr.uid && a->attr.gid == b->attr.gid;
 }
 
 static int
@@ -119,6 +150,11 @@ fix_entry(struct fixing *f, struct span name, const struct state_entry *entry, s
         r.handle = entry->handle;
         reclist_add(f->out, &r);
         return 0;
+    }
+    if (same_content(&ours, theirs) && ours.nlink > theirs->nlink && same_owner(&ours, theirs)) {
+        int further = is_further_link(f, name, entry, e);
+        if (further <= 0)
+            return further; /* its other names come to it */
     }
     return fix_make(f, name, entry, e);
 }

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define VERIFY_TRIES 5 /* a difference is one when it stays */
+#define VERIFY_TRIES 8 /* a difference is one when it stays */
 
 static void
 tell_difference(struct walk *w, const struct ask *a, struct span name, const char *what)
@@ -31,6 +31,17 @@ struct verifying {
     const struct walk_force *force;
 };
 
+/* "" is the directory itself. */
+static void
+repair(struct verifying *v, struct span name, bool is_dir)
+{
+    _cleanup_buf_ struct buf path = { 0 };
+    walk_join(&path, buf_span(&v->a->path), name);
+    if (name.len == 0 && path.len > 0)
+        path.len--; /* the slash */
+    v->force->call(v->force->arg, v->a->store, buf_span(&path), is_dir);
+}
+
 static void
 differs(struct verifying *v, struct span name, bool is_dir, const char *what)
 {
@@ -42,9 +53,7 @@ differs(struct verifying *v, struct span name, bool is_dir, const char *what)
     tell_difference(v->w, v->a, name, what);
     if (!v->w->opts.repair)
         return;
-    _cleanup_buf_ struct buf path = { 0 };
-    walk_join(&path, buf_span(&v->a->path), name);
-    v->force->call(v->force->arg, v->a->store, buf_span(&path), is_dir);
+    repair(v, name, is_dir);
     v->w->progress.repaired++;
 }
 
@@ -72,6 +81,8 @@ verify_listings(struct verifying *v, const struct listing *ours)
     struct ask *a = v->a;
     if (a->verdict == WIRE_DIR_ABSENT) {
         differs(v, span_str(""), true, "the directory is missing on the peer");
+        for (size_t i = 0; v->count && v->w->opts.repair && i < ours->count; i++)
+            repair(v, ours->entries[i].name, false);
         return;
     }
     if (ours->self.mode != a->self.mode || ours->self.uid != a->self.uid ||
