@@ -193,7 +193,7 @@ run_op(struct world *w, struct conn *c, unsigned side, struct node *n, const str
         return true;
     if (dies_here(w, n))
         return false;
-    node_touch(n, &n->live, &m->rec);
+    node_touch(w, n, &n->live, &m->rec);
     enum applied_how how = apply_op(w, &n->live, m);
     sim_trace(w, "mx%u carries out seq %u %s %x %x obj %u.%u%s%s", n->id + 1, (unsigned)m->rec.seq,
               record_op_word(m->rec.op), m->rec.path, m->rec.other, m->rec.obj, m->now_ver,

@@ -110,13 +110,19 @@ dir_of(struct tree *t, path_t path)
     return path == 0 ? ROOT_DIR : e == NULL ? 0 : e->dir;
 }
 
-/* Remembers which directories the record changes, for a walk that is asking about them. */
+/* Remembers which directories the record changes, for a walk that is asking about them. One that is
+ * moved counts, with all below it: the peer may have had none under the old path, and have another
+ * one under the new. */
 static inline void
-node_touch(struct node *n, struct tree *t, const struct rec *r)
+node_touch(const struct world *w, struct node *n, struct tree *t, const struct rec *r)
 {
     n->touched[dir_of(t, path_up(r->path)) % TOUCHED_MAX] = r->seq;
-    if (r->op == OP_RENAME)
-        n->touched[dir_of(t, path_up(r->other)) % TOUCHED_MAX] = r->seq;
+    if (r->op != OP_RENAME)
+        return;
+    n->touched[dir_of(t, path_up(r->other)) % TOUCHED_MAX] = r->seq;
+    for (unsigned i = 0; i < t->count && !broken(w, BROKEN_MOVED); i++)
+        if (t->ents[i].dir != 0 && path_in(t->ents[i].path, r->other))
+            n->touched[t->ents[i].dir % TOUCHED_MAX] = r->seq;
 }
 
 /* A primary's next record. */
@@ -127,7 +133,7 @@ node_append(struct world *w, struct node *n, struct rec r)
         return;
     r.seq = n->mem.tail + 1;
     r.epoch = n->mem.epoch;
-    node_touch(n, &n->mem.index, &r);
+    node_touch(w, n, &n->mem.index, &r);
     index_apply(&n->mem.index, &r);
     r.truth = truth_add(w, n, &r);
     w->journalled[r.obj] = true;

@@ -140,7 +140,6 @@ send_ask(struct world *w, struct conn *c, unsigned side, struct ask *a)
     struct msg m = { .type = M_ASK, .dir = a->dir, .path = path, .digest = list_digest(&list) };
     a->state = ASK_SENT;
     a->seq = s->cursor;
-    a->path = path;
     sim_trace(w, "mx%u asks mx%u at seq %u for directory %u, %x", c->node[side] + 1,
               c->node[1 - side] + 1, (unsigned)s->cursor, a->dir, path);
     send_msg(c, side, &m);
@@ -233,14 +232,6 @@ fix_dir(struct world *w, struct conn *c, unsigned side, struct ask *a)
     }
 }
 
-/* Under its old path the peer may have had none, and have another one under the new path. */
-static inline bool
-was_moved(const struct world *w, const struct sess *s, const struct ask *a)
-{
-    return a->dir != ROOT_DIR && tree_dir_path(&s->snapshot, a->dir) != a->path &&
-           !broken(w, BROKEN_MOVED);
-}
-
 static inline bool
 is_touched(const struct world *w, const struct node *n, const struct ask *a)
 {
@@ -258,7 +249,7 @@ walk_fix(struct world *w, struct conn *c, unsigned side)
         struct ask *a = &s->asks[i];
         if (a->state != ASK_ANSWERED || queue_room(c, side) < QUEUE_MAX / 2)
             continue;
-        if (is_touched(w, node_of(w, c, side), a) || was_moved(w, s, a)) {
+        if (is_touched(w, node_of(w, c, side), a)) {
             send_ask(w, c, side, a);
             continue;
         }

@@ -180,7 +180,6 @@ struct ask {
     enum ask_state state;
     uint32_t dir;
     uint64_t seq; /* the sender's cursor when it asked */
-    path_t path;
     enum wire_verdict verdict;
     struct tree theirs;
 };
