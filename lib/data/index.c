@@ -473,17 +473,21 @@ state_entry_del(struct state_txn *txn, uint64_t dir, struct span name, struct er
     return 0;
 }
 
-/* Removes what stands in the way of putting another object under this name. */
+/* Removes what stands in the way of putting another object under this name. A directory that was
+ * made anew on the disk may stay the same one here. */
 static int
-entry_make_room(struct state_txn *txn, uint64_t dir, struct span name,
+entry_make_room(struct state_txn *txn, uint16_t store, uint64_t dir, struct span key,
                 const struct state_entry *entry, struct err *e)
 {
     struct state_entry old;
+    struct span name = span_from(key, 8, key.len - 8);
     int found = state_entry_get(txn, dir, name, &old, e);
     if (found <= 0)
         return found;
     if (old.ino == entry->ino && old.dir == entry->dir)
         return 0;
+    if (old.dir != 0 && old.dir == entry->dir)
+        return inode_name_del(txn, store, old.ino, key, e);
     return state_entry_del(txn, dir, name, e);
 }
 
@@ -495,7 +499,8 @@ entry_put_copied(struct state_txn *txn, uint64_t dir, struct span name,
     uint16_t store;
     struct entry_key key;
     struct span k = entry_key(&key, dir, name);
-    if (entry_make_room(txn, dir, name, entry, e) < 0 || entry_store_of(txn, dir, &store, e) < 0)
+    if (entry_store_of(txn, dir, &store, e) < 0 ||
+        entry_make_room(txn, store, dir, k, entry, e) < 0)
         return -1;
     buf_reset(&txn->scratch);
     entry_encode(entry, &txn->scratch);

@@ -268,6 +268,21 @@ TEST(a_name_seen_again_keeps_what_is_below)
     db_free(db);
 }
 
+TEST(a_directory_made_anew_may_stay_the_same_one)
+{
+    struct db *db = db_new(NULL);
+    struct state_txn *txn = db_begin(db, true);
+    uint64_t root = make_root(db, txn, 0);
+    uint64_t box = db_mkdir(db, txn, 0, root, "box", 1);
+    db_put_entry(db, txn, box, "mail", 2, 0);
+    db_put_entry(db, txn, root, "box", 3, box);
+    CHECK_INT(get(db, txn, root, "box").ino, 3);
+    CHECK(db_has(db, txn, box, "mail"));
+    db_check_in_step(db, txn);
+    db_commit(db, txn);
+    db_free(db);
+}
+
 TEST(a_directory_s_new_handle_replaces_the_old_one)
 {
     struct db *db = db_new(NULL);
