@@ -75,6 +75,7 @@ class Demo:
     def deliver_until_death(self):
         say("Mail comes in, 50 a second. After each mail the sender asks for the barrier: is it safe on mx2?")
         self.asked = []
+        before = len(self.acked)
         with LmtpLoad(self.old, USERS, rate=50, after=self._ask) as load:
             wait_until(lambda: len(load.history) >= 60, 30, "sixty mails")
             say("mailtwin status, on mx1, in the middle of it:")
@@ -84,7 +85,7 @@ class Demo:
             self.died = time.monotonic()
             self.old.halt()
         self.history = load.history
-        self.accepted = len(self.acked) + len(load.history)
+        self.accepted = before + len(load.history)
 
     def _ask(self, delivered):
         began = time.monotonic()

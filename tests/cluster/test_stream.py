@@ -190,16 +190,17 @@ def test_a_standby_that_was_stopped_catches_up_from_the_journal(pair):
 
 
 def test_a_standby_that_was_away_longer_than_the_journal_is_resynced(make_lab):
-    lab = make_lab(settings={"journal-max": "1M"})
+    lab = make_lab(settings={"journal-max": "1M"}, mkfs=("-N", "65536"))
     primary = lab.start()
     lab["mx2"].daemon.stop()
     writer = MaildirWriter(primary.path(primary.mail) / "example.org/long", seed=8)
 
-    def trimmed(_):
+    def trimmed(status):
         for _ in range(1000):
             writer.deliver(size=10)
-        return bool(primary.daemon.events("JOURNAL_TRIMMED"))
-    primary.daemon.wait_status(trimmed, 120, "journal trimmed")
+        return status["journal"]["oldest"] > primary.daemon.peer("mx2", status)["durable_seq"] + 1
+    primary.daemon.wait_status(trimmed, 120, "the journal no longer reaches back")
+    assert primary.daemon.events("JOURNAL_TRIMMED"), primary.daemon.log()
     lab["mx2"].daemon.start()
     lab.level(primary)
     lab.same(primary)
