@@ -92,9 +92,9 @@ def peak(scale):
             + ". Four connections; they and the primary share one processor.")
     ours = peers.Mailtwin.name
     return [figure("deliverer slowed at the highest LMTP rate", "%", slower.pop(ours), slower, "< 10 %", note,
-                   at_most=10),
+                   at_most=10, times=False),
             figure("growth of lag at the highest LMTP rate", "last third / first third", growth.pop(ours), growth,
-                   "does not grow (<= 1.5)", "", at_most=1.5)]
+                   "does not grow (<= 1.5)", "", at_most=1.5, times=False)]
 
 
 # --- initial sync ---

@@ -3,13 +3,14 @@
 import json
 
 
-def figure(name, unit, ours, peers, goal, note, at_least=None, at_most=None, against=None, lower_is_better=True):
+def figure(name, unit, ours, peers, goal, note, at_least=None, at_most=None, against=None, lower_is_better=True,
+           times=True):
     """A row. ratio: how many times better than the best peer (or than the peer `against`). met: at_most
-    bounds ours, at_least bounds the ratio; None does not bound."""
+    bounds ours, at_least bounds the ratio; None does not bound. times: False where "times better" says nothing."""
     known = {peer: value for peer, value in peers.items() if value is not None}
     best = known.get(against) if against else _best(known.values(), lower_is_better)
     ratio = None
-    if best is not None and ours:
+    if times and best is not None and ours:
         ratio = best / ours if lower_is_better else ours / best
     met = (at_most is None or ours <= at_most) and (at_least is None or (ratio is not None and ratio >= at_least))
     return {"figure": name, "unit": unit, "ours": _round(ours), "peers": {k: _round(v) for k, v in known.items()},
