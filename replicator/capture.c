@@ -160,7 +160,7 @@ stall(struct capture *c, const struct err *e)
         atomic_store(&c->stop, true);
     hints_clear(&c->batch.hints);
     places_forget(c->compare.places);
-    scan_free(&c->scan);
+    scan_drop(&c->scan);
     buf_reset(&c->compare.to_read);
     if (c->initial)
         compare_batch(&c->compare, NULL, 0);

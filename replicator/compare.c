@@ -134,39 +134,60 @@ attr_moved(const struct state_entry *old, const struct look *look, unsigned what
                        : old->ctime_ns == 0 && (what & WATCH_ATTRIB) != 0;
 }
 
-/* A content that changed in place is replaced on the peer: its other names there are linked anew.
- */
+struct same_object {
+    struct compare *c;
+    uint16_t store;
+    uint64_t dir;
+    struct span name;
+    struct buf path;
+    struct state_entry entry;
+    bool relink; /* its content is replaced on the peer: the other names there are linked anew */
+};
+
 static int
-relink_others(struct compare *c, struct place *place, struct span name, const struct look *look,
-              struct err *e)
+other_follows(struct same_object *s, uint64_t dir, struct span name, struct err *e)
 {
-    _cleanup_buf_ struct buf path = { 0 };
-    buf_add(&path, place->path.ptr, place->path.len);
-    uint64_t self_dir = place->dir;
-    uint16_t store = place->store;
+    struct compare *c = s->c;
+    uint8_t copy[PATH_NAME_MAX];
+    memcpy(copy, name.ptr, name.len);
+    struct span other = span_of(copy, name.len);
+    struct place *place;
+    int found = s->relink ? places_get(c->places, c->txn, dir, &place, e) : 0;
+    if (found < 0)
+        return -1;
+    if (found > 0 &&
+        compare_emit_two(c, OP_LINK, place, other, buf_span(&s->path), s->name, &s->entry, e) < 0)
+        return -1;
+    return state_entry_put(c->txn, dir, other, &s->entry, e);
+}
+
+/* What was seen of an object holds for all of its names. */
+static int
+others_follow(struct same_object *s, struct err *e)
+{
     for (unsigned i = 0;; i++) {
         uint64_t dir;
-        struct span found_name;
-        int found = state_name_of(c->txn, store, look->ino, i, &dir, &found_name, e);
+        struct span name;
+        int found = state_name_of(s->c->txn, s->store, s->entry.ino, i, &dir, &name, e);
         if (found <= 0)
             return found;
-        if (dir == self_dir && span_equal(found_name, name))
-            continue;
-        uint8_t copy[PATH_NAME_MAX];
-        memcpy(copy, found_name.ptr, found_name.len);
-        struct span other = span_of(copy, found_name.len);
-        struct place *other_place;
-        struct state_entry entry;
-        look_to_entry(look, c->now_ns, 0, &entry);
-        found = places_get(c->places, c->txn, dir, &other_place, e);
-        if (found < 0)
-            return -1;
-        if (found > 0 &&
-            compare_emit_two(c, OP_LINK, other_place, other, buf_span(&path), name, &entry, e) < 0)
-            return -1;
-        if (state_entry_put(c->txn, dir, other, &entry, e) < 0)
+        bool is_self = dir == s->dir && span_equal(name, s->name);
+        if (!is_self && other_follows(s, dir, name, e) < 0)
             return -1;
     }
+}
+
+static int
+follow_others(struct compare *c, const struct place *place, struct span name,
+              const struct look *look, bool relink, struct err *e)
+{
+    struct same_object s = { .c = c, .store = place->store, .dir = place->dir, .relink = relink };
+    s.name = name;
+    buf_add(&s.path, place->path.ptr, place->path.len);
+    look_to_entry(look, c->now_ns, 0, &s.entry);
+    int rc = others_follow(&s, e);
+    buf_free(&s.path);
+    return rc;
 }
 
 static int
@@ -214,13 +235,14 @@ compare_same(struct compare *c, struct place *place, struct span name, const str
     look_to_entry(look, c->now_ns, old->entry.dir, &entry);
     if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
         return -1;
-    return content && old->entry.nlink > 1 ? relink_others(c, place, name, look, e) : 0;
+    bool several = S_ISREG(look->attr.mode) && old->entry.nlink > 1;
+    return several ? follow_others(c, place, name, look, content, e) : 0;
 }
 
 /* --- another object --- */
 
 /* A name goes that was one of several of its object: what was written through it shows in the
- * others, and nobody may have told of those. */
+ * others, and nobody may have told of those. One of them is looked at, the rest follow it. */
 int
 compare_look_at_others(struct compare *c, const struct place *place, struct span name,
                        const struct known *old, struct err *e)
@@ -233,8 +255,10 @@ compare_look_at_others(struct compare *c, const struct place *place, struct span
         int found = state_name_of(c->txn, place->store, old->entry.ino, i, &dir, &other, e);
         if (found <= 0)
             return found;
-        if (dir != place->dir || !span_equal(other, name))
-            hints_add(&c->again, dir, other, WATCH_ATTRIB | WATCH_MODIFIED | HINT_AGAIN);
+        if (dir == place->dir && span_equal(other, name))
+            continue;
+        hints_add(&c->again, dir, other, WATCH_ATTRIB | WATCH_MODIFIED | HINT_AGAIN);
+        return 0;
     }
 }
 
@@ -414,7 +438,7 @@ absent_known(struct compare *c, struct place *place, struct span name, const str
         found = places_get(c->places, c->txn, dir, &place, e);
         return found <= 0 ? found : compare_remove(c, place, name, old, e);
     }
-    bool may_wait = (what & WATCH_MOVED) && !(what & HINT_AGAIN);
+    bool may_wait = (what & (WATCH_GONE | HINT_AGAIN)) == 0; /* moved, and nobody told yet */
     if (may_wait && compare_object_lives(c, place->store, old->entry.handle))
         return 1;
     return compare_remove(c, place, name, old, e);

@@ -40,7 +40,7 @@ enum store_class compare_class(const struct compare *c, const struct place *plac
 int compare_present(struct compare *c, struct place *place, const char *name,
                     const struct look *look, unsigned what, struct err *e) _must_check_;
 /* The name does not exist. Returns 1 when it was put off: its object lives, and its new name is
- * still to come in the queue (only when `what` has WATCH_MOVED and not HINT_AGAIN). */
+ * still to be looked at (not when `what` has WATCH_GONE or HINT_AGAIN). */
 int compare_absent(struct compare *c, struct place *place, const char *name, unsigned what,
                    struct err *e) _must_check_;
 /* After the names of a batch: directories that were put aside and turned up nowhere are removed. */

@@ -18,9 +18,9 @@ compare_object_lives(const struct compare *c, uint16_t store, struct span handle
     return fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink > 0;
 }
 
-/* A directory stands where another object is now, and lives: it was moved to where nobody has
- * looked yet. It waits under a name of ours in the store's root, so that nothing of it is deleted
- * and shipped again. */
+/* An object stands where another is now, and lives: it was moved to where nobody has looked yet. It
+ * waits under a name of ours in the store's root, so that nothing of it is deleted and shipped
+ * again. */
 static int
 park(struct compare *c, struct place *place, struct span name, const struct known *old,
      struct err *e)
@@ -29,7 +29,7 @@ park(struct compare *c, struct place *place, struct span name, const struct know
     _cleanup_buf_ struct buf from = { 0 };
     buf_add(&from, place->path.ptr, place->path.len);
     char parked[64];
-    snprintf(parked, sizeof(parked), PARKED_PREFIX "%016llx", (unsigned long long)old->entry.dir);
+    snprintf(parked, sizeof(parked), PARKED_PREFIX "%016llx", (unsigned long long)old->entry.ino);
     uint64_t root_dir = state_root(c->txn, store);
     struct place *root;
     if (places_get(c->places, c->txn, root_dir, &root, e) <= 0)
@@ -51,12 +51,12 @@ int
 compare_clear_name(struct compare *c, struct place *place, struct span name,
                    const struct known *old, const struct look *look, struct err *e)
 {
-    bool old_dir = S_ISDIR(old->entry.attr.mode);
-    if (!old_dir && !S_ISDIR(look->attr.mode))
-        return compare_look_at_others(c, place, name, old, e);
-    if (old_dir && compare_object_lives(c, place->store, old->entry.handle))
+    bool only = old->entry.nlink < 2;
+    if (only && compare_object_lives(c, place->store, old->entry.handle))
         return park(c, place, name, old, e);
-    return compare_remove(c, place, name, old, e);
+    if (S_ISDIR(old->entry.attr.mode) || S_ISDIR(look->attr.mode))
+        return compare_remove(c, place, name, old, e);
+    return compare_look_at_others(c, place, name, old, e);
 }
 
 struct elsewhere {

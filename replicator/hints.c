@@ -112,6 +112,17 @@ hints_add(struct hints *h, uint64_t dir, struct span name, unsigned what)
     return hint;
 }
 
+void
+hints_pop(struct hints *h)
+{
+    ASSERT(h->count > 1);
+    const struct hint *last = &h->list[h->count - 1];
+    /* The newest of its chain stands first in it. */
+    h->slots[slot_of(h, last->dir, name_span(h, last))] = last->next;
+    h->names.len = last->name_at;
+    h->count--;
+}
+
 size_t
 hints_count(const struct hints *h)
 {

@@ -38,6 +38,8 @@ unsigned hints_what(const struct hints *h, uint64_t dir, struct span name);
 size_t hints_count(const struct hints *h);
 /* index from 0; the name has a NUL behind it. */
 struct hint *hints_at(struct hints *h, size_t index);
+/* Forgets the last one. */
+void hints_pop(struct hints *h);
 const char *hints_name(const struct hints *h, const struct hint *hint);
 
 #endif

@@ -9,6 +9,7 @@ void
 scan_init(struct scan *s, struct compare *compare)
 {
     *s = (struct scan){ .compare = compare };
+    hints_init(&s->moved);
 }
 
 static void
@@ -22,9 +23,17 @@ read_end(struct scan *s)
 }
 
 void
+scan_drop(struct scan *s)
+{
+    read_end(s);
+    hints_clear(&s->moved);
+}
+
+void
 scan_free(struct scan *s)
 {
     read_end(s);
+    hints_free(&s->moved);
 }
 
 void
@@ -40,7 +49,8 @@ scan_sweep(struct scan *s)
 bool
 scan_idle(const struct scan *s)
 {
-    return !s->sweeping && s->dir == 0 && s->compare->to_read.len == 0;
+    return !s->sweeping && s->dir == 0 && s->compare->to_read.len == 0 &&
+           hints_count(&s->moved) == 0;
 }
 
 int
@@ -62,14 +72,20 @@ scan_keep_times(struct compare *c, uint64_t dir, const struct look *seen, struct
 }
 
 static int
-look_and_compare(struct compare *c, struct place *place, const char *name, struct err *e)
+look_and_compare(struct scan *s, struct place *place, const char *name, unsigned what,
+                 struct err *e)
 {
+    struct compare *c = s->compare;
     struct look look;
     if (look_at(place->fd, name, &look, e) < 0)
         return -1;
     if (look.exists)
         return compare_present(c, place, name, &look, 0, e);
-    return compare_absent(c, place, name, 0, e) < 0 ? -1 : 0;
+    uint64_t dir = place->dir;
+    int later = compare_absent(c, place, name, what, e);
+    if (later > 0)
+        hints_add(&s->moved, dir, span_str(name), 0);
+    return later < 0 ? -1 : 0;
 }
 
 /* 1 begun, 0 the directory is gone or does not count, -1. */
@@ -124,7 +140,7 @@ read_present(struct scan *s, unsigned *budget, struct err *e)
             return found;
         if (compare_class(c, place, span_str(d->d_name)) == CLASS_IGNORE)
             continue;
-        if (look_and_compare(c, place, d->d_name, e) < 0)
+        if (look_and_compare(s, place, d->d_name, 0, e) < 0)
             return -1;
         (*budget)--;
     }
@@ -148,7 +164,7 @@ read_absent(struct scan *s, uint64_t dir, unsigned *budget, struct err *e)
         found = places_get(c->places, c->txn, dir, &place, e);
         if (found <= 0)
             return found;
-        if (look_and_compare(c, place, s->after, e) < 0)
+        if (look_and_compare(s, place, s->after, 0, e) < 0)
             return -1;
         (*budget)--;
     }
@@ -171,9 +187,10 @@ read_step(struct scan *s, unsigned *budget, struct err *e)
     return 0;
 }
 
-/* A directory that no longer opens: what its name is now decides. */
+/* Looks at a directory's own name: one that no longer opens is what its name is now; the extended
+ * attributes of one whose times moved may be other ones. */
 static int
-sweep_gone(struct scan *s, const struct state_dir *row, struct err *e)
+sweep_name(struct scan *s, const struct state_dir *row, unsigned what, struct err *e)
 {
     struct compare *c = s->compare;
     char name[PATH_NAME_MAX + 1];
@@ -183,7 +200,7 @@ sweep_gone(struct scan *s, const struct state_dir *row, struct err *e)
     int found = row->parent == 0 ? 0 : places_get(c->places, c->txn, row->parent, &place, e);
     if (found <= 0)
         return found; /* the parent's turn came before or comes by itself */
-    return look_and_compare(c, place, name, e);
+    return look_and_compare(s, place, name, what, e);
 }
 
 static int
@@ -196,7 +213,7 @@ sweep_dir(struct scan *s, const struct state_dir *row, struct err *e)
     if (found < 0)
         return -1;
     if (found == 0)
-        return sweep_gone(s, row, e);
+        return sweep_name(s, row, 0, e);
     if (look_at(place->fd, "", &look, e) < 0)
         return -1;
     if (place->is_tmp || !look.exists)
@@ -206,6 +223,7 @@ sweep_dir(struct scan *s, const struct state_dir *row, struct err *e)
     if (row->ctime_ns == 0 || row->ctime_ns != look.ctime_ns ||
         row->mtime_ns != look.attr.mtime_ns) {
         buf_add_le64(&c->to_read, row->id);
+        return row->mtime_ns == STATE_DIR_UNSEEN ? 0 : sweep_name(s, row, WATCH_ATTRIB, e);
     } else if (place->in_place) {
         s->sweep_in_place = row->id;
         s->after[0] = '\0';
@@ -236,6 +254,26 @@ sweep_step(struct scan *s, unsigned *budget, struct err *e)
     return sweep_dir(s, &row, e);
 }
 
+/* Everything has been read: what has turned up nowhere is gone. */
+static int
+moved_step(struct scan *s, unsigned *budget, struct err *e)
+{
+    struct compare *c = s->compare;
+    while (*budget > 0 && hints_count(&s->moved) > 0) {
+        struct place *place;
+        const struct hint *hint = hints_at(&s->moved, hints_count(&s->moved) - 1);
+        const char *name = hints_name(&s->moved, hint);
+        int found = places_get(c->places, c->txn, hint->dir, &place, e);
+        if (found > 0)
+            found = look_and_compare(s, place, name, HINT_AGAIN, e);
+        if (found < 0)
+            return -1;
+        hints_pop(&s->moved);
+        (*budget)--;
+    }
+    return 0;
+}
+
 static uint64_t
 pop_dir(struct buf *stack)
 {
@@ -253,8 +291,10 @@ scan_step(struct scan *s, unsigned budget, struct err *e)
             rc = read_step(s, &budget, e);
         else if (s->compare->to_read.len > 0)
             rc = read_begin(s, pop_dir(&s->compare->to_read), e);
-        else
+        else if (s->sweeping)
             rc = sweep_step(s, &budget, e);
+        else
+            rc = moved_step(s, &budget, e);
         if (rc < 0) {
             read_end(s);
             return -1;

@@ -15,6 +15,7 @@ struct scan {
     DIR *stream;
     bool had_entries; /* the index knew names in it before: look for those that are gone */
     bool absent_phase;
+    struct hints moved; /* gone from their names, and alive: perhaps under one not yet read */
     struct look before; /* its times before it was read */
     char after[PATH_NAME_MAX + 1];
     /* the sweep over all directories */
@@ -26,6 +27,8 @@ struct scan {
 
 void scan_init(struct scan *s, struct compare *compare);
 void scan_free(struct scan *s);
+/* After a failed transaction: gives up what is in hand; a sweep must follow. */
+void scan_drop(struct scan *s);
 
 /* Starts a sweep over all directories, from the beginning. */
 void scan_sweep(struct scan *s);
