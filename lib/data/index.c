@@ -6,7 +6,6 @@
 #include <string.h>
 
 #define ENTRY_KEY_MAX (8 + PATH_NAME_MAX)
-#define DIR_DEPTH_MAX 8192 /* a path of PATH_STORE_MAX has no more components */
 
 struct entry_key {
     uint8_t raw[ENTRY_KEY_MAX];
@@ -178,46 +177,6 @@ dir_del(struct state_txn *txn, uint64_t id, struct err *e)
         return -1;
     struct key64 key = key64_of(id);
     return table_del(txn, TABLE_DIRS, span_of(key.raw, 8), e);
-}
-
-/* Names from the directory up to the root, then written out in reverse. */
-int
-state_dir_path(struct state_txn *txn, uint64_t id, struct buf *ret_path, struct err *e)
-{
-    struct span names[64];
-    size_t depth = 0;
-    size_t len = 0;
-    _cleanup_buf_ struct buf deep = { 0 }; /* beyond 64 levels */
-    struct state_dir dir;
-    for (uint64_t at = id;; at = dir.parent) {
-        int found = state_dir_get(txn, at, &dir, e);
-        if (found < 0)
-            return -1;
-        if (found == 0 || depth == DIR_DEPTH_MAX)
-            return err_set(e, ERR_CORRUPT, "the index knows no way up from directory %llu",
-                           (unsigned long long)id);
-        if (dir.parent == 0)
-            break;
-        if (depth < ARRAY_LEN(names))
-            names[depth] = dir.name;
-        else
-            buf_add(&deep, &dir.name, sizeof(dir.name));
-        len += dir.name.len + 1;
-        depth++;
-    }
-    buf_reset(ret_path);
-    buf_reserve(ret_path, len + 1);
-    while (depth-- > 0) {
-        struct span name;
-        if (depth < ARRAY_LEN(names))
-            name = names[depth];
-        else
-            memcpy(&name, deep.ptr + (depth - ARRAY_LEN(names)) * sizeof(name), sizeof(name));
-        if (ret_path->len > 0)
-            buf_add_u8(ret_path, '/');
-        buf_add(ret_path, name.ptr, name.len);
-    }
-    return 0;
 }
 
 /* --- inodes: which names has an object --- */
@@ -583,23 +542,4 @@ state_entry_next(struct state_txn *txn, uint64_t dir, struct span after, struct 
         return found < 0 ? -1 : 0;
     *ret_name = span_from(found_key, 8, found_key.len - 8);
     return entry_decode(row, ret_entry, e) < 0 ? -1 : 1;
-}
-
-int
-state_resolve(struct state_txn *txn, uint16_t store, struct span path, uint64_t *ret_dir,
-              struct span *ret_name, struct err *e)
-{
-    uint64_t dir = state_root(txn, store);
-    struct span rest = path_parent(path);
-    struct span name;
-    while (dir != 0 && path_next(&rest, &name)) {
-        struct state_entry entry;
-        int found = state_entry_get(txn, dir, name, &entry, e);
-        if (found < 0)
-            return -1;
-        dir = found > 0 ? entry.dir : 0;
-    }
-    *ret_dir = dir;
-    *ret_name = path_name(path);
-    return dir != 0;
 }

@@ -237,7 +237,7 @@ write_samples(struct state *db)
 
 TEST(rows_are_written_as_in_the_samples)
 {
-    struct place p;
+    struct place p = { 0 };
     place_begin(&p);
     struct state *db = open_state(&p);
     write_samples(db);
@@ -264,7 +264,7 @@ TEST(a_journal_row_is_the_encoded_record_under_its_number)
         _cleanup_buf_ struct buf sample = { 0 };
         struct record record;
         struct err e = { 0 };
-        struct place p;
+        struct place p = { 0 };
         struct state_txn *txn;
         sample_load(names[i], &sample);
         must(record_decode(buf_span(&sample), &record, &e), &e);
@@ -341,7 +341,7 @@ check_samples(struct state_txn *txn)
 
 TEST(rows_of_the_samples_are_read)
 {
-    struct place p;
+    struct place p = { 0 };
     struct state_txn *txn;
     struct err e = { 0 };
     place_begin(&p);
