@@ -111,6 +111,7 @@ index_dir(struct ledger *l, uint64_t parent, struct span name, const struct appl
     memcpy(handle, l->node->stores[a->record->store].fsid, WATCH_FSID_SIZE);
     memcpy(handle + WATCH_FSID_SIZE, a->handle.ptr, a->handle.len);
     struct state_dir dir = { .parent = parent, .store = a->record->store, .attr = a->attr };
+    dir.mtime_ns = STATE_DIR_UNSEEN;
     dir.id = found > 0 && old.ino == a->ino ? old.dir : 0;
     dir.name = name;
     dir.handle = span_of(handle, WATCH_FSID_SIZE + a->handle.len);

@@ -39,11 +39,14 @@ struct state_meta {
     uint64_t next_dir;   /* next directory id */
 };
 
+/* A row that a standby wrote: nobody has watched the directory here yet. */
+#define STATE_DIR_UNSEEN (-1)
+
 struct state_dir {
     uint64_t id;
     uint64_t parent; /* 0 for a root */
     uint16_t store;
-    int64_t mtime_ns; /* as read by the last look, 0: look again at the next sweep */
+    int64_t mtime_ns; /* as read by the last look, 0: look again at the next sweep; or UNSEEN */
     int64_t ctime_ns;
     struct attr attr;
     struct span name;   /* "" for a root */
