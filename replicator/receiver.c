@@ -6,6 +6,7 @@
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/content.h"
+#include "replicator/hints.h"
 #include "replicator/listing.h"
 #include "replicator/look.h"
 #include "replicator/session.h"
@@ -20,6 +21,8 @@
 #define GROUP_BYTES   (8 * 1024 * 1024)
 #define LEDGER_MS     50
 #define LEDGER_OPS    4000
+#define NEEDS_MS      10000 /* a need unmet for so long is left to verify */
+#define NEEDS_OPS     50000
 #define LISTING_BYTES (FRAME_BODY_MAX / 2)
 #define PROBE_SIZE    (1024 * 1024)
 #define PROBE_MS      1000
@@ -35,7 +38,9 @@ struct receiver {
     uint64_t durable_run, durable_seq;
     struct wire_commit commit; /* the newest COMMIT not carried out */
     struct wire_msg out;
-    struct err note_err; /* of a callback that cannot return one */
+    struct hints needs;      /* names asked for and not come yet, by store */
+    uint64_t needs_since_ms; /* the first of them; 0 none */
+    struct err note_err;     /* of a callback that cannot return one */
 };
 
 static int
@@ -57,10 +62,28 @@ send_need(struct receiver *x, const struct record *r)
         ASSERT(x->note_err.code != ERR_NONE);
 }
 
+/* Keeps the list of what was asked for: a need is met when any later operation settles its name. */
+static void
+need_note(struct receiver *x, const struct applied *applied)
+{
+    const struct record *r = applied->record;
+    bool need = applied->result == APPLY_NEED;
+    if (!need && hints_what(&x->needs, r->store, r->path) == 0)
+        return;
+    hints_add(&x->needs, r->store, r->path, 1)->what = need;
+    bool open = false;
+    for (size_t i = 0; !open && i < hints_count(&x->needs); i++)
+        open = hints_at(&x->needs, i)->what != 0;
+    if (!open)
+        hints_clear(&x->needs);
+    x->needs_since_ms = !open ? 0 : x->needs_since_ms != 0 ? x->needs_since_ms : session_now_ms();
+}
+
 static void
 note(void *arg, const struct applied *applied)
 {
     struct receiver *x = arg;
+    need_note(x, applied);
     if (applied->result == APPLY_NEED)
         send_need(x, applied->record);
     if (x->note_err.code == ERR_NONE && ledger_note(&x->ledger, applied, &x->note_err) < 0)
@@ -89,10 +112,19 @@ tell_facts(struct receiver *x)
     pthread_mutex_unlock(&peer->lock);
 }
 
+/* A need that the link's end could lose is found again only if the records are sent again: the
+ * state waits for it. */
+static bool
+waits_for_needs(const struct receiver *x)
+{
+    return x->needs_since_ms != 0 && x->ledger.unwritten < NEEDS_OPS &&
+           session_now_ms() - x->needs_since_ms < NEEDS_MS;
+}
+
 static int
 ledger_write(struct receiver *x, struct err *e)
 {
-    if (x->ledger.txn == NULL)
+    if (x->ledger.txn == NULL || waits_for_needs(x))
         return 0;
     if (ledger_commit(&x->ledger, e) < 0)
         return err_wrap(e, "write the journal");
@@ -444,6 +476,7 @@ loop(struct receiver *x, struct err *e)
         if (step(x, e) < 0)
             return -1;
     }
+    x->needs_since_ms = 0; /* a change of role reads the state: it must be whole */
     return ledger_write(x, e);
 }
 
@@ -511,6 +544,7 @@ receiver_run(struct session *s, struct err *e)
     struct receiver *x = xcalloc(1, sizeof(*x));
     x->s = s;
     x->daemon = s->daemon;
+    hints_init(&x->needs);
     pthread_mutex_lock(&s->peer->lock);
     s->peer->facts.receiving = true;
     pthread_mutex_unlock(&s->peer->lock);
@@ -526,6 +560,7 @@ receiver_run(struct session *s, struct err *e)
         apply_stalled(x, e);
     }
     ledger_free(&x->ledger);
+    hints_free(&x->needs);
     apply_free(&x->apply);
     atomic_store(&s->daemon->receiving, false);
     free(x);
