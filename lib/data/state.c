@@ -213,10 +213,12 @@ txn_free(struct state_txn **txn)
 static int
 meta_store(struct state_txn *txn, struct err *e)
 {
-    if (memcmp(&txn->meta, &txn->stored, sizeof(txn->meta)) == 0)
-        return 0;
+    uint8_t stored[META_SIZE];
     uint8_t raw[META_SIZE];
+    meta_encode(&txn->stored, stored);
     meta_encode(&txn->meta, raw);
+    if (memcmp(raw, stored, sizeof(raw)) == 0)
+        return 0;
     return table_put(txn, TABLE_META, span_str(META_KEY), span_of(raw, sizeof(raw)), e);
 }
 

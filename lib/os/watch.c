@@ -65,7 +65,7 @@ int
 watch_new(struct watch **ret_watch, struct err *e)
 {
     int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_DFID_NAME | FAN_CLOEXEC | FAN_NONBLOCK,
-                           O_RDONLY | O_CLOEXEC | O_LARGEFILE);
+                           O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == EPERM)
         return err_sys(
             e, ERR_UNSUITABLE,

@@ -55,6 +55,7 @@ detach(struct conn *conn, const char *why)
     struct peer *peer = conn->peer;
     const char *name = peer != NULL ? peer->node->name : "";
     if (conn->state == CONN_LINKED) {
+        ASSERT(peer != NULL); /* only a known peer is linked */
         peer->link = NULL;
         role_notice(conn->role, NET_LINK_DOWN, name, conn->address, why, -1);
         uint64_t lived_ms = role_now_ms(conn->role) - conn->linked_ms;
