@@ -152,8 +152,8 @@ node_boot_id(uint8_t ret_id[16])
     }
 }
 
-/* The line of counters of the block device; its fields 5 to 7 are writes done, merged, sectors
- * written. */
+/* From the line of counters of the block device its seventh: sectors written. The number of writes
+ * will not do: a sync that had nothing to write counts as one on some devices. */
 static bool
 device_evidence(uint64_t device, struct buf *out)
 {
@@ -165,12 +165,10 @@ device_evidence(uint64_t device, struct buf *out)
     if (len <= 0)
         return false;
     line[len] = '\0';
-    unsigned long long writes;
     unsigned long long sectors;
-    if (sscanf(line, "%*u %*u %*u %*u %llu %*u %llu", &writes, &sectors) != 2)
+    if (sscanf(line, "%*u %*u %*u %*u %*u %*u %llu", &sectors) != 1)
         return false;
     buf_add_le64(out, device);
-    buf_add_le64(out, writes);
     buf_add_le64(out, sectors);
     return true;
 }

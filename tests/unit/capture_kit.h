@@ -83,7 +83,7 @@ cap_mount(struct cap *c, const char *image_mb)
     c->loop = image_mb != NULL;
     if (c->loop)
         cap_sh(c,
-               "truncate -s %sM ../image && mkfs.ext4 -q -O ^has_journal ../image && "
+               "truncate -s %sM ../image && mkfs.ext4 -q -E lazy_itable_init=0 ../image && "
                "mount -o loop,noatime ../image .",
                image_mb);
     else
