@@ -154,7 +154,7 @@ def test_dovecot_takes_and_shows_mail(booted):
                                                                             if d.user == ANN}
     assert len(pop3_uidls(one, ANN)) == len(mails)
     one.dovecot.stop()
-    assert one.space.processes() == []
+    wait_until(lambda: one.space.processes() == [], 20, "something of Dovecot is left")
 
 
 def test_the_history_is_checked_for_real(booted):

@@ -47,13 +47,13 @@ def follows_other(conf, name, primary):
     return follow is not None and follow.group(1) != primary
 
 
-def certificates(hosts):
+def certificates(hosts, env=None):
     """As an administrator does it: a new authority on the first of the hosts, there a certificate for each,
     carried to them by hand. hosts: those that get papers of this authority."""
     issuer = hosts[0]
-    issuer.mailtwin("pki", "--dir", PKI, "init")
+    issuer.mailtwin("pki", "--dir", PKI, "init", env=env or {})
     for host in hosts:
-        issuer.mailtwin("pki", "--dir", PKI, "node", host.name)
+        issuer.mailtwin("pki", "--dir", PKI, "node", host.name, env=env or {})
         papers = host.directory / "pki"
         papers.mkdir(exist_ok=True)
         carry = {"ca.pem": "ca.pem", f"{host.name}.pem": "node.pem", f"{host.name}.key": "node.key"}

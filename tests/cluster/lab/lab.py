@@ -101,14 +101,14 @@ class Lab:
         for host in self.hosts.values():
             host.boot()
 
-    def pki(self):
+    def pki(self, env=None):
         """Certificates for all hosts."""
-        config.certificates(list(self.hosts.values()))
+        config.certificates(list(self.hosts.values()), env)
 
-    def start(self, primary=None, dovecot=True):
+    def start(self, primary=None, dovecot=True, pki_env=None):
         """From nothing to a primary that streams to every other host. Returns the primary."""
         self.boot()
-        self.pki()
+        self.pki(pki_env)
         for host in self.hosts.values():
             host.daemon.start()
         first = self.hosts[primary or next(iter(self.hosts))]
@@ -135,7 +135,8 @@ class Lab:
         peer = primary.daemon.peer(name, status)
         live = all(store["state"] == "live" for store in status.get("stores", []))
         newest = max(peer.get("seq", 0), status.get("seq", 0), status.get("journal", {}).get("tail", 0))
-        return live and peer.get("state") == "connected" and peer["durable_seq"] >= newest
+        return (live and status.get("held", 0) == 0 and peer.get("state") == "connected"
+                and peer["durable_seq"] >= newest)
 
     def level(self, primary, standbys=None, within=60):
         """All that was written before this call is on the standbys."""
