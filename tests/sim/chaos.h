@@ -203,7 +203,7 @@ fault_wipe(struct world *w, struct node *n, bool keep_store)
         operator_dooms(w, n);
         tree_clear(&n->live);
     }
-    node_wipe(n);
+    node_wipe(w, n);
     store_synced(n);
     sim_trace(w, "mx%u lost its %s", n->id + 1, keep_store ? "state" : "disks");
 }

@@ -123,6 +123,15 @@ may_receive(struct world *w, struct conn *c, unsigned side)
     return true;
 }
 
+/* How far the peer has come in our history, as a whole. */
+static inline uint64_t
+tail_of_ours(const struct conn *c, unsigned side)
+{
+    const struct wire_hello *ours = &c->hello[side], *theirs = &c->hello[1 - side];
+    bool whole = theirs->history[0] == ours->history[0] && theirs->sync_base == 0;
+    return whole ? link_fork(ours, theirs) : 0;
+}
+
 static inline void
 decide(struct world *w, struct conn *c, unsigned side)
 {
@@ -131,12 +140,12 @@ decide(struct world *w, struct conn *c, unsigned side)
     sim_trace(w, "mx%u with mx%u: row %u act %d from %u fork %u", c->node[side] + 1,
               c->node[1 - side] + 1, s->decision.row, (int)s->decision.act,
               (unsigned)s->decision.from, (unsigned)s->decision.fork);
+    hear(w, node_of(w, c, side), c->node[1 - side], tail_of_ours(c, side));
     s->state = SESS_HOLD;
     switch (s->decision.act) {
     case LINK_SEND:
     case LINK_SYNC:
         s->acked = s->decision.act == LINK_SEND ? c->hello[1 - side].tail : 0;
-        hear(w, node_of(w, c, side), c->node[1 - side], s->acked);
         sender_begin(w, c, side);
         break;
     case LINK_RECEIVE:

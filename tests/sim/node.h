@@ -189,8 +189,17 @@ is_held(const struct state_of_node *s, path_t path)
     return false;
 }
 
-/* What is held is not looked at, nor what is below it, nor a name whose object now has a held name:
- * it would be recorded as gone, and its new name could not be. */
+static inline bool
+is_above_held(const struct state_of_node *s, path_t path)
+{
+    for (unsigned i = 0; i < s->held_count; i++)
+        if (path_in(s->held[i].path, path))
+            return true;
+    return false;
+}
+
+/* What is held is not looked at, nor what is above or below it, nor a name whose object now has
+ * a held name: it would be recorded as gone, and its new name could not be. */
 static inline bool
 may_look(const struct world *w, struct node *n, path_t path)
 {
@@ -199,7 +208,7 @@ may_look(const struct world *w, struct node *n, path_t path)
     if (here != NULL && here->path != path && is_held(&n->mem, here->path) &&
         !broken(w, BROKEN_HELD_HIDES))
         return false;
-    return !is_held(&n->mem, path) && tree_is_dir(&n->mem.index, path_up(path));
+    return !is_above_held(&n->mem, path) && tree_is_dir(&n->mem.index, path_up(path));
 }
 
 /* The sweep: directories before what they hold, what is there before what is gone. */
@@ -307,13 +316,8 @@ static inline void
 recover_begin(struct world *w, struct node *n)
 {
     struct state_of_node *s = &n->mem;
-    bool any = false;
-    for (unsigned i = 0; i < NODES_MAX; i++) {
-        s->may_have[i] = s->may_have[i] || s->places[i].acked > 0;
-        any = any || s->may_have[i];
-    }
     recover_redo(&s->index, &n->live);
-    for (unsigned i = 0; any && i < s->index.count; i++) {
+    for (unsigned i = 0; i < s->index.count; i++) {
         const struct ent *e = &s->index.ents[i], *here = tree_find_obj(&n->live, e->obj);
         bool lost = e->dir == 0 && (here == NULL || here->ver < e->ver);
         if (lost && !is_held(s, e->path))
@@ -472,8 +476,6 @@ node_promote(struct world *w, struct node *n, bool drift)
     s->told_resync = n->consent = n->doomed = false;
     for (unsigned i = 0; i < NODES_MAX; i++)
         s->places[i] = (struct place_of_sync){ 0 };
-    for (unsigned i = 0; s->held_count == 0 && i < NODES_MAX; i++)
-        s->may_have[i] = false;
     node_append(w, n, (struct rec){ .op = OP_EPOCH });
     store_synced(n);
     n->sweep = true; /* a crash may have left the store ahead of the index */
@@ -481,10 +483,11 @@ node_promote(struct world *w, struct node *n, bool drift)
 }
 
 static inline void
-node_wipe(struct node *n)
+node_wipe(struct world *w, struct node *n)
 {
     struct state_of_node *s = &n->mem;
     *s = (struct state_of_node){ .oldest = 1 };
+    s->role = one_in(w, 2) ? WIRE_ROLE_STANDBY : WIRE_ROLE_NONE; /* as it was set up */
     tree_clear(&s->index);
     journal_reset(n, 0);
     n->marker = 0;
@@ -501,7 +504,7 @@ node_init(struct world *w, unsigned id)
     struct node *n = &w->nodes[id];
     *n = (struct node){ .id = id, .up = true, .follow = -1, .versions = 1, .journal_max = 16 };
     tree_clear(&n->live);
-    node_wipe(n);
+    node_wipe(w, n);
     store_synced(n);
     if (!(w->opts.without & 1u << FAULT_SMALL))
         n->journal_max = one_in(w, 2) ? 8 + chance(w, 12) : JOURNAL_MAX - 2;

@@ -59,7 +59,6 @@ struct rec {
 struct place_of_sync {
     uint64_t base, epoch;
     uint32_t next, limit;
-    uint64_t acked;
 };
 
 /* What lies in LMDB: changed and lost as a whole. */
@@ -75,7 +74,6 @@ struct state_of_node {
         uint32_t without; /* a bit for each node that was asked and has it not */
     } held[TREE_MAX];
     unsigned held_count;
-    bool may_have[NODES_MAX]; /* who was level before, and may have what is held */
     unsigned epoch_count;
     struct wire_epoch epochs[EPOCHS_MAX];
     struct rec journal[JOURNAL_MAX]; /* by seq % JOURNAL_MAX */
@@ -237,7 +235,7 @@ enum fault_kind {
 /* What is broken on purpose, to see that it is noticed. */
 enum broken {
     BROKEN_NOTHING,
-#define BROKEN(name, row, caught_by, help) BROKEN_##name,
+#define BROKEN(name, row, seed, caught_by, help) BROKEN_##name,
 #include "tests/sim/broken.def"
 #undef BROKEN
     BROKEN_COUNT
