@@ -123,7 +123,9 @@ put_handle(struct state_txn *txn, const struct state_dir *dir, struct err *e)
     int found = state_dir_get(txn, dir->id, &old, e);
     if (found < 0)
         return -1;
-    if (found > 0 && !span_equal(old.handle, dir->handle) && del_handle(txn, &old, e) < 0)
+    if (found > 0 && span_equal(old.handle, dir->handle))
+        return 0; /* or another directory's, which took it over */
+    if (found > 0 && del_handle(txn, &old, e) < 0)
         return -1;
     if (dir->handle.len == 0)
         return 0;

@@ -311,7 +311,8 @@ TEST(a_directory_that_moved_to_another_store_keeps_its_handle_there)
     uint64_t to = make_root(db, txn, 1);
     db_mkdir(db, txn, 0, from, "box", 7);
     uint64_t here = db_mkdir(db, txn, 1, to, "box", 7); /* seen there first */
-    db_must(db, state_entry_del(txn, from, span_str("box"), &db->e));
+    db_must(db, state_entry_move(txn, from, span_str("box"), from, span_str("aside"), &db->e));
+    db_must(db, state_entry_del(txn, from, span_str("aside"), &db->e));
     uint64_t found;
     CHECK_INT(state_dir_find(txn, span_str("filesys:7"), &found, &db->e), 1);
     CHECK_INT(found, here);
