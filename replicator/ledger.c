@@ -135,6 +135,7 @@ index_present(struct ledger *l, uint64_t parent, struct span name, const struct 
     return state_entry_put(l->txn, parent, name, &entry, e);
 }
 
+/* 1 moved, 0 the index does not know the old name. */
 static int
 index_moved(struct ledger *l, const struct record *r, uint64_t new_parent, struct span new_name,
             struct err *e)
@@ -147,7 +148,7 @@ index_moved(struct ledger *l, const struct record *r, uint64_t new_parent, struc
         found = state_entry_get(l->txn, dir, name, &entry, e);
     if (found <= 0)
         return found;
-    return state_entry_move(l->txn, dir, name, new_parent, new_name, e);
+    return state_entry_move(l->txn, dir, name, new_parent, new_name, e) < 0 ? -1 : 1;
 }
 
 /* A parent that is not in the index was made on the way (a sync names it later, or a later record
@@ -164,8 +165,12 @@ index_note(struct ledger *l, const struct applied *a, struct err *e)
     if (found <= 0)
         return found;
     /* SKIPPED: moved before a crash that the state did not live to see */
-    if (r->op == OP_RENAME && a->result != APPLY_NEED && index_moved(l, r, parent, name, e) < 0)
+    bool moved = r->op == OP_RENAME && a->result != APPLY_NEED;
+    int known = moved ? index_moved(l, r, parent, name, e) : 0;
+    if (known < 0)
         return -1;
+    if (known > 0 && !a->exists)
+        return 0; /* a later record of the run moves it on, with all that is below it */
     if (a->exists)
         return index_present(l, parent, name, a, e);
     if (a->result == APPLY_NEED)
