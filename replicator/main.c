@@ -173,6 +173,7 @@ on_tick(uv_timer_t *timer)
 {
     struct daemon *d = timer->data;
     protection_update(d);
+    protection_check_journal(d);
     orders_verify_due(d);
     sd_notify(0, "WATCHDOG=1");
 }

@@ -49,6 +49,7 @@ struct peer {
 
     /* main thread */
     bool running;
+    bool trim_told; /* the journal no longer reaches back to it */
     pthread_t thread;
     int link_fd; /* of the running session: for ending it */
 

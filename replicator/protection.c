@@ -61,6 +61,30 @@ protection_of(const struct daemon *d, int store, uint64_t seq)
     return best;
 }
 
+/* A peer that was here before and that the journal has left behind will be compared as a whole when
+ * it returns. */
+static void
+tell_trimmed(struct daemon *d, uint64_t oldest)
+{
+    for (size_t i = 0; i < d->peer_count; i++) {
+        struct peer_facts facts;
+        peer_facts(&d->peers[i], &facts);
+        bool behind = facts.durable != 0 && facts.durable + 1 < oldest;
+        if (behind && !d->peers[i].trim_told)
+            event(EV_JOURNAL_TRIMMED, F_STR("peer", d->peers[i].conf->name),
+                  F_U64("its_seq", facts.durable), F_U64("oldest", oldest));
+        d->peers[i].trim_told = behind;
+    }
+}
+
+void
+protection_check_journal(struct daemon *d)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (d->role == WIRE_ROLE_PRIMARY && state_begin(d->node->state, false, &txn, NULL) >= 0)
+        tell_trimmed(d, state_meta(txn)->oldest);
+}
+
 void
 protection_update(struct daemon *d)
 {

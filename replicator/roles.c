@@ -366,6 +366,7 @@ roles_promote(struct daemon *d, bool force, struct err *e)
         return err_wrap(e, "promote this node");
     if (start_capture(d, e) < 0)
         return err_wrap(e, "this node is promoted, but its stores cannot be watched");
+    protection_update(d); /* nobody protects it before a standby has come */
     return 0;
 }
 

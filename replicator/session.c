@@ -4,10 +4,12 @@
 #include "lib/os/file.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #define HELLO_MS 10000
+#define HOLD_MS  1000
 
 uint64_t
 session_now_ms(void)
@@ -77,16 +79,34 @@ exchange_hello(struct session *s, struct buf *names, struct err *e)
     return err_set(e, ERR_PEER, "told to stop");
 }
 
+/* What two nodes do with each other follows from what they were when they greeted. 1: this one is
+ * no longer that. */
+static int
+has_changed(struct session *s, struct err *e)
+{
+    _cleanup_free_ struct wire_hello *now = xcalloc(1, sizeof(*now));
+    if (daemon_hello(s->daemon, now, e) < 0)
+        return -1;
+    return now->role != s->ours->role || now->epoch != s->ours->epoch ||
+           now->accept_sync != s->ours->accept_sync ||
+           (now->sync_base == 0) != (s->ours->sync_base == 0) ||
+           memcmp(now->history, s->ours->history, sizeof(now->history)) != 0;
+}
+
 /* Holds the link without using it, until it ends. What the peer says of its reasons is kept. */
 static int
 hold(struct session *s, struct err *e)
 {
     while (!session_stopped(s)) {
         const struct wire_msg *msg;
-        int got = link_io_receive(s->io, -1, s->peer->wake_fd, &msg, e);
+        int got = link_io_receive(s->io, HOLD_MS, s->peer->wake_fd, &msg, e);
         uint64_t count;
         if (got < 0)
             return -1;
+        int changed = got == 0 ? has_changed(s, e) : 0;
+        if (changed != 0)
+            return changed < 0 ? -1
+                               : err_set(e, ERR_PEER, "this node changed; the two greet again");
         if (got == 0 && read(s->peer->wake_fd, &count, sizeof(count)) < 0)
             ASSERT(errno == EAGAIN || errno == EINTR);
         if (got > 0 && msg->type == WIRE_REFUSE) {
