@@ -203,13 +203,28 @@ is_fence(const struct record *r)
     return r->op == OP_RMTREE || (r->op == OP_RENAME && S_ISDIR(r->attr.mode));
 }
 
+/* Moves, replaces or removes what waits for the end of the run. */
+static bool
+concerns_late(const struct ship *s, const struct record *r)
+{
+    for (size_t i = 0; i < reclist_count(&s->late); i++) {
+        struct record late;
+        reclist_get(&s->late, i, &late);
+        if (late.store == r->store &&
+            (span_equal(late.path, r->path) || span_equal(late.path, r->other)))
+            return true;
+    }
+    return false;
+}
+
 static int
 ship_record(struct ship *s, const struct record *r, struct err *e)
 {
     bool moved;
-    if (is_fence(r) && ship_late(s, false, &moved, e) < 0)
+    bool waits = r->late && r->op == OP_PUT;
+    if ((is_fence(r) || (!waits && concerns_late(s, r))) && ship_late(s, false, &moved, e) < 0)
         return -1;
-    if (!r->late || r->op != OP_PUT)
+    if (!waits)
         return ship_one(s, r, e);
     reclist_add(&s->late, r); /* at the end of the run, with its own number */
     return 0;

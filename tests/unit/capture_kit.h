@@ -252,14 +252,9 @@ cap_add_record(const struct cap *c, const struct record *r, struct buf *out)
 {
     char line[1024];
     bool two = (record_op_flags(r->op) & OP_F_TWO) != 0;
-    const char *store = r->store == 0 ? "" : c->stores[r->store].name;
-    snprintf(line, sizeof(line), "%s%s%s %s%.*s%s%.*s\n", r->late ? "late " : "", store,
-             r->store == 0 ? record_op_word(r->op) : ":",
-             r->store == 0 ? "" : record_op_word(r->op), (int)(two ? r->other.len : 0),
-             (const char *)r->other.ptr,
-             two             ? " > "
-             : r->store == 0 ? ""
-                             : " ",
+    snprintf(line, sizeof(line), "%s%s%s%s %.*s%s%.*s\n", r->late ? "late " : "",
+             r->store == 0 ? "" : c->stores[r->store].name, r->store == 0 ? "" : ": ",
+             record_op_word(r->op), (int)r->other.len, (const char *)r->other.ptr, two ? " > " : "",
              (int)r->path.len, (const char *)r->path.ptr);
     cap_hide_number(line);
     buf_add(out, line, strlen(line));
@@ -296,16 +291,26 @@ struct cap_tree {
 };
 
 static inline void
-cap_check_entry(const struct cap_tree *t, const char *name, const struct look *look,
+cap_differs(const struct cap_tree *t, uint64_t dir, const char *name, const char *what)
+{
+    _cleanup_buf_ struct buf path = { 0 };
+    assert_int_equal(state_dir_path(t->txn, dir, &path, &t->c->e), 0);
+    fail_msg("the index of %s has %s %s in \"%.*s\"", t->c->base, what, name, (int)path.len,
+             (const char *)path.ptr);
+}
+
+static inline void
+cap_check_entry(const struct cap_tree *t, uint64_t dir, const char *name, const struct look *look,
                 const struct state_entry *entry)
 {
-    bool same = look_same_object(look, entry) && look->attr.mode == entry->attr.mode &&
-                look->attr.uid == entry->attr.uid && look->attr.gid == entry->attr.gid;
-    if (!S_ISDIR(look->attr.mode))
-        same = same && look->attr.size == entry->attr.size &&
-               look->attr.mtime_ns == entry->attr.mtime_ns;
-    if (!same)
-        fail_msg("the index has another %s (of %zu names)", name, t->names);
+    const struct attr *a = &look->attr;
+    const struct attr *b = &entry->attr;
+    if (!look_same_object(look, entry))
+        cap_differs(t, dir, name, "another object as");
+    if (a->mode != b->mode || a->uid != b->uid || a->gid != b->gid)
+        cap_differs(t, dir, name, "another owner or mode of");
+    if (!S_ISDIR(a->mode) && (a->size != b->size || a->mtime_ns != b->mtime_ns))
+        cap_differs(t, dir, name, "another size or time of");
 }
 
 static inline bool
@@ -326,8 +331,8 @@ cap_check_name(struct cap_tree *t, uint16_t store, uint64_t dir, int fd, const c
     struct known known;
     assert_int_equal(look_at(fd, name, &look, &t->c->e), 0);
     if (known_get(t->txn, dir, span_str(name), &known, &t->c->e) != 1)
-        fail_msg("the index has no %s", name);
-    cap_check_entry(t, name, &look, &known.entry);
+        cap_differs(t, dir, name, "no");
+    cap_check_entry(t, dir, name, &look, &known.entry);
     t->names++;
     if (!S_ISDIR(look.attr.mode))
         return;
