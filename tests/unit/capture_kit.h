@@ -38,7 +38,7 @@ struct cap {
     sem_t held, go; /* the capture thread stands still between the two */
 };
 
-static inline void
+__attribute__((format(printf, 2, 3))) static inline void
 cap_sh(const struct cap *c, const char *fmt, ...)
 {
     char command[1024];
