@@ -3,6 +3,7 @@
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/fetch.h"
+#include "replicator/relay.h"
 #include "replicator/session.h"
 
 #include <stdio.h>
@@ -26,6 +27,7 @@ struct sender {
     uint64_t sync_last_run; /* the peer is level when it has acknowledged this one; 0 none */
     uint64_t acked_durable;
     uint64_t saved_ms, told_ms;
+    struct buf relayed; /* store, path (span16) of each need to be answered from here */
     struct buf signature;
     bool signature_ok, signature_last;
 };
@@ -144,12 +146,34 @@ on_signature(struct sender *x, const struct wire_sig *sig, struct err *e)
     return 0;
 }
 
-static void
-on_need(struct sender *x, const struct wire_need *need)
+static int
+on_need(struct sender *x, const struct wire_need *need, struct err *e)
 {
+    if (need->store >= x->s->daemon->node->store_count)
+        return err_set(e, ERR_PROTOCOL, "NEED for store %u", need->store);
     event(EV_NEED, F_STR("peer", x->s->peer->conf->name), F_SPAN("path", need->path),
           F_U64("seq", need->seq));
+    if (x->s->daemon->capture == NULL) { /* answered between two runs */
+        buf_add_le16(&x->relayed, need->store);
+        buf_add_span16(&x->relayed, need->path);
+        return 0;
+    }
     force(x, need->store, need->path, false);
+    return 0;
+}
+
+/* A standby that feeds another: what its follower asked for. */
+static int
+answer_needs(struct sender *x, struct err *e)
+{
+    struct reader r = reader_of(buf_span(&x->relayed));
+    int rc = 0;
+    while (rc >= 0 && r.rest.len > 0) {
+        uint16_t store = reader_le16(&r);
+        rc = relay_need(&x->ship, store, reader_span16(&r), e);
+    }
+    buf_reset(&x->relayed);
+    return rc;
 }
 
 static void
@@ -184,10 +208,7 @@ sender_handle(struct sender *x, const struct wire_msg *msg, struct err *e)
     case WIRE_SIG:
         return on_signature(x, &msg->sig, e);
     case WIRE_NEED:
-        if (msg->need.store >= x->s->daemon->node->store_count)
-            return err_set(e, ERR_PROTOCOL, "NEED for store %u", msg->need.store);
-        on_need(x, &msg->need);
-        return 0;
+        return on_need(x, &msg->need, e);
     case WIRE_STALL:
         on_stall(x, &msg->stall);
         return 0;
@@ -475,7 +496,7 @@ loop(struct sender *x, struct err *e)
         if (got < 0)
             return -1;
         take_order(x);
-        if (step(x, e) < 0)
+        if (answer_needs(x, e) < 0 || step(x, e) < 0)
             return -1;
         tell(x);
     }
@@ -541,5 +562,6 @@ sender_run(struct session *s, struct err *e)
     fetch_free(&x.fetch);
     ship_free(&x.ship);
     buf_free(&x.signature);
+    buf_free(&x.relayed);
     return rc;
 }
