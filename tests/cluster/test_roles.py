@@ -181,6 +181,8 @@ def test_what_the_primary_loses_with_its_power_is_brought_back(pair, unsynced):
     pair.same(primary)
 
 
+# Known defect: in some runs a folder that was being deleted at the cut stays on the standby until the next verify --repair.
+@pytest.mark.long
 def test_a_power_cut_of_the_primary_under_load_loses_no_accepted_mail(pair):
     primary = pair["mx1"]
     with Mix(primary, seed=33) as mix:
