@@ -141,24 +141,31 @@ struct same_object {
     struct span name;
     struct buf path;
     struct state_entry entry;
-    bool relink; /* its content is replaced on the peer: the other names there are linked anew */
+    enum record_op op; /* what the peer is told of the other names, 0 nothing */
 };
+
+static int
+tell_other(struct same_object *s, uint64_t dir, struct span name, struct err *e)
+{
+    struct compare *c = s->c;
+    struct place *place;
+    int found = places_get(c->places, c->txn, dir, &place, e);
+    if (found <= 0)
+        return found;
+    if (s->op == OP_META)
+        return compare_emit_known(c, OP_META, place, name, &s->entry, e);
+    return compare_emit_two(c, OP_LINK, place, name, buf_span(&s->path), s->name, &s->entry, e);
+}
 
 static int
 other_follows(struct same_object *s, uint64_t dir, struct span name, struct err *e)
 {
-    struct compare *c = s->c;
     uint8_t copy[PATH_NAME_MAX];
     memcpy(copy, name.ptr, name.len);
     struct span other = span_of(copy, name.len);
-    struct place *place;
-    int found = s->relink ? places_get(c->places, c->txn, dir, &place, e) : 0;
-    if (found < 0)
+    if (s->op != 0 && tell_other(s, dir, other, e) < 0)
         return -1;
-    if (found > 0 &&
-        compare_emit_two(c, OP_LINK, place, other, buf_span(&s->path), s->name, &s->entry, e) < 0)
-        return -1;
-    return state_entry_put(c->txn, dir, other, &s->entry, e);
+    return state_entry_put(s->c->txn, dir, other, &s->entry, e);
 }
 
 /* What was seen of an object holds for all of its names. */
@@ -177,12 +184,23 @@ others_follow(struct same_object *s, struct err *e)
     }
 }
 
+/* A file's new content replaces the old one on the peer, and its other names there are linked anew.
+ * What is no file has a copy there for each name. */
+static enum record_op
+op_for_others(const struct look *look, bool content)
+{
+    if (content)
+        return OP_LINK;
+    return S_ISREG(look->attr.mode) ? 0 : OP_META;
+}
+
 static int
 follow_others(struct compare *c, const struct place *place, struct span name,
-              const struct look *look, bool relink, struct err *e)
+              const struct look *look, bool content, struct err *e)
 {
-    struct same_object s = { .c = c, .store = place->store, .dir = place->dir, .relink = relink };
+    struct same_object s = { .c = c, .store = place->store, .dir = place->dir };
     s.name = name;
+    s.op = op_for_others(look, content);
     buf_add(&s.path, place->path.ptr, place->path.len);
     look_to_entry(look, c->now_ns, 0, &s.entry);
     int rc = others_follow(&s, e);
@@ -221,6 +239,8 @@ int
 compare_same(struct compare *c, struct place *place, struct span name, const struct known *old,
              const struct look *look, unsigned what, struct err *e)
 {
+    if (S_ISDIR(look->attr.mode) && state_dir_claim(c->txn, old->entry.dir, e) < 0)
+        return -1;
     bool content = content_moved(&old->entry, look, what);
     bool attr = !content && attr_moved(&old->entry, look, what);
     if (!content && !attr && old->entry.ctime_ns == look->ctime_ns)
@@ -235,8 +255,8 @@ compare_same(struct compare *c, struct place *place, struct span name, const str
     look_to_entry(look, c->now_ns, old->entry.dir, &entry);
     if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
         return -1;
-    bool several = S_ISREG(look->attr.mode) && old->entry.nlink > 1;
-    return several ? follow_others(c, place, name, look, content, e) : 0;
+    bool several = !S_ISDIR(look->attr.mode) && old->entry.nlink > 1;
+    return several && (content || attr) ? follow_others(c, place, name, look, content, e) : 0;
 }
 
 /* --- another object --- */
@@ -247,7 +267,7 @@ int
 compare_look_at_others(struct compare *c, const struct place *place, struct span name,
                        const struct known *old, struct err *e)
 {
-    if (!S_ISREG(old->entry.attr.mode) || old->entry.nlink < 2)
+    if (S_ISDIR(old->entry.attr.mode) || old->entry.nlink < 2)
         return 0;
     for (unsigned i = 0;; i++) {
         uint64_t dir;

@@ -157,6 +157,23 @@ state_dir_put(struct state_txn *txn, struct state_dir *dir, struct err *e)
 }
 
 int
+state_dir_claim(struct state_txn *txn, uint64_t id, struct err *e)
+{
+    struct state_dir dir;
+    uint64_t owner;
+    uint8_t copy[256];
+    int found = state_dir_get(txn, id, &dir, e);
+    if (found <= 0 || dir.handle.len == 0 || dir.handle.len > sizeof(copy))
+        return found < 0 ? -1 : 0;
+    found = state_dir_find(txn, dir.handle, &owner, e);
+    if (found < 0 || (found > 0 && owner == id))
+        return found < 0 ? -1 : 0;
+    struct key64 key = key64_of(id);
+    memcpy(copy, dir.handle.ptr, dir.handle.len);
+    return table_put(txn, TABLE_HANDLES, span_of(copy, dir.handle.len), span_of(key.raw, 8), e);
+}
+
+int
 state_dir_next(struct state_txn *txn, uint64_t from, struct state_dir *ret_dir, struct err *e)
 {
     struct key64 start = key64_of(from);

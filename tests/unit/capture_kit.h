@@ -343,6 +343,21 @@ cap_check_name(struct cap_tree *t, uint16_t store, uint64_t dir, int fd, const c
                   store_dir_is_tmp(&t->c->node->stores[store].rules, span_str(name), maildir));
 }
 
+/* Does an event from there find its directory? */
+static inline void
+cap_check_handle(const struct cap_tree *t, uint64_t id, int fd)
+{
+    struct state_dir row;
+    struct look look;
+    uint64_t found = 0;
+    assert_int_equal(state_dir_get(t->txn, id, &row, &t->c->e), 1);
+    assert_int_equal(look_at(fd, "", &look, &t->c->e), 0);
+    struct span handle = span_from(row.handle, WATCH_FSID_SIZE, row.handle.len - WATCH_FSID_SIZE);
+    if (!span_equal(handle, attrs_handle_span(&look.handle)) ||
+        state_dir_find(t->txn, row.handle, &found, &t->c->e) != 1 || found != id)
+        cap_differs(t, id, "itself", "another handle of");
+}
+
 /* Takes fd over. */
 static inline void
 cap_check_dir(struct cap_tree *t, uint16_t store, uint64_t id, int fd, bool is_tmp)
@@ -350,6 +365,7 @@ cap_check_dir(struct cap_tree *t, uint16_t store, uint64_t id, int fd, bool is_t
     const struct store_rules *rules = &t->c->node->stores[store].rules;
     _cleanup_buf_ struct buf path = { 0 };
     assert_int_equal(state_dir_path(t->txn, id, &path, &t->c->e), 0);
+    cap_check_handle(t, id, fd);
     DIR *stream = fdopendir(fd);
     assert_non_null(stream);
     size_t on_disk = 0;

@@ -321,6 +321,27 @@ TEST(a_directory_that_moved_to_another_store_keeps_its_handle_there)
     db_free(db);
 }
 
+TEST(a_directory_that_came_back_from_another_store_gets_its_handle_back)
+{
+    struct db *db = db_new(NULL);
+    struct state_txn *txn = db_begin(db, true);
+    uint64_t home = make_root(db, txn, 0);
+    uint64_t away = make_root(db, txn, 1);
+    uint64_t box = db_mkdir(db, txn, 0, home, "box", 7);
+    db_mkdir(db, txn, 1, away, "box", 7);
+    db_must(db, state_dir_claim(txn, box, &db->e));
+    db_must(db, state_dir_claim(txn, box, &db->e));
+    db_must(db, state_entry_del(txn, away, span_str("box"), &db->e));
+    uint64_t found;
+    CHECK_INT(state_dir_find(txn, span_str("filesys:7"), &found, &db->e), 1);
+    CHECK_INT(found, box);
+    db_check_in_step(db, txn);
+    db_must(db, state_dir_claim(txn, 4711, &db->e)); /* none of ours */
+    db_check_in_step(db, txn);
+    db_commit(db, txn);
+    db_free(db);
+}
+
 TEST(a_directory_number_is_never_given_again)
 {
     struct db *db = db_new(NULL);
