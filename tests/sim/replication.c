@@ -437,7 +437,7 @@ replayed(void)
 }
 
 #define SEEDS       8000
-#define BREAK_SEEDS 40000
+#define BREAK_SEEDS 400000
 
 /* Runs without faults until all nodes are level. */
 static void
@@ -493,22 +493,20 @@ notices(size_t which, uint64_t seed)
 
 TEST(whatever_is_broken_is_noticed)
 {
-    if (getenv("MAILTWIN_LONG") ==
-        NULL) { /* searches tens of thousands of histories for each break */
-        printf("SKIP: without MAILTWIN_LONG\n");
-        skip();
-    }
     unsigned missed = 0;
     for (size_t i = 0; i < ARRAY_LEN(breaks); i++) {
         if (notices(i, breaks[i].seed))
             continue;
-        uint64_t seed = 1;
-        while (seed < BREAK_SEEDS && !notices(i, seed))
+        missed++;
+        uint64_t seed = 1, end = getenv("MAILTWIN_LONG") != NULL ? BREAK_SEEDS : 1;
+        while (seed < end && !notices(i, seed))
             seed++;
-        missed += seed == BREAK_SEEDS;
-        printf("%s: %s is noticed by \"%s\" with seed %u, not %u\n", breaks[i].name, breaks[i].help,
-               seed == BREAK_SEEDS ? "nothing" : breaks[i].caught_by, (unsigned)seed,
-               (unsigned)breaks[i].seed);
+        if (seed < end)
+            printf("%s: write seed %u into broken.def\n", breaks[i].name, (unsigned)seed);
+        else
+            printf("%s: %s, and \"%s\" does not notice it with seed %u; the long run looks for "
+                   "another seed\n",
+                   breaks[i].name, breaks[i].help, breaks[i].caught_by, (unsigned)breaks[i].seed);
     }
     CHECK_INT(missed, 0);
 }
@@ -523,8 +521,7 @@ TEST(every_history_keeps_the_promises_and_every_rule_fires)
         if (run(&opts).invariant != NULL)
             tell_failure(opts);
     }
-    /* A rule for a rare moment needs more histories than the short run plays. */
-    for (size_t i = 0; getenv("MAILTWIN_LONG") != NULL && i < ARRAY_LEN(rules); i++)
-        if (!sim_rows[rules[i].row])
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++)
+        if (!sim_rows[rules[i].row] && rules[i].row != 210) /* that has a test of its own */
             fail_msg("row %u never fired", rules[i].row);
 }
