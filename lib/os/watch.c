@@ -170,12 +170,13 @@ what_of_info(uint8_t type, uint64_t mask)
     return what;
 }
 
+/* start: where the event lies in the buffer, which the kernel does not align. */
 static void
-event_give(struct watch *watch, const struct fanotify_event_metadata *meta,
+event_give(struct watch *watch, const struct fanotify_event_metadata *meta, const char *start,
            void (*give)(void *arg, const struct watch_event *event), void *arg)
 {
-    const char *at = (const char *)meta + meta->metadata_len;
-    const char *end = (const char *)meta + meta->event_len;
+    const char *at = start + meta->metadata_len;
+    const char *end = start + meta->event_len;
     while (end - at >= (ptrdiff_t)sizeof(struct fanotify_event_info_header)) {
         struct fanotify_event_info_header header;
         memcpy(&header, at, sizeof(header));
@@ -202,14 +203,14 @@ watch_read(struct watch *watch, void (*give)(void *arg, const struct watch_event
     for (const char *at = watch->buffer; len >= (ssize_t)sizeof(struct fanotify_event_metadata);) {
         struct fanotify_event_metadata meta;
         memcpy(&meta, at, sizeof(meta));
-        if (meta.vers != FANOTIFY_METADATA_VERSION || meta.event_len < sizeof(meta) ||
-            meta.event_len > (size_t)len)
+        if (meta.vers != FANOTIFY_METADATA_VERSION || meta.metadata_len < sizeof(meta) ||
+            meta.event_len < meta.metadata_len || meta.event_len > (size_t)len)
             return err_set(e, ERR_UNSUITABLE,
                            "the kernel reports changes in a form not known here");
         if (meta.mask & FAN_Q_OVERFLOW)
             *ret_overflow = true;
         else
-            event_give(watch, (const void *)at, give, arg);
+            event_give(watch, &meta, at, give, arg);
         at += meta.event_len;
         len -= meta.event_len;
         count++;
