@@ -60,8 +60,7 @@ scan_keep_times(struct compare *c, uint64_t dir, const struct look *seen, struct
     int found = state_dir_get(c->txn, dir, &row, e);
     if (found <= 0)
         return found;
-    bool young = look_time_is_young(seen->ctime_ns, c->now_ns) ||
-                 look_time_is_young(seen->attr.mtime_ns, c->now_ns);
+    bool young = look_time_is_young(seen->ctime_ns, c->now_ns); /* moves with the other, too */
     int64_t ctime_ns = young ? 0 : seen->ctime_ns;
     int64_t mtime_ns = young ? 0 : seen->attr.mtime_ns;
     if (row.ctime_ns == ctime_ns && row.mtime_ns == mtime_ns)
