@@ -28,7 +28,8 @@ static inline struct span
 span_from(struct span s, size_t offset, size_t len)
 {
     ASSERT(offset <= s.len && len <= s.len - offset);
-    return span_of(s.ptr + offset, len);
+    return offset == 0 ? span_of(s.ptr, len)
+                       : span_of(s.ptr + offset, len); /* NULL has no offsets */
 }
 
 static inline bool

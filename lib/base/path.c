@@ -59,7 +59,7 @@ struct span
 path_name(struct span path)
 {
     size_t head = last_slash(path);
-    return span_of(path.ptr + head, path.len - head);
+    return head == 0 ? path : span_of(path.ptr + head, path.len - head);
 }
 
 bool
