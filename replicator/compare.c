@@ -12,6 +12,7 @@ compare_init(struct compare *c, const struct node *node)
 {
     *c = (struct compare){ .node = node, .places = places_new(node), .record = true };
     hints_init(&c->held);
+    hints_init(&c->told);
     hints_init(&c->again);
 }
 
@@ -20,6 +21,7 @@ compare_free(struct compare *c)
 {
     places_free(&c->places);
     hints_free(&c->held);
+    hints_free(&c->told);
     hints_free(&c->again);
     buf_free(&c->to_read);
     buf_free(&c->path);

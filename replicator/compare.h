@@ -20,7 +20,8 @@ struct compare {
     struct buf to_read;    /* u64 ids: directories to be read entirely */
     struct hints held;     /* names that a power loss may have taken: never recorded as gone */
     const struct hints
-        *hints[2]; /* of this turn, and put off: what is known of other names; set by batch.c */
+        *hints[2];     /* of this turn, and put off: what is known of other names; set by batch.c */
+    struct hints told; /* of what stands aside, under the name it had before */
     struct hints
         again; /* names that must be looked at once more, for other reasons than an event */
     struct buf path, other;

@@ -18,6 +18,18 @@ compare_object_lives(const struct compare *c, uint16_t store, struct span handle
     return fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink > 0;
 }
 
+/* What events told of the object under the name it had. */
+static unsigned
+what_was_told(const struct compare *c, uint64_t dir, struct span name)
+{
+    unsigned what = hints_what(&c->told, dir, name);
+    for (size_t i = 0; i < ARRAY_LEN(c->hints); i++) {
+        if (c->hints[i] != NULL)
+            what |= hints_what(c->hints[i], dir, name);
+    }
+    return what & (WATCH_ATTRIB | WATCH_MODIFIED | WATCH_CLOSED);
+}
+
 /* An object stands where another is now, and lives: it was moved to where nobody has looked yet. It
  * waits under a name of ours in the store's root, so that nothing of it is deleted and shipped
  * again. */
@@ -38,6 +50,7 @@ park(struct compare *c, struct place *place, struct span name, const struct know
                          e) < 0)
         return -1;
     uint64_t dir = place->dir;
+    hints_add(&c->told, root_dir, span_str(parked), what_was_told(c, dir, name));
     if (state_entry_move(c->txn, dir, name, root_dir, span_str(parked), e) < 0)
         return -1;
     places_forget(c->places);
@@ -144,18 +157,6 @@ untangle(struct compare *c, struct place **place, const struct elsewhere *at, st
     return found <= 0 ? found : places_get(c->places, c->txn, dir, place, e);
 }
 
-/* What events told of the object under the name it had. */
-static unsigned
-what_was_told(const struct compare *c, const struct elsewhere *at)
-{
-    unsigned what = 0;
-    for (size_t i = 0; i < ARRAY_LEN(c->hints); i++) {
-        if (c->hints[i] != NULL)
-            what |= hints_what(c->hints[i], at->dir, span_of(at->name, at->name_len));
-    }
-    return what & (WATCH_ATTRIB | WATCH_MODIFIED | WATCH_CLOSED);
-}
-
 static int
 moved_here(struct compare *c, struct place *place, struct span name, const struct look *look,
            const struct elsewhere *at, unsigned what, struct err *e)
@@ -163,7 +164,7 @@ moved_here(struct compare *c, struct place *place, struct span name, const struc
     _cleanup_buf_ struct buf from = { 0 };
     struct span old_name = span_of(at->name, at->name_len);
     bool was_young = at->known.entry.ctime_ns == 0;
-    what |= what_was_told(c, at);
+    what |= what_was_told(c, at->dir, span_of(at->name, at->name_len));
     if (S_ISDIR(look->attr.mode) && untangle(c, &place, at, e) < 0)
         return -1;
     if (state_dir_path(c->txn, at->dir, &from, e) < 0 ||
@@ -299,5 +300,6 @@ compare_settle_parked(struct compare *c, struct err *e)
             return -1;
     }
     c->parked = false;
+    hints_clear(&c->told);
     return 0;
 }
