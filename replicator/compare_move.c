@@ -189,16 +189,21 @@ moved_here(struct compare *c, struct place *place, struct span name, const struc
 
 static int
 linked_here(struct compare *c, struct place *place, struct span name, const struct look *look,
-            const struct elsewhere *at, struct err *e)
+            const struct elsewhere *at, unsigned what, struct err *e)
 {
     _cleanup_buf_ struct buf from = { 0 };
+    struct span other = span_of(at->name, at->name_len);
+    struct known linked = at->known;
+    linked.entry.handle = span_of(linked.handle, at->known.entry.handle.len);
     if (state_dir_path(c->txn, at->dir, &from, e) < 0 ||
-        compare_emit_two(c, OP_LINK, place, name, buf_span(&from), span_of(at->name, at->name_len),
-                         &at->known.entry, e) < 0)
+        compare_emit_two(c, OP_LINK, place, name, buf_span(&from), other, &linked.entry, e) < 0 ||
+        state_entry_put(c->txn, place->dir, name, &linked.entry, e) < 0)
         return -1;
-    struct state_entry entry;
-    look_to_entry(look, c->now_ns, 0, &entry);
-    return state_entry_put(c->txn, place->dir, name, &entry, e);
+    /* What was written through the new name since. */
+    what |= what_was_told(c, at->dir, other);
+    linked.entry.nlink = MAX(linked.entry.nlink, 1u) + 1;
+    linked.entry.ctime_ns = linked.entry.ctime_ns == 0 ? 0 : look->ctime_ns + 1;
+    return compare_same(c, place, name, &linked, look, WATCH_MADE | what, e);
 }
 
 int
@@ -213,7 +218,7 @@ compare_elsewhere(struct compare *c, struct place *place, struct span name, cons
         return moved_here(c, place, name, look, &at, what, e) < 0 ? -1 : 1;
     if (!S_ISREG(look->attr.mode))
         return 0;
-    return linked_here(c, place, name, look, &at, e) < 0 ? -1 : 1;
+    return linked_here(c, place, name, look, &at, what, e) < 0 ? -1 : 1;
 }
 
 /* A directory's place now, by way of its own "..": 1 found in the store (and compared there), 0
