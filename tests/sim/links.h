@@ -30,7 +30,7 @@ links_end(struct world *w, unsigned node, const struct conn *except)
     for (unsigned i = 0; i < CONNS_MAX; i++)
         for (unsigned side = 0; side < 2; side++) {
             struct conn *c = &w->conns[i];
-            if (c->used && c != except && c->node[side] == node)
+            if (c != except && c->used && c->node[side] == node)
                 end_close(w, c, side);
         }
 }

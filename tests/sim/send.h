@@ -170,9 +170,9 @@ fix_make(struct world *w, struct conn *c, unsigned side, const struct ent *e)
 
 /* What was called `path` at seq, as it is called at the tail. */
 static inline path_t
-path_now(const struct world *w, struct node *n, path_t path, uint64_t seq)
+path_now(struct node *n, path_t path, uint64_t seq)
 {
-    for (uint64_t i = seq + 1; i <= n->mem.tail && !broken(w, BROKEN_REMOVE_BY_PATH); i++) {
+    for (uint64_t i = seq + 1; i <= n->mem.tail; i++) {
         const struct rec *r = journal_at(&n->mem, i);
         if (r->op == OP_RENAME && r->is_dir && path_in(path, r->other))
             path = path_moved(path, r->other, r->path);
@@ -192,7 +192,7 @@ remove_extra(struct world *w, struct conn *c, unsigned side, path_t path, bool i
             fix_remove(w, c, side, path, is_dir);
         return;
     }
-    r.path = path_now(w, n, path, seq);
+    r.path = path_now(n, path, seq);
     if (r.path == 0 || tree_find(&n->mem.index, r.path) != NULL)
         return;
     node_append(w, n, r);
@@ -343,7 +343,7 @@ answer_needs(struct world *w, struct conn *c, unsigned side)
     while (s->need_count > 0 && queue_room(c, side) > QUEUE_MAX / 2) {
         struct rec need = s->needs[--s->need_count];
         struct tree *index = primary ? &n->mem.index : &s->snapshot;
-        path_t path = primary ? path_now(w, n, need.path, need.seq) : need.path;
+        path_t path = primary ? path_now(n, need.path, need.seq) : need.path;
         const struct ent *e = tree_find(index, path);
         if (e == NULL)
             remove_extra(w, c, side, need.path, need.is_dir, need.seq);
