@@ -13,6 +13,7 @@
 
 struct late {
     size_t hint;
+    unsigned what; /* told before the look */
     struct look look;
 };
 
@@ -200,13 +201,30 @@ collect_late(struct batch *b, enum store_class wanted, struct err *e)
             return -1;
         if (found == 0 || class != wanted)
             continue;
-        struct late late = { .hint = i };
+        struct late late = { .hint = i, .what = hint->what };
         const char *name = hints_name(&b->hints, hint);
         if (tolerate(look_at(place->fd, name, &late.look, e), place, name, e) < 0)
             return -1;
         buf_add(&b->late, &late, sizeof(late));
+        hint->what = 0; /* from here on: told behind the look */
     }
     return 0;
+}
+
+/* Control files that the second reading told of once more are not what was looked at any longer:
+ * they have their turn next time, too. */
+static void
+postpone_changed(struct batch *b)
+{
+    for (size_t at = 0; at < b->late.len; at += sizeof(struct late)) {
+        struct late late;
+        memcpy(&late, b->late.ptr + at, sizeof(late));
+        struct hint *hint = hints_at(&b->hints, late.hint);
+        struct span name = span_str(hints_name(&b->hints, hint));
+        if (hint->what != 0)
+            hints_add(&b->later, hint->dir, name, hint->what)->due_ms = b->now_ms;
+        hint->what |= late.what;
+    }
 }
 
 static int
@@ -336,6 +354,7 @@ process(struct batch *b, bool flush, struct err *e)
         return -1;
     if (b->late.len > 0 && batch_read(b, e) < 0)
         return -1;
+    postpone_changed(b);
     if (touch_all(b, e) < 0 || pass_present(b, true, flush, e) < 0 ||
         pass_present(b, false, flush, e) < 0 || pass_late(b, e) < 0 || pass_absent(b, e) < 0)
         return -1;
