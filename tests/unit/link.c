@@ -201,7 +201,7 @@ TEST(of_two_primaries_the_older_steps_down)
     mx2.accept_sync = mx1.accept_sync = 1; /* never overwritten as a primary */
     CHECK_INT(refused(WIRE_REFUSE_DIVERGED).row, 210);
     memcpy(mx2.history, other_id, WIRE_HISTORY_SIZE);
-    refused(WIRE_REFUSE_FOREIGN);
+    CHECK_INT(refused(WIRE_REFUSE_FOREIGN).row, 220);
 }
 
 TEST(a_primary_older_than_what_its_peer_has_seen_steps_down)
