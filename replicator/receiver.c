@@ -186,6 +186,10 @@ carry_out(struct receiver *x, struct err *e)
         tell_stall(x, NULL);
         event(EV_APPLY_RESUMED);
     }
+    /* The position first: a node that is promoted later must know all that this one ever
+     * acknowledged. */
+    if (x->ledger.tail != atomic_load(&x->daemon->tail) && ledger_write(x, e) < 0)
+        return -1;
     if (send_ack(x, e) < 0)
         return -1;
     tell_facts(x);
@@ -374,7 +378,15 @@ on_start(struct receiver *x, const struct wire_start *start, struct err *e)
     x->syncing = start->mode == WIRE_MODE_SYNC;
     bool fresh = x->syncing && x->s->ours->accept_sync == 1 && x->s->ours->tail == 0;
     bool other = memcmp(start->history, x->s->ours->history, WIRE_HISTORY_SIZE) != 0;
-    if (other && apply_reset(x->apply, start->from, e) < 0)
+    /* The marker speaks of one stream: what an earlier epoch or sync did says nothing of this one's
+     * numbers. */
+    bool anew = other || start->epoch != x->s->ours->epoch ||
+                (x->syncing && start->sync_base != x->s->ours->sync_base);
+    if (!x->syncing && start->from != x->ledger.tail)
+        return err_set(e, ERR_PROTOCOL, "%s goes on from %llu, this node is at %llu by now",
+                       x->s->peer->conf->name, (unsigned long long)start->from,
+                       (unsigned long long)x->ledger.tail);
+    if (anew && apply_reset(x->apply, start->from, e) < 0)
         return -1;
     if (fresh && daemon_stores_empty(x->daemon, &fresh, e) < 0)
         return -1;
