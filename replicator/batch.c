@@ -177,10 +177,13 @@ hint_place(struct batch *b, const struct hint *hint, struct place **ret_place,
            enum store_class *ret_class, struct err *e)
 {
     struct compare *c = b->compare;
+    const char *name = hints_name(&b->hints, hint);
     int found = places_get(c->places, c->txn, hint->dir, ret_place, e);
-    if (found <= 0)
-        return found;
-    *ret_class = compare_class(c, *ret_place, span_str(hints_name(&b->hints, hint)));
+    if (found < 0)
+        return -1;
+    if (found == 0)
+        return compare_unreachable(c, hint->dir, name, hint->what, e);
+    *ret_class = compare_class(c, *ret_place, span_str(name));
     return *ret_class != CLASS_IGNORE;
 }
 

@@ -285,6 +285,20 @@ compare_look_at_others(struct compare *c, const struct place *place, struct span
 }
 
 int
+compare_unreachable(struct compare *c, uint64_t dir, const char *name, unsigned what, struct err *e)
+{
+    struct state_dir row;
+    struct known old;
+    if (!(what & (WATCH_MODIFIED | WATCH_CLOSED | WATCH_ATTRIB)))
+        return 0;
+    int found = state_dir_get(c->txn, dir, &row, e);
+    struct place place = { .dir = dir, .store = found > 0 ? row.store : 0 };
+    if (found > 0)
+        found = known_get(c->txn, dir, span_str(name), &old, e);
+    return found > 0 ? compare_look_at_others(c, &place, span_str(name), &old, e) : found;
+}
+
+int
 compare_remove(struct compare *c, struct place *place, struct span name, const struct known *old,
                struct err *e)
 {

@@ -44,6 +44,10 @@ int compare_present(struct compare *c, struct place *place, const char *name,
  * still to be looked at (not when `what` has WATCH_GONE or HINT_AGAIN). */
 int compare_absent(struct compare *c, struct place *place, const char *name, unsigned what,
                    struct err *e) _must_check_;
+/* The directory no longer exists, and something was told of a name in it: what was done through
+ * that name may show in other names of the same object. */
+int compare_unreachable(struct compare *c, uint64_t dir, const char *name, unsigned what,
+                        struct err *e) _must_check_;
 /* After the names of a batch: directories that were put aside and turned up nowhere are removed. */
 int compare_settle_parked(struct compare *c, struct err *e) _must_check_;
 
