@@ -1,25 +1,4 @@
-#include "tests/unit/state_kit.h"
-
-#define STORES 2
-
-static uint64_t
-make_root(struct db *db, struct state_txn *txn, uint16_t store)
-{
-    char handle[32];
-    snprintf(handle, sizeof(handle), "filesys:root%u", store);
-    return db_make_dir(db, txn, store, 0, "", handle);
-}
-
-static struct state_entry
-get(struct db *db, struct state_txn *txn, uint64_t dir, const char *name)
-{
-    struct state_entry entry = { 0 };
-    if (state_entry_get(txn, dir, span_str(name), &entry, &db->e) != 1)
-        fail_msg("no %s in %llu", name, (unsigned long long)dir);
-    return entry;
-}
-
-/* --- names --- */
+#include "tests/unit/index_kit.h"
 
 TEST(names_come_in_the_order_of_their_bytes)
 {
@@ -321,22 +300,31 @@ TEST(a_directory_that_moved_to_another_store_keeps_its_handle_there)
     db_free(db);
 }
 
-TEST(a_directory_that_came_back_from_another_store_gets_its_handle_back)
+TEST(a_tree_that_came_back_from_another_store_gets_its_handles_back)
 {
     struct db *db = db_new(NULL);
     struct state_txn *txn = db_begin(db, true);
     uint64_t home = make_root(db, txn, 0);
     uint64_t away = make_root(db, txn, 1);
     uint64_t box = db_mkdir(db, txn, 0, home, "box", 7);
-    db_mkdir(db, txn, 1, away, "box", 7);
-    db_must(db, state_dir_claim(txn, box, &db->e));
-    db_must(db, state_dir_claim(txn, box, &db->e));
+    uint64_t deep = db_mkdir(db, txn, 0, box, "deep", 8);
+    uint64_t guest = db_mkdir(db, txn, 1, away, "box", 7);
+    db_mkdir(db, txn, 1, guest, "deep", 8);
+    CHECK_INT(state_dir_claim(txn, box, &db->e), 1);
+    CHECK_INT(state_dir_claim(txn, box, &db->e), 0);
     db_must(db, state_entry_del(txn, away, span_str("box"), &db->e));
-    uint64_t found;
-    CHECK_INT(state_dir_find(txn, span_str("filesys:7"), &found, &db->e), 1);
-    CHECK_INT(found, box);
+    uint64_t id;
+    CHECK(state_heir(txn, &id));
+    CHECK_INT(id, deep);
+    CHECK(!state_heir(txn, &id));
+    CHECK_INT(state_dir_find(txn, span_str("filesys:7"), &id, &db->e), 1);
+    CHECK_INT(id, box);
+    CHECK_INT(state_dir_find(txn, span_str("filesys:8"), &id, &db->e), 1);
+    CHECK_INT(id, deep);
     db_check_in_step(db, txn);
-    db_must(db, state_dir_claim(txn, 4711, &db->e)); /* none of ours */
+    CHECK_INT(state_dir_claim(txn, 4711, &db->e), 0); /* none of ours */
+    db_must(db, state_entry_del(txn, home, span_str("box"), &db->e));
+    CHECK(!state_heir(txn, &id));
     db_check_in_step(db, txn);
     db_commit(db, txn);
     db_free(db);
