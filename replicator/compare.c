@@ -237,11 +237,21 @@ emit_whole(struct compare *c, struct place *place, struct span name, const struc
     return emit_look(c, S_ISDIR(look->attr.mode) ? OP_MKDIR : OP_MKNOD, place, name, look, e);
 }
 
+/* It may have been in another store meanwhile. */
+static int
+claim_dir(struct compare *c, uint64_t dir, struct err *e)
+{
+    int claimed = state_dir_claim(c->txn, dir, e);
+    if (claimed > 0)
+        buf_add_le64(&c->to_read, dir);
+    return claimed < 0 ? -1 : 0;
+}
+
 int
 compare_same(struct compare *c, struct place *place, struct span name, const struct known *old,
              const struct look *look, unsigned what, struct err *e)
 {
-    if (S_ISDIR(look->attr.mode) && state_dir_claim(c->txn, old->entry.dir, e) < 0)
+    if (S_ISDIR(look->attr.mode) && claim_dir(c, old->entry.dir, e) < 0)
         return -1;
     bool content = content_moved(&old->entry, look, what);
     bool attr = !content && attr_moved(&old->entry, look, what);
@@ -308,6 +318,9 @@ compare_remove(struct compare *c, struct place *place, struct span name, const s
     if (compare_emit_known(c, is_dir ? OP_RMTREE : OP_UNLINK, place, name, &old->entry, e) < 0 ||
         state_entry_del(c->txn, place->dir, name, e) < 0)
         return -1;
+    uint64_t heir;
+    while (state_heir(c->txn, &heir))
+        buf_add_le64(&c->to_read, heir);
     if (is_dir)
         places_forget(c->places);
     return 0;

@@ -1,8 +1,8 @@
-/* index.c - the tables dirs, handles, entries and inodes of the state database, kept in step. */
+/* index.c - the tables entries and inodes of the state database: names, and which names an object
+ * has. */
 #include "lib/base/path.h"
 #include "lib/data/state_private.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define ENTRY_KEY_MAX (8 + PATH_NAME_MAX)
@@ -21,181 +21,6 @@ entry_key(struct entry_key *key, uint64_t dir, struct span name)
         memcpy(key->raw + 8, name.ptr, name.len);
     key->len = 8 + name.len;
     return span_of(key->raw, key->len);
-}
-
-/* --- directories --- */
-
-static void
-dir_encode(const struct state_dir *dir, struct buf *out)
-{
-    buf_add_le64(out, dir->parent);
-    buf_add_le16(out, dir->store);
-    buf_add_le64(out, (uint64_t)dir->mtime_ns);
-    buf_add_le64(out, (uint64_t)dir->ctime_ns);
-    buf_add_le32(out, dir->attr.mode);
-    buf_add_le32(out, dir->attr.uid);
-    buf_add_le32(out, dir->attr.gid);
-    buf_add_span16(out, dir->name);
-    buf_add_span16(out, dir->handle);
-}
-
-static int
-dir_decode(uint64_t id, struct span row, struct state_dir *ret_dir, struct err *e)
-{
-    struct reader r = reader_of(row);
-    *ret_dir = (struct state_dir){ .id = id };
-    ret_dir->parent = reader_le64(&r);
-    ret_dir->store = reader_le16(&r);
-    ret_dir->mtime_ns = (int64_t)reader_le64(&r);
-    ret_dir->ctime_ns = (int64_t)reader_le64(&r);
-    ret_dir->attr.mode = reader_le32(&r);
-    ret_dir->attr.uid = reader_le32(&r);
-    ret_dir->attr.gid = reader_le32(&r);
-    ret_dir->name = reader_span16(&r);
-    ret_dir->handle = reader_span16(&r);
-    if (!reader_done(&r))
-        return err_set(e, ERR_CORRUPT, "the index row of directory %llu is malformed",
-                       (unsigned long long)id);
-    return 0;
-}
-
-int
-state_dir_get(struct state_txn *txn, uint64_t id, struct state_dir *ret_dir, struct err *e)
-{
-    struct key64 key = key64_of(id);
-    struct span row;
-    int found = table_get(txn, TABLE_DIRS, span_of(key.raw, 8), &row, e);
-    if (found <= 0)
-        return found;
-    return dir_decode(id, row, ret_dir, e) < 0 ? -1 : 1;
-}
-
-int
-state_dir_find(struct state_txn *txn, struct span handle, uint64_t *ret_id, struct err *e)
-{
-    struct span row;
-    int found = table_get(txn, TABLE_HANDLES, handle, &row, e);
-    if (found <= 0)
-        return found;
-    if (row.len != 8)
-        return err_set(e, ERR_CORRUPT, "an index row of a handle has %zu bytes", row.len);
-    *ret_id = get_be64(row.ptr);
-    return 1;
-}
-
-static int
-put_root(struct state_txn *txn, const struct state_dir *dir, struct err *e)
-{
-    char key[32];
-    snprintf(key, sizeof(key), "root/%u", dir->store);
-    struct key64 id = key64_of(dir->id);
-    return table_put(txn, TABLE_META, span_str(key), span_of(id.raw, 8), e);
-}
-
-uint64_t
-state_root(struct state_txn *txn, uint16_t store)
-{
-    char key[32];
-    snprintf(key, sizeof(key), "root/%u", store);
-    struct span row;
-    if (table_get(txn, TABLE_META, span_str(key), &row, NULL) <= 0 || row.len != 8)
-        return 0;
-    return get_be64(row.ptr);
-}
-
-/* The row of a directory's handle, unless it is another directory's by now: one that moved from
- * store to store has a row in both for a moment, and only one handle. */
-static int
-del_handle(struct state_txn *txn, const struct state_dir *dir, struct err *e)
-{
-    uint64_t owner;
-    int found = dir->handle.len == 0 ? 0 : state_dir_find(txn, dir->handle, &owner, e);
-    if (found <= 0 || owner != dir->id)
-        return found < 0 ? -1 : 0;
-    return table_del(txn, TABLE_HANDLES, dir->handle, e);
-}
-
-/* The handle's row, replacing the one of an earlier handle of the same directory. */
-static int
-put_handle(struct state_txn *txn, const struct state_dir *dir, struct err *e)
-{
-    struct state_dir old;
-    int found = state_dir_get(txn, dir->id, &old, e);
-    if (found < 0)
-        return -1;
-    if (found > 0 && span_equal(old.handle, dir->handle))
-        return 0; /* or another directory's, which took it over */
-    if (found > 0 && del_handle(txn, &old, e) < 0)
-        return -1;
-    if (dir->handle.len == 0)
-        return 0;
-    struct key64 id = key64_of(dir->id);
-    return table_put(txn, TABLE_HANDLES, dir->handle, span_of(id.raw, 8), e);
-}
-
-int
-state_dir_put(struct state_txn *txn, struct state_dir *dir, struct err *e)
-{
-    if (dir->id == 0) {
-        dir->id = txn->meta.next_dir++;
-        if (dir->parent == 0 && put_root(txn, dir, e) < 0)
-            return -1;
-    }
-    /* The spans may point into rows that the next write moves: encode first. */
-    buf_reset(&txn->scratch);
-    dir_encode(dir, &txn->scratch);
-    uint8_t handle[256];
-    ASSERT(dir->handle.len <= sizeof(handle));
-    if (dir->handle.len > 0)
-        memcpy(handle, dir->handle.ptr, dir->handle.len);
-    struct state_dir copy = *dir;
-    copy.handle = span_of(handle, dir->handle.len);
-    if (put_handle(txn, &copy, e) < 0)
-        return -1;
-    struct key64 key = key64_of(dir->id);
-    return table_put(txn, TABLE_DIRS, span_of(key.raw, 8), buf_span(&txn->scratch), e);
-}
-
-int
-state_dir_claim(struct state_txn *txn, uint64_t id, struct err *e)
-{
-    struct state_dir dir;
-    uint64_t owner;
-    uint8_t copy[256];
-    int found = state_dir_get(txn, id, &dir, e);
-    if (found <= 0 || dir.handle.len == 0 || dir.handle.len > sizeof(copy))
-        return found < 0 ? -1 : 0;
-    found = state_dir_find(txn, dir.handle, &owner, e);
-    if (found < 0 || (found > 0 && owner == id))
-        return found < 0 ? -1 : 0;
-    struct key64 key = key64_of(id);
-    memcpy(copy, dir.handle.ptr, dir.handle.len);
-    return table_put(txn, TABLE_HANDLES, span_of(copy, dir.handle.len), span_of(key.raw, 8), e);
-}
-
-int
-state_dir_next(struct state_txn *txn, uint64_t from, struct state_dir *ret_dir, struct err *e)
-{
-    struct key64 start = key64_of(from);
-    struct span key;
-    struct span row;
-    int found = table_seek(txn, TABLE_DIRS, span_of(start.raw, 8), &key, &row, e);
-    if (found <= 0)
-        return found;
-    return dir_decode(get_be64(key.ptr), row, ret_dir, e) < 0 ? -1 : 1;
-}
-
-static int
-dir_del(struct state_txn *txn, uint64_t id, struct err *e)
-{
-    struct state_dir dir;
-    int found = state_dir_get(txn, id, &dir, e);
-    if (found <= 0)
-        return found;
-    if (del_handle(txn, &dir, e) < 0)
-        return -1;
-    struct key64 key = key64_of(id);
-    return table_del(txn, TABLE_DIRS, span_of(key.raw, 8), e);
 }
 
 /* --- inodes: which names has an object --- */
@@ -387,12 +212,18 @@ entry_store_of(struct state_txn *txn, uint64_t dir, uint16_t *ret_store, struct 
     return found < 0 ? -1 : 0;
 }
 
-/* Removes one row and its inode's name; *ret_dir is the directory it was, 0 for none. */
+/* A directory whose row is to go. */
+struct doomed {
+    uint64_t dir; /* 0 none */
+    uint64_t ino;
+};
+
+/* Removes one row and its inode's name; *ret_dir is the directory it was. */
 static int
-entry_del_one(struct state_txn *txn, uint16_t store, struct span key, uint64_t *ret_dir,
+entry_del_one(struct state_txn *txn, uint16_t store, struct span key, struct doomed *ret_dir,
               struct err *e)
 {
-    *ret_dir = 0;
+    *ret_dir = (struct doomed){ 0 };
     struct span row;
     int found = table_get(txn, TABLE_ENTRIES, key, &row, e);
     if (found <= 0)
@@ -400,7 +231,7 @@ entry_del_one(struct state_txn *txn, uint16_t store, struct span key, uint64_t *
     struct state_entry entry;
     if (entry_decode(row, &entry, e) < 0)
         return -1;
-    *ret_dir = entry.dir;
+    *ret_dir = (struct doomed){ .dir = entry.dir, .ino = entry.ino };
     if (inode_name_del(txn, store, entry.ino, key, e) < 0 ||
         table_del(txn, TABLE_ENTRIES, key, e) < 0)
         return -1;
@@ -421,12 +252,12 @@ dir_empty(struct state_txn *txn, uint16_t store, uint64_t dir, struct buf *stack
         if (found == 0 || key.len < 8 || get_be64(key.ptr) != dir)
             return 0;
         struct entry_key copy;
-        uint64_t child;
+        struct doomed child;
         entry_key(&copy, dir, span_from(key, 8, key.len - 8));
         if (entry_del_one(txn, store, span_of(copy.raw, copy.len), &child, e) < 0)
             return -1;
-        if (child != 0)
-            buf_add_le64(stack, child);
+        if (child.dir != 0)
+            buf_add(stack, &child, sizeof(child));
     }
 }
 
@@ -435,17 +266,18 @@ state_entry_del(struct state_txn *txn, uint64_t dir, struct span name, struct er
 {
     uint16_t store;
     struct entry_key key;
-    uint64_t child;
+    struct doomed next;
     if (entry_store_of(txn, dir, &store, e) < 0 ||
-        entry_del_one(txn, store, entry_key(&key, dir, name), &child, e) < 0)
+        entry_del_one(txn, store, entry_key(&key, dir, name), &next, e) < 0)
         return -1;
     _cleanup_buf_ struct buf stack = { 0 };
-    if (child != 0)
-        buf_add_le64(&stack, child);
+    if (next.dir != 0)
+        buf_add(&stack, &next, sizeof(next));
     while (stack.len > 0) {
-        uint64_t next = get_le64(stack.ptr + stack.len - 8);
-        stack.len -= 8;
-        if (dir_empty(txn, store, next, &stack, e) < 0 || dir_del(txn, next, e) < 0)
+        stack.len -= sizeof(next);
+        memcpy(&next, stack.ptr + stack.len, sizeof(next));
+        if (dir_empty(txn, store, next.dir, &stack, e) < 0 ||
+            index_dir_del(txn, next.dir, next.ino, e) < 0)
             return -1;
     }
     return 0;

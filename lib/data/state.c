@@ -206,6 +206,7 @@ static void
 txn_free(struct state_txn **txn)
 {
     buf_free(&(*txn)->scratch);
+    buf_free(&(*txn)->heirs);
     free(*txn);
     *txn = NULL;
 }

@@ -101,9 +101,12 @@ int state_dir_find(struct state_txn *txn, struct span handle, uint64_t *ret_id,
                    struct err *e) _must_check_;
 /* Gives it the next id when dir->id is 0, and stores it. */
 int state_dir_put(struct state_txn *txn, struct state_dir *dir, struct err *e) _must_check_;
-/* Its handle leads to it from now on, and to no other row that has it too: for a moment, one that
- * moves between stores is in both. */
+/* A directory that moves between two stores of one filesystem is for a moment in both, and its
+ * handle leads to one of the rows. claim: to this one from now on; 1 it led to another, and what
+ * was told of the directory since was told of that one: it must be read. heir: the same happened to
+ * *ret_id because another row was removed; one at a time, of this transaction. */
 int state_dir_claim(struct state_txn *txn, uint64_t id, struct err *e) _must_check_;
+bool state_heir(struct state_txn *txn, uint64_t *ret_id);
 /* The first directory with an id >= from. 1 found, 0 none. */
 int state_dir_next(struct state_txn *txn, uint64_t from, struct state_dir *ret_dir,
                    struct err *e) _must_check_;

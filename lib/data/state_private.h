@@ -31,6 +31,7 @@ struct state_txn {
     struct state_meta meta;
     struct state_meta stored; /* as it lies in the table */
     struct buf scratch;       /* encodes one value at a time */
+    struct buf heirs;         /* u64 ids for state_heir() */
 };
 
 /* The sentence for an LMDB return code; a full disk or map is ERR_NOSPACE. */
@@ -47,6 +48,9 @@ int table_del(struct state_txn *txn, enum state_table table, struct span key,
 /* The first pair with a key >= from. */
 int table_seek(struct state_txn *txn, enum state_table table, struct span from,
                struct span *ret_key, struct span *ret_value, struct err *e) _must_check_;
+
+/* Removes the row of a directory whose entry (with this inode) is gone. */
+int index_dir_del(struct state_txn *txn, uint64_t id, uint64_t ino, struct err *e) _must_check_;
 
 static inline MDB_val
 val_of(struct span s)
