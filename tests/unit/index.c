@@ -142,8 +142,6 @@ TEST(malformed_rows_are_refused)
     db_free(db);
 }
 
-/* --- objects with several names --- */
-
 TEST(every_name_of_an_object_knows_how_many_there_are)
 {
     struct db *db = db_new(NULL);
@@ -195,8 +193,6 @@ TEST(an_object_with_a_thousand_names_is_counted)
     db_commit(db, txn);
     db_free(db);
 }
-
-/* --- directories --- */
 
 TEST(a_moved_directory_keeps_its_number_and_all_below_it)
 {
@@ -381,8 +377,6 @@ TEST(a_subtree_of_100000_names_goes_at_once)
     db_commit(db, txn);
     db_free(db);
 }
-
-/* --- random histories beside a simple model --- */
 
 #define MODEL_MAX 400
 
