@@ -180,7 +180,7 @@ find_in_store(struct state_txn *txn, const struct state_dir *dir, uint16_t store
     for (unsigned i = 0;; i++) {
         uint64_t parent;
         struct span name;
-        struct state_entry entry;
+        struct state_entry entry = { 0 };
         int found = state_name_of(txn, store, ino, i, &parent, &name, e);
         if (found > 0)
             found = state_entry_get(txn, parent, name, &entry, e);
