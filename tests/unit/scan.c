@@ -1,0 +1,176 @@
+/* The sweep: what changed while nobody watched is found by comparing directories. Each test stops
+ * the capture without evidence, changes the stores, and starts again. */
+#include "tests/unit/capture_kit.h"
+
+#include "replicator/scan.h"
+
+static struct cap *
+begin(void)
+{
+    struct cap *c = cap_new();
+    if (c == NULL)
+        return NULL;
+    cap_sh(c,
+           "mkdir -p mail/ada/cur mail/ada/new mail/ada/tmp mail/bob/cur mail/bob/new files/d && "
+           "for i in 1 2 3 4 5 6 7 8; do echo $i >mail/ada/cur/c$i; echo $i >mail/ada/new/n$i; "
+           "echo $i >files/d/f$i; done");
+    cap_grow_old();
+    cap_start(c);
+    cap_barrier(c);
+    cap_stop(c); /* the times of directories and files are kept as old ones */
+    return c;
+}
+
+struct row {
+    const char *what; /* done in s/ while nobody watches */
+    const char *records;
+};
+
+static int
+by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Directories are read in the order of their discovery, which is the filesystem's: lines are
+ * compared sorted. */
+static void
+check_lines(char *got, const char *expected)
+{
+    char *lines[64];
+    size_t count = 0;
+    for (char *line = strtok(got, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        assert_true(count < ARRAY_LEN(lines));
+        lines[count++] = line;
+    }
+    qsort(lines, count, sizeof(*lines), by_text);
+    char sorted[4096] = "";
+    for (size_t i = 0; i < count; i++) {
+        strcat(sorted, lines[i]);
+        strcat(sorted, "\n");
+    }
+    assert_string_equal(sorted, expected);
+}
+
+TEST(a_sweep_finds_what_changed_while_nobody_watched)
+{
+    static const struct row rows[] = {
+        { "true", "" },
+        { "echo x >mail/ada/new/x", "put ada/new/x\n" },
+        { "rm mail/ada/new/n1", "unlink ada/new/n1\n" },
+        { "rm -r mail/bob", "rmtree bob\n" },
+        { "mv mail/ada/new mail/bob/old", "rename ada/new > bob/old\n" },
+        { "mv mail/ada mail/eve", "rename ada > eve\n" },
+        { "mkdir -p mail/eve/cur; echo x >mail/eve/cur/1",
+          "mkdir eve\nmkdir eve/cur\nput eve/cur/1\n" },
+        { "mv mail/ada/new/n1 mail/ada/cur/n1; mv mail/ada/cur/c1 mail/ada/new/c1",
+          "rename ada/cur/c1 > ada/new/c1\nrename ada/new/n1 > ada/cur/n1\n" },
+        { "mv mail/ada/cur/c1 mail/ada/cur/0; mv mail/ada/cur/c2 mail/bob/cur/2",
+          "rename ada/cur/c1 > ada/cur/0\nrename ada/cur/c2 > bob/cur/2\n" },
+        { "ln mail/ada/cur/c1 mail/bob/cur/1", "link ada/cur/c1 > bob/cur/1\n" },
+        { "mv mail/ada/cur/c1 out/c1", "unlink ada/cur/c1\n" },
+        { "echo more >>files/d/f1", "files: put d/f1\n" },
+        { "chmod 640 files/d/f1", "files: meta d/f1\n" },
+        { "setfattr -n user.a -v 1 files/d/f1", "files: meta d/f1\n" },
+        { "touch -d 2001-01-01 files/d/f1", "files: put d/f1\n" },
+        { "rm files/d/f1; echo 1 >files/d/f1", "files: put d/f1\n" },
+        { "chmod 750 mail/bob", "meta bob\n" },
+        { "date -d 2001-01-01 >mail/ada/tmp/x", "" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct cap *c = begin();
+        CAP_NEEDED(c);
+        _cleanup_buf_ struct buf text = { 0 };
+        print_message("%s\n", rows[i].what);
+        cap_sh(c, "%s", rows[i].what);
+        cap_start(c);
+        cap_barrier(c);
+        cap_records(c, &text);
+        check_lines((char *)text.ptr, rows[i].records);
+        cap_check_index(c);
+        cap_free(c);
+    }
+}
+
+TEST(a_sweep_reads_only_directories_whose_times_moved)
+{
+    struct cap *c = begin();
+    CAP_NEEDED(c);
+    cap_sh(c, "rm mail/ada/new/n1");
+    cap_start(c);
+    cap_barrier(c);
+    struct capture_status status;
+    capture_status(c->capture, &status);
+    CHECK_INT(status.dirs_seen, 2 + 2 + 3 + 2 + 1 + 1); /* ten looked at, one of them read */
+    cap_check_records(c, "unlink ada/new/n1\n");
+    cap_free(c);
+}
+
+TEST(a_clock_set_back_hides_nothing)
+{
+    struct cap *c = begin();
+    CAP_NEEDED(c);
+    cap_sh(c, "echo x >mail/bob/new/x; touch -d 1999-01-01 mail/bob/new; "
+              "echo longer >files/d/f1; touch -d 1999-01-01 files/d/f1");
+    cap_start(c);
+    cap_barrier(c);
+    _cleanup_buf_ struct buf text = { 0 };
+    cap_records(c, &text);
+    check_lines((char *)text.ptr, "files: put d/f1\nput bob/new/x\n");
+    cap_check_index(c);
+    cap_free(c);
+}
+
+TEST(a_sweep_and_changes_meanwhile_end_with_the_tree)
+{
+    struct cap *c = begin();
+    CAP_NEEDED(c);
+    cap_sh(c, "cd mail/ada/new && seq -f m%%g 4000 | xargs touch");
+    for (unsigned i = 0; i < 10; i++) {
+        cap_start(c);
+        cap_sh(c,
+               "cd mail/ada && mv new/m%u cur/m%u && rm new/m1%u00 && mv cur/c%u bob 2>/dev/null; "
+               "mv new/m2%u00 cur/; mkdir -p ../x%u/y && mv ../x%u ../bob/z%u",
+               i + 1, i + 1, i, i, i, i, i, i);
+        cap_barrier(c);
+        cap_check_index(c);
+        cap_stop(c);
+    }
+    cap_free(c);
+}
+
+/* --- the machine itself, a step at a time --- */
+
+TEST(a_sweep_in_the_smallest_steps_comes_to_the_same)
+{
+    struct cap *c = begin();
+    CAP_NEEDED(c);
+    cap_sh(c, "mv mail/ada/new/n1 mail/ada/cur/n1 && mv mail/bob mail/eve && rm files/d/f1 && "
+              "mkdir -p mail/q/r/s && touch mail/q/r/s/t && mv mail/ada/cur/c3 mail/ada/new/c3");
+    cap_open(c);
+    struct compare compare;
+    struct scan scan;
+    compare_init(&compare, c->node);
+    scan_init(&scan, &compare);
+    scan_sweep(&scan);
+    for (unsigned steps = 0; !scan_idle(&scan); steps++) {
+        struct state_txn *txn;
+        CHECK(steps < 500);
+        CHECK_INT(state_begin(c->node->state, true, &txn, &c->e), 0);
+        compare_batch(&compare, txn, look_now_ns());
+        if (scan_step(&scan, 1, &c->e) < 0)
+            fail_msg("%s", c->e.text);
+        CHECK_INT(compare_settle_parked(&compare, &c->e), 0);
+        CHECK_INT(state_commit(&txn, &c->e), 0);
+    }
+    scan_free(&scan);
+    compare_free(&compare);
+    cap_check_index(c);
+    _cleanup_buf_ struct buf text = { 0 };
+    cap_records(c, &text);
+    check_lines((char *)text.ptr,
+                "files: unlink d/f1\nmkdir q\nmkdir q/r\nmkdir q/r/s\nput q/r/s/t\n"
+                "rename ada/cur/c3 > ada/new/c3\nrename ada/new/n1 > ada/cur/n1\n"
+                "rename bob > eve\n");
+    cap_free(c);
+}
