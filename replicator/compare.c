@@ -456,6 +456,17 @@ present_new(struct compare *c, struct place *place, struct span name, const stru
                                     : made_file(c, place, name, look, e);
 }
 
+/* The peer has a directory there, and nothing but a record's word removes one. */
+static int
+clear_peer(struct compare *c, const struct place *place, struct span name, const struct look *look,
+           unsigned what, struct err *e)
+{
+    if (!(what & HINT_FORCE) || !(what & WATCH_IS_DIR) || S_ISDIR(look->attr.mode))
+        return 0;
+    struct record r = { .op = OP_RMTREE };
+    return emit(c, &r, place, name, e);
+}
+
 int
 compare_present(struct compare *c, struct place *place, const char *name, const struct look *look,
                 unsigned what, struct err *e)
@@ -463,6 +474,8 @@ compare_present(struct compare *c, struct place *place, const char *name, const 
     struct span n = span_str(name);
     if (cannot_replicate(c, place, look))
         return 0;
+    if (clear_peer(c, place, n, look, what, e) < 0)
+        return -1;
     struct known old;
     int found = known_get(c->txn, place->dir, n, &old, e);
     int done = found > 0 && is_held(c, place, n) ? present_held(c, place, n, &old, look, e) : 0;

@@ -146,6 +146,17 @@ on_signature(struct sender *x, const struct wire_sig *sig, struct err *e)
     return 0;
 }
 
+/* What the peer has in the way of the record it could not carry out. */
+static bool
+has_dir_there(const struct sender *x, uint64_t seq)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    struct record r;
+    if (state_begin(x->s->daemon->node->state, false, &txn, NULL) < 0)
+        return false;
+    return state_record(txn, seq, &r, NULL) > 0 && r.seq == seq && ship_needs_no_dir(&r);
+}
+
 static int
 on_need(struct sender *x, const struct wire_need *need, struct err *e)
 {
@@ -158,7 +169,7 @@ on_need(struct sender *x, const struct wire_need *need, struct err *e)
         buf_add_span16(&x->relayed, need->path);
         return 0;
     }
-    force(x, need->store, need->path, false);
+    force(x, need->store, need->path, has_dir_there(x, need->seq));
     return 0;
 }
 

@@ -96,7 +96,7 @@ verify_listings(struct verifying *v, const struct listing *ours)
         if (theirs == NULL)
             differs(v, entry->name, false, "missing on the peer");
         else if (!listing_entry_equal(entry, theirs, true))
-            differs(v, entry->name, false, what_differs(entry, theirs));
+            differs(v, entry->name, S_ISDIR(theirs->attr.mode), what_differs(entry, theirs));
     }
     if (matched == a->theirs.count)
         return;

@@ -24,6 +24,7 @@ struct pair {
     pthread_mutex_t lock;
     struct reclist needs; /* names the peer asked for */
     uint64_t seed;
+    bool no_xattrs; /* random work leaves them alone */
 };
 
 static unsigned pair_done[16]; /* of each kind of work, in all histories */
@@ -145,10 +146,10 @@ peer_run(void *arg)
         const struct wire_msg *msg;
         struct err e = { 0 };
         int got = link_io_receive(r->link.from, -1, -1, &msg, &e);
-        if (got < 0 && e.code == ERR_PEER)
-            return NULL; /* the end of the test */
         if (got == 1 && peer_take(r, msg, &e) >= 0)
             continue;
+        if (e.code == ERR_PEER)
+            return NULL; /* the end of the test */
         print_error("the peer: %s\n", e.text);
         abort();
     }
@@ -239,7 +240,7 @@ pair_ship_all(struct pair *r)
         for (size_t i = 0; i < reclist_count(&r->needs); i++) {
             struct record need;
             reclist_get(&r->needs, i, &need);
-            pair_force(r, need.store, need.path, S_ISDIR(need.attr.mode));
+            pair_force(r, need.store, need.path, ship_needs_no_dir(&need));
         }
         reclist_clear(&r->needs);
         cap_barrier(r->c);
@@ -382,7 +383,7 @@ do_times(struct pair *r, const char *path)
 static inline int
 do_attr(struct pair *r, const char *path)
 {
-    if (draw(r, 2) == 0)
+    if (r->no_xattrs || draw(r, 2) == 0)
         return fchmodat(AT_FDCWD, path, (mode_t)(0600 + draw(r, 64)), 0);
     char value[8] = { 0 };
     snprintf(value, sizeof(value), "%u", (unsigned)draw(r, 1000));

@@ -1,0 +1,228 @@
+/* The walk brings any peer level, or tells what differs: over the sender's and the engine's own
+ * code, with a peer that answers from its directories. */
+#include "tests/unit/pair_kit.h"
+
+static void
+swap_nodes(struct pair *r)
+{
+    struct cap *c = r->c;
+    r->c = r->peer;
+    r->peer = c;
+}
+
+/* Two trees that have nothing to do with each other, made before anything runs. */
+static struct pair *
+begin(uint64_t seed, unsigned ours, unsigned theirs)
+{
+    struct pair *r = pair_new(seed);
+    if (r == NULL)
+        return NULL;
+    print_message("seed %llu\n", (unsigned long long)seed);
+    r->no_xattrs = true; /* only a comparison of contents looks at them */
+    work(r, ours);
+    swap_nodes(r);
+    work(r, theirs);
+    swap_nodes(r);
+    pair_start(r);
+    return r;
+}
+
+static struct walk_opts
+opts_of(struct pair *r, enum walk_mode mode)
+{
+    struct state_txn *txn;
+    pair_must(state_begin(r->c->node->state, false, &txn, &r->c->e), &r->c->e);
+    struct walk_opts opts = { .mode = mode, .store = -1, .from = 1 };
+    opts.limit = state_meta(txn)->next_dir - 1;
+    opts.base = state_meta(txn)->tail;
+    state_abort(&txn);
+    return opts;
+}
+
+/* One turn of what a sender does: records first, then the walk, then waiting. */
+static void
+turn(struct pair *r)
+{
+    struct err e = { 0 };
+    if (r->ship.cursor < capture_tail(r->c->capture)) {
+        pair_ship_tail(r);
+    } else if (walk_can_step(r->walk)) {
+        pair_must(walk_step(r->walk, pair_force, r, &e), &e);
+        pair_wait_acks(r);
+    } else {
+        pair_take(r);
+    }
+}
+
+/* Work goes on meanwhile: `busy` steps before each turn. */
+static struct walk_progress
+walk_through(struct pair *r, const struct walk_opts *opts, unsigned busy)
+{
+    struct walk_progress progress;
+    walk_free(&r->walk);
+    r->ship.cursor = MAX(r->ship.cursor, opts->base);
+    r->walk = walk_new(r->c->node, &r->ship, opts);
+    for (unsigned turns = 0; !walk_done(r->walk); turns++) {
+        assert_true(turns < 100000);
+        if (busy > 0 && turns < 200)
+            work(r, busy);
+        turn(r);
+    }
+    walk_progress(r->walk, &progress);
+    CHECK(progress.done);
+    walk_free(&r->walk);
+    cap_barrier(r->c); /* what was ordered to be removed there */
+    pair_ship_all(r);
+    return progress;
+}
+
+static unsigned
+seeds(void)
+{
+    return getenv("MAILTWIN_LONG") != NULL ? 60 : 4;
+}
+
+TEST(an_empty_peer_gets_everything_without_a_question)
+{
+    for (uint64_t seed = 1; seed <= seeds(); seed++) {
+        struct pair *r = begin(seed, 300, 0);
+        CAP_NEEDED(r);
+        struct walk_opts opts = opts_of(r, WALK_SYNC);
+        opts.peer_empty = true;
+        walk_through(r, &opts, 0);
+        check_same(r);
+        pair_free(r);
+    }
+}
+
+TEST(any_peer_is_brought_level)
+{
+    for (uint64_t seed = 1; seed <= seeds(); seed++) {
+        struct pair *r = begin(100 + seed, 300, 300);
+        CAP_NEEDED(r);
+        struct walk_opts opts = opts_of(r, WALK_SYNC);
+        CHECK(walk_through(r, &opts, 0).differences > 10);
+        check_same(r);
+        struct walk_progress again = walk_through(r, &opts, 0);
+        CHECK_INT(again.differences, 0);
+        pair_free(r);
+    }
+}
+
+TEST(a_peer_is_brought_level_while_work_goes_on)
+{
+    for (uint64_t seed = 1; seed <= seeds(); seed++) {
+        struct pair *r = begin(200 + seed, 300, 100);
+        CAP_NEEDED(r);
+        struct walk_opts opts = opts_of(r, WALK_SYNC);
+        walk_through(r, &opts, 3);
+        check_same(r);
+        pair_free(r);
+    }
+}
+
+TEST(a_walk_that_broke_off_goes_on_where_it_was)
+{
+    struct pair *r = begin(300, 400, 100);
+    CAP_NEEDED(r);
+    struct walk_opts opts = opts_of(r, WALK_SYNC);
+    struct walk_progress progress = { 0 };
+    r->walk = walk_new(r->c->node, &r->ship, &opts);
+    while (!walk_done(r->walk) && progress.next < opts.limit / 2) {
+        turn(r);
+        walk_progress(r->walk, &progress);
+    }
+    while (!walk_done(r->walk) && !walk_can_step(r->walk))
+        pair_take(r); /* nothing of the old walk is left on the link */
+    walk_progress(r->walk, &progress);
+    opts.from = progress.next;
+    CHECK(opts.from > 1);
+    walk_through(r, &opts, 0);
+    check_same(r);
+    pair_free(r);
+}
+
+/* --- verify --- */
+
+TEST(a_verify_finds_nothing_where_all_is_level_however_busy)
+{
+    struct pair *r = begin(400, 200, 0);
+    CAP_NEEDED(r);
+    struct walk_opts opts = opts_of(r, WALK_SYNC);
+    opts.peer_empty = true;
+    walk_through(r, &opts, 0);
+    for (unsigned content = 0; content < 2; content++) {
+        opts = opts_of(r, WALK_VERIFY);
+        opts.content = content != 0;
+        CHECK_INT(walk_through(r, &opts, 0).differences, 0);
+    }
+    pair_free(r);
+}
+
+TEST(a_verify_finds_each_difference_and_repairs_it)
+{
+    static const struct {
+        const char *damage; /* on the peer */
+        const char *told;
+        bool content; /* only the bytes tell */
+    } rows[] = {
+        { "rm mail/box/a", "mail: box/a: missing on the peer", false },
+        { "echo x >mail/box/more", "mail: box/more: only on the peer", false },
+        { "mkdir mail/box/extra", "mail: box/extra: only on the peer", false },
+        { "echo longer >mail/box/a", "mail: box/a: another size", false },
+        { "touch -d 2001-01-01 mail/box/a", "mail: box/a: another modification time", false },
+        { "chmod 400 mail/box/a", "mail: box/a: another owner or mode", false },
+        { "rm mail/box/a; mkdir mail/box/a", "mail: box/a: another type of object", false },
+        { "cp -p mail/box/b t; mv t mail/box/b", "mail: box/b: other hard links", false },
+        { "ln -sfn elsewhere mail/box/l", "mail: box/l: another size", false },
+        { "rm -r mail/sub", "mail: sub: missing on the peer", false },
+        { "echo HELLO >t; touch -r mail/box/a t; cat t >mail/box/a; touch -r t mail/box/a",
+          "mail: box/a: another content", true },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct pair *r = pair_new(1);
+        CAP_NEEDED(r);
+        print_message("%s\n", rows[i].damage);
+        cap_sh(r->c, "mkdir mail/box mail/sub && echo hello >mail/box/a && echo b >mail/box/b && "
+                     "ln mail/box/b mail/box/c && ln -s target mail/box/l && echo s >mail/sub/s");
+        pair_start(r);
+        struct walk_opts opts = opts_of(r, WALK_SYNC);
+        opts.peer_empty = true;
+        walk_through(r, &opts, 0);
+        check_same(r);
+        cap_sh(r->peer, "%s", rows[i].damage);
+        opts = opts_of(r, WALK_VERIFY);
+        struct walk_progress progress = walk_through(r, &opts, 0);
+        CHECK_INT(progress.differences > 0, !rows[i].content);
+        opts.content = true;
+        opts.repair = true;
+        progress = walk_through(r, &opts, 0);
+        CHECK(progress.differences > 0);
+        CHECK_INT(progress.repaired, progress.differences);
+        CHECK_STR(progress.examples[0], rows[i].told);
+        check_same(r);
+        pair_free(r);
+    }
+}
+
+/* --- a peer that misbehaves --- */
+
+TEST(answers_that_were_not_asked_for_are_refused)
+{
+    struct pair *r = begin(500, 50, 0);
+    CAP_NEEDED(r);
+    struct walk_opts opts = opts_of(r, WALK_SYNC);
+    struct err e = { 0 };
+    struct wire_digest_answer answer = { .dir = 1, .verdict = WIRE_DIR_SAME };
+    r->walk = walk_new(r->c->node, &r->ship, &opts);
+    CHECK_INT(walk_answer(r->walk, &answer, &e), -1);
+    CHECK_INT(e.code, ERR_PROTOCOL);
+    pair_must(walk_step(r->walk, pair_force, r, &e), &e); /* asks */
+    answer.verdict = WIRE_DIR_FAILED;
+    CHECK_INT(walk_answer(r->walk, &answer, &e), -1);
+    CHECK_INT(e.code, ERR_PEER);
+    answer.verdict = WIRE_DIR_SAME;
+    CHECK_INT(walk_answer(r->walk, &answer, &e), 0);
+    CHECK_INT(walk_answer(r->walk, &answer, &e), -1); /* once is enough */
+    pair_free(r);
+}
