@@ -178,11 +178,12 @@ hint_place(struct batch *b, const struct hint *hint, struct place **ret_place,
 {
     struct compare *c = b->compare;
     const char *name = hints_name(&b->hints, hint);
+    *ret_class = CLASS_IGNORE;
     int found = places_get(c->places, c->txn, hint->dir, ret_place, e);
     if (found < 0)
         return -1;
     if (found == 0)
-        return compare_unreachable(c, hint->dir, name, hint->what, e);
+        return compare_unreachable(c, hint->dir, name, hint->what, e) < 0 ? -1 : 0;
     *ret_class = compare_class(c, *ret_place, span_str(name));
     return *ret_class != CLASS_IGNORE;
 }
