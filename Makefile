@@ -39,7 +39,8 @@ HARDEN := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPI
 MODE_gcc := -O2 -D_FORTIFY_SOURCE=3 -ftrivial-auto-var-init=zero
 MODE_clang := -O2 -D_FORTIFY_SOURCE=2
 MODE_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -DMAILTWIN_FAULTS
-MODE_tsan := -O1 -fsanitize=thread -DMAILTWIN_FAULTS
+# tsan leaves a program too little address space for two databases of the usual bound.
+MODE_tsan := -O1 -fsanitize=thread -DMAILTWIN_FAULTS -DMAP_SIZE_DEFAULT="(1ULL<<34)"
 MODE_cover := -O0 --coverage -DMAILTWIN_FAULTS
 MODE_fuzz := -O1 -fsanitize=address,undefined,fuzzer-no-link -fno-omit-frame-pointer
 MODE_analyze := -O0 -fanalyzer -Wno-unused-value

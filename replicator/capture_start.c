@@ -126,13 +126,17 @@ capture_start(struct node *node, int adopt_fd, void (*on_tail)(void *arg, uint64
     /* The watch first: what happens while the index is being checked must be in the queue. */
     int rc = start_watch(c, adopt_fd, e);
     batch_init(&c->batch, &c->compare, c->watch);
-    if (rc < 0 || start_index(c, adopt_fd >= 0, e) < 0 ||
-        pthread_create(&c->thread, NULL, capture_run, c) != 0) {
+    if (rc == 0)
+        rc = start_index(c, adopt_fd >= 0, e);
+    bool initial = c->initial, sweep = c->need_sweep; /* the thread's own once it runs */
+    if (rc == 0 && pthread_create(&c->thread, NULL, capture_run, c) != 0)
+        rc = err_set(e, ERR_IO, "start the capture thread");
+    if (rc < 0) {
         capture_free(&c);
         return -1;
     }
-    if (!c->initial)
-        event(EV_CAPTURE_READY, F_U64("sweep", c->need_sweep));
+    if (!initial) /* else the thread says it, behind the first reading */
+        event(EV_CAPTURE_READY, F_U64("sweep", sweep));
     *ret_capture = c;
     return 0;
 }

@@ -3,6 +3,7 @@
 #include "lib/os/file.h"
 
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -19,7 +20,7 @@ struct link_io {
     struct buf in;    /* frames; the message handed out points into it */
     size_t used;      /* bytes of `in` handed out already */
     struct buf early; /* came while we were sending; goes behind `in` at the next receive */
-    uint64_t sent, received;
+    atomic_uint_fast64_t sent, received; /* counted by the session, read by whoever tells of it */
     struct wire_msg msg;
 };
 
@@ -58,7 +59,7 @@ read_some(struct link_io *io, struct buf *b, struct err *e)
     ssize_t got = recv(io->fd, b->ptr + b->len, b->cap - b->len, MSG_DONTWAIT);
     if (got > 0) {
         b->len += (size_t)got;
-        io->received += (size_t)got;
+        atomic_fetch_add_explicit(&io->received, (size_t)got, memory_order_relaxed);
         return 1;
     }
     if (got == 0 || errno == ECONNRESET)
@@ -92,7 +93,7 @@ link_io_flush(struct link_io *io, struct err *e)
                             MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent > 0) {
             done += (size_t)sent;
-            io->sent += (size_t)sent;
+            atomic_fetch_add_explicit(&io->sent, (size_t)sent, memory_order_relaxed);
         } else if (sent < 0 && (errno == EPIPE || errno == ECONNRESET)) {
             return err_closed(e);
         } else if (sent < 0 && errno != EAGAIN && errno != EINTR) {
@@ -189,11 +190,11 @@ link_io_receive(struct link_io *io, int timeout_ms, int wake_fd, const struct wi
 uint64_t
 link_io_bytes_sent(const struct link_io *io)
 {
-    return io->sent;
+    return atomic_load_explicit(&io->sent, memory_order_relaxed);
 }
 
 uint64_t
 link_io_bytes_received(const struct link_io *io)
 {
-    return io->received;
+    return atomic_load_explicit(&io->received, memory_order_relaxed);
 }

@@ -15,11 +15,43 @@ static struct {
     pthread_t thread;
     uv_loop_t loop;
     struct control_server *server;
-    const char *answer;  /* JSON; NULL: a refusal */
-    char asked[4][256];  /* the last requests, the newest first */
-    uv_timer_t progress; /* reports while the call below is open */
+    pthread_mutex_t lock; /* of the next two: the loop's thread uses them, too */
+    const char *answer;   /* JSON; NULL: a refusal */
+    char asked[256];      /* the last request */
+    uv_timer_t progress;  /* reports while the call below is open */
     struct control_call *call;
-} d;
+} d = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void
+answer_with(const char *answer)
+{
+    pthread_mutex_lock(&d.lock);
+    d.answer = answer;
+    pthread_mutex_unlock(&d.lock);
+}
+
+static const char *
+asked(void)
+{
+    static char copy[sizeof(d.asked)];
+    pthread_mutex_lock(&d.lock);
+    memcpy(copy, d.asked, sizeof(copy));
+    pthread_mutex_unlock(&d.lock);
+    return copy;
+}
+
+/* Keeps the request and gives the answer to it. */
+static const char *
+note(const json_t *request)
+{
+    char *text = json_dumps(request, JSON_COMPACT);
+    pthread_mutex_lock(&d.lock);
+    snprintf(d.asked, sizeof(d.asked), "%s", text);
+    const char *answer = d.answer;
+    pthread_mutex_unlock(&d.lock);
+    free(text);
+    return answer;
+}
 
 static void
 report(uv_timer_t *timer)
@@ -36,18 +68,15 @@ serve(struct control_call *call, const json_t *request, const struct control_pee
     struct err e = { 0 };
     (void)peer;
     (void)arg;
-    memmove(d.asked[1], d.asked[0], sizeof(d.asked) - sizeof(d.asked[0]));
-    char *text = json_dumps(request, JSON_COMPACT);
-    snprintf(d.asked[0], sizeof(d.asked[0]), "%s", text);
-    free(text);
-    if (d.answer == NULL) {
+    const char *reply = note(request);
+    if (reply == NULL) {
         err_set(&e, ERR_REFUSED, "rule 205: the journal is behind; --force overrides it");
         control_fail(call, &e);
-    } else if (strcmp(d.answer, "progress") == 0) {
+    } else if (strcmp(reply, "progress") == 0) {
         d.call = call;
         uv_timer_start(&d.progress, report, 0, 20);
     } else {
-        control_reply(call, json_loads(d.answer, 0, NULL));
+        control_reply(call, json_loads(reply, 0, NULL));
     }
 }
 
@@ -63,7 +92,7 @@ static void
 start_daemon(const char *answer)
 {
     struct err e = { 0 };
-    d.answer = answer;
+    answer_with(answer);
     put_conf("store \"mail\" { path = \"/srv/vmail\" }\n");
     CHECK_INT(uv_loop_init(&d.loop), 0);
     uv_timer_init(&d.loop, &d.progress);
@@ -117,23 +146,23 @@ TEST(the_status_is_one_screen_that_says_whether_mail_is_safe)
                     "stores     mail         maildir  live      /srv/vmail  compared "
                     "2026-11-21T02:00:00Z: 0 differences\n"
                     "peers      b            connected  has everything up to 12\n");
-    CHECK_STR(d.asked[0], "{\"do\":\"status\"}");
-    d.answer = STATUS("primary", "degraded", "\"2026-11-21T01:40:00Z\"",
-                      "{\"node\":\"b\",\"state\":\"connected\",\"durable_seq\":3,\"lag_seconds\":"
-                      "130,\"lag_bytes\":41230,\"lag_messages\":2}");
+    CHECK_STR(asked(), "{\"do\":\"status\"}");
+    answer_with(STATUS("primary", "degraded", "\"2026-11-21T01:40:00Z\"",
+                       "{\"node\":\"b\",\"state\":\"connected\",\"durable_seq\":3,\"lag_seconds\":"
+                       "130,\"lag_bytes\":41230,\"lag_messages\":2}"));
     CHECK_INT(run("status"), 0);
     CHECK_CONTAINS(said, "mail       NOT SAFE since 2026-11-21T01:40:00Z: it is accepted with no "
                          "standby protecting it\n");
     CHECK_CONTAINS(said, "lacks 2 messages, 40.3 KiB, of the last 2 min\n");
-    d.answer = STATUS("standby", "following", "null",
-                      "{\"node\":\"b\",\"state\":\"refused\",\"why\":\"too old\",\"resync\":"
-                      "{\"done\":0.42,\"seconds_left\":31}}");
+    answer_with(STATUS("standby", "following", "null",
+                       "{\"node\":\"b\",\"state\":\"refused\",\"why\":\"too old\",\"resync\":"
+                       "{\"done\":0.42,\"seconds_left\":31}}"));
     CHECK_INT(run("status"), 0);
     CHECK_CONTAINS(said, "c: a is a standby, epoch 3\n");
     CHECK_CONTAINS(said, "42 % compared, 31 s left");
     CHECK_CONTAINS(said, "too old");
     CHECK(strstr(said, " safe:") == NULL);
-    d.answer = "{\"failover\":{\"ready\":false,\"why_not\":[\"no witness\",\"lag\"]}}";
+    answer_with("{\"failover\":{\"ready\":false,\"why_not\":[\"no witness\",\"lag\"]}}");
     CHECK_INT(run("status"), 0);
     CHECK_CONTAINS(said, "failover   not ready: no witness, lag\n");
     stop_daemon();
@@ -158,18 +187,18 @@ TEST(a_barrier_tells_by_its_exit_status)
     start_daemon("{\"state\":\"safe\",\"seconds\":0.003,\"seq\":12}");
     CHECK_INT(run("barrier"), 0);
     CHECK_STR(said, "safe after 3 ms\n");
-    CHECK_STR(d.asked[0], "{\"do\":\"barrier\",\"timeout_ms\":5000}");
-    d.answer = "{\"state\":\"degraded\",\"seconds\":0.001}";
+    CHECK_STR(asked(), "{\"do\":\"barrier\",\"timeout_ms\":5000}");
+    answer_with("{\"state\":\"degraded\",\"seconds\":0.001}");
     CHECK_INT(run("barrier --timeout 10s mail"), 4);
-    CHECK_STR(d.asked[0], "{\"do\":\"barrier\",\"store\":\"mail\",\"timeout_ms\":10000}");
+    CHECK_STR(asked(), "{\"do\":\"barrier\",\"store\":\"mail\",\"timeout_ms\":10000}");
     CHECK_CONTAINS(said, "degraded, no standby protects the mail");
-    d.answer = "{\"state\":\"late\",\"seconds\":5}";
+    answer_with("{\"state\":\"late\",\"seconds\":5}");
     CHECK_INT(run("barrier --timeout=500ms --json"), 1);
     CHECK_CONTAINS(said, "\"state\": \"late\"");
-    CHECK_STR(d.asked[0], "{\"do\":\"barrier\",\"timeout_ms\":500}");
-    d.answer = "{\"state\":\"new\"}";
+    CHECK_STR(asked(), "{\"do\":\"barrier\",\"timeout_ms\":500}");
+    answer_with("{\"state\":\"new\"}");
     CHECK_INT(run("barrier"), 1);
-    d.answer = NULL;
+    answer_with(NULL);
     CHECK_INT(run("barrier"), 3);
     CHECK_INT(run("barrier a/b"), 2);
     stop_daemon();
@@ -180,14 +209,13 @@ TEST(verify_ends_with_1_when_a_difference_remains)
     start_daemon("{\"differences\":0,\"repaired\":0,\"examples\":[]}");
     CHECK_INT(run("verify"), 0);
     CHECK_STR(said, "no difference\n");
-    CHECK_STR(d.asked[0], "{\"do\":\"verify\",\"repair\":false,\"content\":false}");
-    d.answer = "{\"differences\":2,\"repaired\":0,\"examples\":[\"mail: u1/cur/1\"]}";
+    CHECK_STR(asked(), "{\"do\":\"verify\",\"repair\":false,\"content\":false}");
+    answer_with("{\"differences\":2,\"repaired\":0,\"examples\":[\"mail: u1/cur/1\"]}");
     CHECK_INT(run("verify mail"), 1);
     CHECK_STR(said, "2 differences, 0 repaired\n  mail: u1/cur/1\n");
-    d.answer = "{\"differences\":2,\"repaired\":2,\"examples\":[]}";
+    answer_with("{\"differences\":2,\"repaired\":2,\"examples\":[]}");
     CHECK_INT(run("verify mail --repair --content --json"), 0);
-    CHECK_STR(d.asked[0],
-              "{\"do\":\"verify\",\"store\":\"mail\",\"repair\":true,\"content\":true}");
+    CHECK_STR(asked(), "{\"do\":\"verify\",\"store\":\"mail\",\"repair\":true,\"content\":true}");
     CHECK_CONTAINS(said, "\"repaired\": 2");
     stop_daemon();
 }
@@ -196,12 +224,12 @@ TEST(roles_are_moved_only_by_the_daemons_leave)
 {
     start_daemon("{}");
     CHECK_INT(run("promote --force"), 0);
-    CHECK_STR(d.asked[0], "{\"do\":\"promote\",\"force\":true}");
+    CHECK_STR(asked(), "{\"do\":\"promote\",\"force\":true}");
     CHECK_INT(run("demote"), 0);
-    CHECK_STR(d.asked[0], "{\"do\":\"demote\"}");
-    d.answer = NULL;
+    CHECK_STR(asked(), "{\"do\":\"demote\"}");
+    answer_with(NULL);
     CHECK_INT(run("promote"), 3);
-    CHECK_STR(d.asked[0], "{\"do\":\"promote\",\"force\":false}");
+    CHECK_STR(asked(), "{\"do\":\"promote\",\"force\":false}");
     CHECK_STR(said, "mailtwin: rule 205: the journal is behind; --force overrides it\n");
     stop_daemon();
 }
@@ -211,15 +239,15 @@ TEST(a_resync_without_a_terminal_wants_yes_and_a_plan_changes_nothing)
     start_daemon(STATUS("standby", "following", "null", ""));
     CHECK_INT(run("resync"), 3);
     CHECK_CONTAINS(said, "without a terminal it wants --yes");
-    CHECK_STR(d.asked[0], "{\"do\":\"status\"}");
+    CHECK_STR(asked(), "{\"do\":\"status\"}");
     CHECK_INT(run("resync --plan --from b"), 0);
     CHECK_CONTAINS(said, "a, now standby of epoch 3, would be brought level with b.");
     CHECK_CONTAINS(said, "  mail         /srv/vmail\n");
-    CHECK_STR(d.asked[0], "{\"do\":\"status\"}");
+    CHECK_STR(asked(), "{\"do\":\"status\"}");
     CHECK_INT(run("resync --yes --from b"), 0);
-    CHECK_STR(d.asked[0], "{\"do\":\"resync\",\"from\":\"b\"}");
+    CHECK_STR(asked(), "{\"do\":\"resync\",\"from\":\"b\"}");
     CHECK_INT(run("resync --yes"), 0);
-    CHECK_STR(d.asked[0], "{\"do\":\"resync\"}");
+    CHECK_STR(asked(), "{\"do\":\"resync\"}");
     CHECK_INT(run("resync --yes --from x"), 2);
     CHECK_INT(run("resync --yes --from a"), 2);
     stop_daemon();
@@ -271,11 +299,11 @@ TEST(a_resync_asks_once_on_a_terminal)
 {
     start_daemon(STATUS("standby", "following", "null", ""));
     CHECK_INT(answer_resync("n\n"), 3);
-    CHECK_STR(d.asked[0], "{\"do\":\"status\"}");
+    CHECK_STR(asked(), "{\"do\":\"status\"}");
     CHECK_INT(answer_resync("\n"), 3);
-    CHECK_STR(d.asked[0], "{\"do\":\"status\"}");
+    CHECK_STR(asked(), "{\"do\":\"status\"}");
     CHECK_INT(answer_resync("y\n"), 0);
-    CHECK_STR(d.asked[0], "{\"do\":\"resync\"}");
+    CHECK_STR(asked(), "{\"do\":\"resync\"}");
     stop_daemon();
 }
 
