@@ -5,24 +5,6 @@
 
 #include <string.h>
 
-#define ENTRY_KEY_MAX (8 + PATH_NAME_MAX)
-
-struct entry_key {
-    uint8_t raw[ENTRY_KEY_MAX];
-    size_t len;
-};
-
-static struct span
-entry_key(struct entry_key *key, uint64_t dir, struct span name)
-{
-    ASSERT(name.len <= PATH_NAME_MAX);
-    put_be64(key->raw, dir);
-    if (name.len > 0)
-        memcpy(key->raw + 8, name.ptr, name.len);
-    key->len = 8 + name.len;
-    return span_of(key->raw, key->len);
-}
-
 /* --- inodes: which names has an object --- */
 
 struct inode_key {
@@ -233,7 +215,8 @@ entry_del_one(struct state_txn *txn, uint16_t store, struct span key, struct doo
         return -1;
     *ret_dir = (struct doomed){ .dir = entry.dir, .ino = entry.ino };
     if (inode_name_del(txn, store, entry.ino, key, e) < 0 ||
-        table_del(txn, TABLE_ENTRIES, key, e) < 0)
+        table_del(txn, TABLE_ENTRIES, key, e) < 0 ||
+        held_follow(txn, key, (struct span){ 0 }, e) < 0)
         return -1;
     return entry.nlink > 1 ? inode_recount(txn, store, entry.ino, e) : 0;
 }
@@ -371,7 +354,9 @@ state_entry_move(struct state_txn *txn, uint64_t dir, struct span name, uint64_t
         inode_name_del(txn, store, entry.ino, span_of(old_key.raw, old_key.len), e) < 0 ||
         table_del(txn, TABLE_ENTRIES, span_of(old_key.raw, old_key.len), e) < 0)
         return -1;
-    if (entry_put_copied(txn, new_dir, to, &entry, e) < 0)
+    if (entry_put_copied(txn, new_dir, to, &entry, e) < 0 ||
+        held_follow(txn, span_of(old_key.raw, old_key.len), span_of(new_key.raw, new_key.len), e) <
+            0)
         return -1;
     return entry.dir != 0 ? dir_follow(txn, entry.dir, new_dir, to, e) : 0;
 }

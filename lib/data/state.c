@@ -25,6 +25,7 @@ static const struct {
     [TABLE_META] = { "meta", 0 },       [TABLE_RECORDS] = { "records", 0 },
     [TABLE_DIRS] = { "dirs", 0 },       [TABLE_HANDLES] = { "handles", 0 },
     [TABLE_ENTRIES] = { "entries", 0 }, [TABLE_INODES] = { "inodes", MDB_DUPSORT },
+    [TABLE_HELD] = { "held", 0 },
 };
 
 /* LMDB answers EIO to a write that was cut short, which is what a filesystem does first when it

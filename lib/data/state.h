@@ -135,6 +135,41 @@ int state_entry_next(struct state_txn *txn, uint64_t dir, struct span after, str
 int state_name_of(struct state_txn *txn, uint16_t store, uint64_t ino, unsigned index,
                   uint64_t *ret_dir, struct span *ret_name, struct err *e) _must_check_;
 
+/* Names that a power loss took or may have spoilt, until a standby gave them back or no node can. A
+ * row goes with its entry: moved with it, removed with it. */
+enum state_held_kind {
+    STATE_HELD_LOST = 1, /* missing, or less than the index says: not recorded as it is now */
+    STATE_HELD_DOUBT,    /* looks right, but its bytes may not have reached the disk */
+};
+
+struct state_held {
+    uint64_t dir;
+    struct span name;
+    uint8_t kind;    /* enum state_held_kind */
+    uint64_t seq;    /* who has not come as far cannot have it */
+    uint64_t newest; /* who has come as far must have had all of it */
+    /* What the loss left under the name; its handle is empty when there was nothing. */
+    uint64_t size;
+    int64_t mtime_ns;
+    struct span left;
+    struct span without; /* the nodes that showed that they have it not: a span16 each */
+};
+
+/* 1 held, 0 not. */
+int state_held_get(struct state_txn *txn, uint64_t dir, struct span name,
+                   struct state_held *ret_held, struct err *e) _must_check_;
+int state_held_put(struct state_txn *txn, const struct state_held *held,
+                   struct err *e) _must_check_;
+int state_held_del(struct state_txn *txn, uint64_t dir, struct span name,
+                   struct err *e) _must_check_;
+/* The first one behind (dir, after), in the order of directory ids and names; 0, "" begins. 1 found
+ * (spans live as long as the transaction and no write), 0 no more. */
+int state_held_next(struct state_txn *txn, uint64_t dir, struct span after,
+                    struct state_held *ret_held, struct err *e) _must_check_;
+uint64_t state_held_count(struct state_txn *txn);
+int state_held_clear(struct state_txn *txn, struct err *e) _must_check_;
+bool state_held_without(const struct state_held *held, struct span node);
+
 /* Resolves a store path to the directory that holds its last component. 1 found, 0 a parent is
  * missing. */
 int state_resolve(struct state_txn *txn, uint16_t store, struct span path, uint64_t *ret_dir,

@@ -1,10 +1,13 @@
-/* state_private.h - what state.c, journal.c and index.c share. Format: docs/formats/journal.md. */
+/* state_private.h - what state.c, journal.c, index.c and held.c share. Format:
+ * docs/formats/journal.md. */
 #ifndef MAILTWIN_STATE_PRIVATE_H
 #define MAILTWIN_STATE_PRIVATE_H
 
+#include "lib/base/path.h"
 #include "lib/data/state.h"
 
 #include <lmdb.h>
+#include <string.h>
 
 enum state_table {
     TABLE_META,
@@ -12,10 +15,11 @@ enum state_table {
     TABLE_DIRS,
     TABLE_HANDLES,
     TABLE_ENTRIES,
-    TABLE_INODES
+    TABLE_INODES,
+    TABLE_HELD
 };
 enum {
-    TABLE_COUNT = TABLE_INODES + 1
+    TABLE_COUNT = TABLE_HELD + 1
 };
 
 struct state {
@@ -49,6 +53,10 @@ int table_del(struct state_txn *txn, enum state_table table, struct span key,
 int table_seek(struct state_txn *txn, enum state_table table, struct span from,
                struct span *ret_key, struct span *ret_value, struct err *e) _must_check_;
 
+/* The held row of a name goes with its entry: to another name, or away when `to` is empty. */
+int held_follow(struct state_txn *txn, struct span from, struct span to,
+                struct err *e) _must_check_;
+
 /* Removes the row of a directory whose entry (with this inode) is gone. */
 int index_dir_del(struct state_txn *txn, uint64_t id, uint64_t ino, struct err *e) _must_check_;
 
@@ -81,5 +89,24 @@ key64_of(uint64_t number)
 }
 
 #define KEY64(number) span_of(key64_of(number).raw, 8)
+
+/* Key of a name in entries and held. */
+#define ENTRY_KEY_MAX (8 + PATH_NAME_MAX)
+
+struct entry_key {
+    uint8_t raw[ENTRY_KEY_MAX];
+    size_t len;
+};
+
+static inline struct span
+entry_key(struct entry_key *key, uint64_t dir, struct span name)
+{
+    ASSERT(name.len <= PATH_NAME_MAX);
+    put_be64(key->raw, dir);
+    if (name.len > 0)
+        memcpy(key->raw + 8, name.ptr, name.len);
+    key->len = 8 + name.len;
+    return span_of(key->raw, key->len);
+}
 
 #endif

@@ -32,6 +32,7 @@ static const struct {
     { "state-dir-root", "dirs", 8 },      { "state-dir", "dirs", 8 },
     { "state-handle", "handles", 20 },    { "state-entry", "entries", 18 },
     { "state-entry-dir", "entries", 11 }, { "state-inode", "inodes", 10 },
+    { "state-held", "held", 18 },
 };
 
 struct place {
@@ -170,6 +171,24 @@ mail_sample(void)
     };
 }
 
+static const uint8_t without[] = { 3, 0, 'm', 'x', '2', 2, 0, 'd', 'r' };
+
+static struct state_held
+held_sample(void)
+{
+    return (struct state_held){
+        .dir = CUR_ID,
+        .name = span_str(NAME),
+        .kind = STATE_HELD_LOST,
+        .seq = 1176,
+        .newest = 1187,
+        .size = 1234,
+        .mtime_ns = MTIME,
+        .left = span_of(file_handle, sizeof(file_handle)),
+        .without = span_of(without, sizeof(without)),
+    };
+}
+
 static void
 check_dir(struct state_txn *txn, const struct state_dir *expected)
 {
@@ -231,6 +250,8 @@ write_samples(struct state *db)
     must(state_entry_put(txn, ROOT_ID, span_str("cur"), &cur_entry, &e), &e);
     must(state_entry_put(txn, CUR_ID, span_str(NAME), &mail, &e), &e);
     must(state_entry_put(txn, CUR_ID, span_str("2.M2"), &mail, &e), &e);
+    struct state_held held = held_sample();
+    must(state_held_put(txn, &held, &e), &e);
     *meta = meta_sample;
     must(state_commit(&txn, &e), &e);
 }
@@ -306,6 +327,23 @@ put_samples(struct place *p)
 }
 
 static void
+check_held(struct state_txn *txn)
+{
+    struct state_held expected = held_sample();
+    struct state_held got;
+    CHECK_INT(state_held_next(txn, 0, span_str(""), &got, NULL), 1);
+    CHECK_INT(got.dir, expected.dir);
+    CHECK(span_equal(got.name, expected.name));
+    CHECK_INT(got.kind, expected.kind);
+    CHECK_INT(got.seq, expected.seq);
+    CHECK_INT(got.newest, expected.newest);
+    CHECK_INT(got.size, expected.size);
+    CHECK_INT(got.mtime_ns, expected.mtime_ns);
+    CHECK(span_equal(got.left, expected.left));
+    CHECK(span_equal(got.without, expected.without));
+}
+
+static void
 check_samples(struct state_txn *txn)
 {
     const struct state_meta *meta = state_meta(txn);
@@ -337,6 +375,7 @@ check_samples(struct state_txn *txn)
     CHECK_INT(state_name_of(txn, 2, INO, 0, &id, &name, NULL), 1);
     CHECK_INT(id, CUR_ID);
     CHECK(span_equal(name, span_str(NAME)));
+    check_held(txn);
 }
 
 TEST(rows_of_the_samples_are_read)
