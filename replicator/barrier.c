@@ -6,6 +6,9 @@
 #include <stdlib.h>
 
 #define TICK_MS 20
+/* Those answered before the capture said how far it is are among them: with short timeouts they
+ * would grow for as long as a sweep or a full disk lasts. */
+#define WAITS_MAX 4096
 
 struct wait {
     struct wait *next;
@@ -20,6 +23,7 @@ struct wait {
 struct barriers {
     struct daemon *daemon;
     struct wait *list;
+    unsigned count;
     uv_timer_t *timer;
 };
 
@@ -95,7 +99,14 @@ reached_capture(void *arg, uint64_t seq)
 void
 barriers_wait(struct barriers *b, struct control_call *call, int store, uint64_t timeout_ms)
 {
+    struct err e = { 0 };
+    if (b->count == WAITS_MAX) {
+        err_set(&e, ERR_BUSY, "%d barriers wait for the journal already", WAITS_MAX);
+        control_fail(call, &e);
+        return;
+    }
     struct wait *w = xcalloc(1, sizeof(*w));
+    b->count++;
     w->barriers = b;
     w->call = call;
     w->store = store;
@@ -114,6 +125,11 @@ check_one(struct wait *w, uint64_t now)
     struct daemon *d = w->barriers->daemon;
     if (w->call == NULL)
         return;
+    if (control_gone(w->call)) {
+        control_reply(w->call, json_object()); /* nobody hears it */
+        w->call = NULL;
+        return;
+    }
     if (w->reached) {
         enum protection p = protection_of(d, w->store, w->seq);
         if (p == PROTECTED) {
@@ -140,6 +156,7 @@ barriers_check(struct barriers *b)
         if (w->call == NULL && w->reached) {
             *at = w->next;
             free(w);
+            b->count--;
         } else {
             at = &w->next;
         }

@@ -6,7 +6,7 @@
 
 struct barriers *barriers_new(struct daemon *d);
 void barriers_free(struct barriers **barriers);
-/* store: its index, -1 all. Answers the call now or later. */
+/* store: its index, -1 all. Answers the call now or later; a client that hung up is forgotten. */
 void barriers_wait(struct barriers *b, struct control_call *call, int store, uint64_t timeout_ms);
 /* Positions of peers, or their states, have moved. */
 void barriers_check(struct barriers *b);

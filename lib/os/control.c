@@ -1,8 +1,9 @@
-#include "lib/os/control.h"
+#include "lib/os/control_private.h"
 
 #include "lib/base/buf.h"
 #include "lib/os/file.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,7 +12,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define LOCK_NAME   "control.lock"
 #define BACKLOG     128
 #define UNREAD_MAX  (64 * 1024) /* bytes a client may leave unread before progress is dropped */
 #define OUR_SOCKETS 2
@@ -323,6 +323,29 @@ peer_of(uv_pipe_t *pipe, struct control_peer *ret_peer)
     return true;
 }
 
+static unsigned
+clients_of(const struct gate *gate, uid_t uid)
+{
+    unsigned count = 0;
+    for (const struct client *c = gate->clients; c != NULL; c = c->next)
+        count += c->peer.uid == uid;
+    return count;
+}
+
+/* Everybody may connect: one user who does not end must leave room for the others. */
+static int
+check_room(const struct client *client, struct err *e)
+{
+    const struct gate *gate = client->gate;
+    uid_t uid = client->peer.uid;
+    if (gate->client_count > CONTROL_CLIENTS_MAX)
+        return err_set(e, ERR_BUSY, "%d clients are connected already", CONTROL_CLIENTS_MAX);
+    if (uid != 0 && uid != geteuid() && clients_of(gate, uid) > CONTROL_CLIENTS_OF_USER)
+        return err_set(e, ERR_BUSY, "%d clients of the user number %u are connected already",
+                       CONTROL_CLIENTS_OF_USER, uid);
+    return 0;
+}
+
 static void
 gate_accept(uv_stream_t *stream, int status)
 {
@@ -344,9 +367,8 @@ gate_accept(uv_stream_t *stream, int status)
         client_close(client);
         return;
     }
-    if (gate->client_count > CONTROL_CLIENTS_MAX) {
-        struct err e = { 0 };
-        err_set(&e, ERR_BUSY, "%d clients are connected already", CONTROL_CLIENTS_MAX);
+    struct err e = { 0 };
+    if (check_room(client, &e) < 0) {
         client_dismiss(client, &e);
         return;
     }
@@ -391,10 +413,21 @@ control_progress(struct control_call *call, json_t *progress)
         client_send(client, json_pack("{s:o}", "progress", progress));
 }
 
+/* Both directions are closed; libuv tells the same of a client that only has no more to ask. */
+static bool
+hung_up(const struct client *client)
+{
+    uv_os_fd_t fd;
+    if (!client->eof || uv_fileno((const uv_handle_t *)&client->pipe, &fd) < 0)
+        return false;
+    struct pollfd pollfd = { .fd = fd };
+    return poll(&pollfd, 1, 0) == 1 && (pollfd.revents & POLLHUP) != 0;
+}
+
 bool
 control_gone(const struct control_call *call)
 {
-    return call->client == NULL;
+    return call->client == NULL || hung_up(call->client);
 }
 
 static void
@@ -431,28 +464,6 @@ control_post(struct control_server *server, void (*fn)(void *arg), void *arg)
     uv_async_send(&server->async);
 }
 
-/* A lock of this process alone: children of a fork do not hold it on, and the kernel drops it with
- * the process. So a socket file whose lock is free belongs to a dead daemon. */
-static int
-take_lock(const char *run_dir, struct err *e)
-{
-    _cleanup_free_ char *path = xasprintf("%s/" LOCK_NAME, run_dir);
-    _cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return err_sys(e, ERR_IO, "open %s", path);
-    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-    if (fcntl(fd, F_SETLK, &lock) < 0) {
-        if (errno != EAGAIN && errno != EACCES)
-            return err_sys(e, ERR_IO, "lock %s", path);
-        if (fcntl(fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK)
-            lock.l_pid = 0;
-        return err_set(e, ERR_BUSY, "another instance, process %d, serves %s", lock.l_pid, run_dir);
-    }
-    int taken = fd;
-    fd = -1;
-    return taken;
-}
-
 /* Group and mode before listen(): nobody connects under other rules. */
 static int
 gate_open(struct gate *gate, struct control_server *server, uv_loop_t *loop, gid_t group,
@@ -479,27 +490,13 @@ gate_open(struct gate *gate, struct control_server *server, uv_loop_t *loop, gid
 }
 
 static int
-prepare_dir(const char *run_dir, gid_t *ret_group, struct err *e)
-{
-    struct stat st;
-    if (strlen(run_dir) + sizeof("/" CONTROL_SOCKET) > sizeof(((struct sockaddr_un *)0)->sun_path))
-        return err_set(e, ERR_CONFIG, "the run-dir %s is too long for a socket in it", run_dir);
-    if (mkdir(run_dir, 0755) < 0 && errno != EEXIST)
-        return err_sys(e, ERR_IO, "make the run-dir %s", run_dir);
-    if (stat(run_dir, &st) < 0)
-        return err_sys(e, ERR_IO, "look at the run-dir %s", run_dir);
-    *ret_group = st.st_gid;
-    return 0;
-}
-
-static int
 server_start(struct control_server *server, uv_loop_t *loop, const char *run_dir, struct err *e)
 {
     static const char *const names[OUR_SOCKETS] = { CONTROL_SOCKET, CONTROL_BARRIER };
     gid_t group;
-    if (prepare_dir(run_dir, &group, e) < 0)
+    if (control_prepare_dir(run_dir, &group, e) < 0)
         return -1;
-    server->lock_fd = take_lock(run_dir, e);
+    server->lock_fd = control_take_lock(run_dir, e);
     if (server->lock_fd < 0)
         return -1;
     for (int i = 0; i < OUR_SOCKETS; i++) {

@@ -14,10 +14,11 @@
 #include <sys/types.h>
 #include <uv.h>
 
-#define CONTROL_SOCKET      "control.sock"
-#define CONTROL_BARRIER     "barrier.sock"
-#define CONTROL_LINE_MAX    (64 * 1024) /* bytes of a request */
-#define CONTROL_CLIENTS_MAX 256         /* per socket; one more is told BUSY */
+#define CONTROL_SOCKET          "control.sock"
+#define CONTROL_BARRIER         "barrier.sock"
+#define CONTROL_LINE_MAX        (64 * 1024) /* bytes of a request */
+#define CONTROL_CLIENTS_MAX     256         /* per socket; one more is told BUSY */
+#define CONTROL_CLIENTS_OF_USER 128 /* of these, of one user; root and the daemon's own aside */
 
 struct control_server;
 struct control_call; /* one request until it is answered */
@@ -47,7 +48,8 @@ void control_reply(struct control_call *call, json_t *reply);
 /* Intermediate line {"progress": progress}; dropped when the client does not read. */
 void control_progress(struct control_call *call, json_t *progress);
 void control_fail(struct control_call *call, const struct err *e);
-/* The client is gone: work done only for it can be given up. Answer all the same. */
+/* The client is gone, or has hung up: work done only for it can be given up. Answer all the same.
+ * In the loop thread. */
 bool control_gone(const struct control_call *call);
 
 /* From any thread: runs fn(arg) in the loop thread, in the order of the posts. */

@@ -212,6 +212,46 @@ TEST(a_client_that_vanishes_is_noticed_and_its_answer_dropped)
     remove_dir();
 }
 
+static void
+note_gone(void *arg)
+{
+    *(int *)arg = control_gone(d.held);
+    count(&d.gone);
+}
+
+/* As the daemon sees it, after a turn of the loop for all that came in. */
+static bool
+held_is_gone(void)
+{
+    json_t *reply;
+    struct err e = { 0 };
+    int gone = -1;
+    unsigned asked = d.gone;
+    CHECK_INT(ask("status", &reply, &e), 0);
+    json_decref(reply);
+    control_post(d.server, note_gone, &gone);
+    wait_for(&d.gone, asked + 1);
+    return gone == 1;
+}
+
+TEST(a_client_that_hung_up_while_it_waits_is_gone_and_one_that_has_no_more_to_ask_is_not)
+{
+    static char later[] = "later";
+    make_dir();
+    start_daemon();
+    int fd = dial(CONTROL_SOCKET);
+    say(fd, "{\"do\":\"hold\"}\n");
+    wait_for(&d.holds, 1);
+    CHECK(!held_is_gone());
+    CHECK_INT(shutdown(fd, SHUT_WR), 0);
+    CHECK(!held_is_gone());
+    close(fd);
+    CHECK(held_is_gone());
+    control_post(d.server, answer_held, later); /* to nobody, and nobody dies of it */
+    stop_daemon();
+    remove_dir();
+}
+
 TEST(a_call_that_outlives_the_server_can_still_be_answered)
 {
     make_dir();

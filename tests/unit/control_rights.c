@@ -188,3 +188,44 @@ TEST(an_answer_that_is_none_is_an_error_not_a_crash)
     expect_from_fake("{\"ok\":false,\"code\":\"NEW\",\"error\":\"x\"}\n", ERR_PROTOCOL, "x");
     remove_dir();
 }
+
+static bool
+barrier_answered(int fd)
+{
+    say(fd, "{\"do\":\"barrier\"}\n");
+    return strstr(hear(fd, 1), "\"ok\":true") != NULL;
+}
+
+/* In a child: a connection belongs to whom its process was when it was made. */
+static int
+crowd(void)
+{
+    if (seteuid(NOBODY) < 0)
+        return 99;
+    for (int i = 0; i < CONTROL_CLIENTS_OF_USER; i++) {
+        if (!barrier_answered(dial(CONTROL_BARRIER)))
+            return 1;
+    }
+    const char *answer = hear(dial(CONTROL_BARRIER), 99);
+    if (strstr(answer, "128 clients of the user number 65534 are connected already") == NULL)
+        return 2;
+    if (seteuid(0) < 0 || seteuid(NOBODY - 1) < 0 || !barrier_answered(dial(CONTROL_BARRIER)))
+        return 3;
+    return seteuid(0) == 0 && barrier_answered(dial(CONTROL_BARRIER)) ? 0 : 4;
+}
+
+TEST(one_users_crowd_leaves_room_for_the_others)
+{
+    if (geteuid() != 0)
+        skip();
+    make_dir();
+    start_daemon();
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(crowd());
+    int status;
+    CHECK_INT(waitpid(pid, &status, 0), pid);
+    CHECK_INT(status, 0);
+    stop_daemon();
+    remove_dir();
+}

@@ -1,0 +1,12 @@
+/* control_private.h - what control.c and control_dir.c share. */
+#ifndef MAILTWIN_CONTROL_PRIVATE_H
+#define MAILTWIN_CONTROL_PRIVATE_H
+
+#include "lib/os/control.h"
+
+/* Makes run_dir when it is missing. *ret_group: whose sockets in it are. */
+int control_prepare_dir(const char *run_dir, gid_t *ret_group, struct err *e) _must_check_;
+/* Returns a descriptor: run_dir is this process's until it is closed. ERR_BUSY: another's. */
+int control_take_lock(const char *run_dir, struct err *e) _must_check_;
+
+#endif

@@ -1,0 +1,151 @@
+/* Callers of replicator/barrier.c: a daemon whose capture the test holds still. */
+#include "tests/unit/capture_kit.h"
+#include "tests/unit/control_kit.h"
+
+#include "replicator/barrier.h"
+
+#define CROWD 200 /* connections, fewer than a socket takes */
+
+/* What sessions ask of main.c, which is no part of a test; here there are none. */
+void
+daemon_peer_moved(struct daemon *unused)
+{
+    (void)unused;
+    abort();
+}
+
+void
+daemon_wake_sessions(struct daemon *unused)
+{
+    (void)unused;
+    abort();
+}
+
+struct waits {
+    struct cap *c;
+    struct daemon daemon;
+};
+
+static void
+serve_barrier(struct control_call *call, const json_t *request, const struct control_peer *peer,
+              void *arg)
+{
+    struct waits *w = arg;
+    (void)peer;
+    json_int_t timeout = json_integer_value(json_object_get(request, "timeout_ms"));
+    barriers_wait(w->daemon.barriers, call, -1, (uint64_t)timeout);
+}
+
+static bool
+waits_begin(struct waits *w)
+{
+    struct err e = { 0 };
+    w->c = cap_new();
+    if (w->c == NULL)
+        return false;
+    cap_start(w->c);
+    make_dir();
+    CHECK_INT(uv_loop_init(&d.loop), 0);
+    w->daemon = (struct daemon){ .conf = &w->c->conf, .loop = &d.loop };
+    w->daemon.capture = w->c->capture;
+    w->daemon.barriers = barriers_new(&w->daemon);
+    if (control_server_open(&d.loop, d.dir, serve_barrier, w, &d.server, &e) < 0)
+        fail_msg("%s", e.text);
+    w->daemon.control = d.server;
+    CHECK_INT(pthread_create(&d.thread, NULL, run_daemon, NULL), 0);
+    return true;
+}
+
+static void
+free_barriers(void *arg)
+{
+    struct waits *w = arg;
+    barriers_free(&w->daemon.barriers);
+}
+
+static void
+waits_end(struct waits *w)
+{
+    cap_stop(w->c);
+    control_post(d.server, free_barriers, w);
+    stop_daemon();
+    remove_dir();
+    cap_free(w->c);
+}
+
+static void
+say_barrier(int fd, unsigned timeout_ms)
+{
+    char line[64];
+    snprintf(line, sizeof(line), "{\"do\":\"barrier\",\"timeout_ms\":%u}\n", timeout_ms);
+    say(fd, line);
+}
+
+static void
+check_answer(unsigned timeout_ms, const char *part)
+{
+    int fd = dial(CONTROL_BARRIER);
+    say_barrier(fd, timeout_ms);
+    CHECK_CONTAINS(hear(fd, 1), part);
+    close(fd);
+}
+
+TEST(who_hung_up_while_waiting_keeps_no_place)
+{
+    struct waits w;
+    if (!waits_begin(&w)) {
+        skip();
+        return;
+    }
+    cap_hold(w.c);
+    for (int round = 0; round < 4; round++) { /* together more than a socket takes */
+        int fds[CROWD];
+        for (int i = 0; i < CROWD; i++) {
+            fds[i] = dial(CONTROL_BARRIER);
+            say_barrier(fds[i], 3600000);
+        }
+        for (int i = 0; i < CROWD; i++)
+            close(fds[i]);
+        check_answer(100, "\"state\":\"late\"");
+    }
+    cap_release(w.c);
+    check_answer(60000, "\"state\":\"safe\"");
+    waits_end(&w);
+}
+
+/* Asks on all connections at once; the answers, of which `part` is counted. */
+static unsigned
+ask_crowd(const int fds[CROWD], const char *part)
+{
+    unsigned found = 0;
+    for (int i = 0; i < CROWD; i++)
+        say_barrier(fds[i], 1);
+    for (int i = 0; i < CROWD; i++)
+        found += strstr(hear(fds[i], 1), part) != NULL;
+    return found;
+}
+
+TEST(barriers_that_ended_late_are_bounded_while_the_journal_cannot_answer)
+{
+    struct waits w;
+    int fds[CROWD];
+    unsigned late = 0, all = 0;
+    if (!waits_begin(&w)) {
+        skip();
+        return;
+    }
+    cap_hold(w.c);
+    for (int i = 0; i < CROWD; i++)
+        fds[i] = dial(CONTROL_BARRIER);
+    while (all == late && all < 100000) {
+        late += ask_crowd(fds, "\"state\":\"late\"");
+        all += CROWD;
+    }
+    CHECK_INT(late, 4096);
+    CHECK_INT(ask_crowd(fds, "4096 barriers wait for the journal already"), CROWD);
+    for (int i = 0; i < CROWD; i++)
+        close(fds[i]);
+    cap_release(w.c);
+    check_answer(60000, "\"state\":\"safe\"");
+    waits_end(&w);
+}
