@@ -40,7 +40,7 @@ struct state_meta {
 };
 
 /* A row that a standby wrote: nobody has watched the directory here yet. */
-#define STATE_DIR_UNSEEN (-1)
+#define STATE_DIR_UNSEEN INT64_MIN
 
 struct state_dir {
     uint64_t id;

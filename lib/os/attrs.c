@@ -13,16 +13,21 @@
 int64_t
 attrs_ns(const struct timespec *ts)
 {
-    return (int64_t)ts->tv_sec * NS_PER_SECOND + ts->tv_nsec;
+    int64_t ns;
+    if (__builtin_mul_overflow((int64_t)ts->tv_sec, NS_PER_SECOND, &ns) ||
+        __builtin_add_overflow(ns, ts->tv_nsec, &ns))
+        ns = ts->tv_sec < 0 ? INT64_MIN : INT64_MAX;
+    return MAX(ns, ATTRS_NS_MIN);
 }
 
 struct timespec
 attrs_timespec(int64_t ns)
 {
+    int64_t sec = ns / NS_PER_SECOND;
     int64_t nsec = ns % NS_PER_SECOND;
     if (nsec < 0) /* before 1970: the nanoseconds still count forward */
-        nsec += NS_PER_SECOND;
-    return (struct timespec){ .tv_sec = (ns - nsec) / NS_PER_SECOND, .tv_nsec = nsec };
+        return (struct timespec){ .tv_sec = sec - 1, .tv_nsec = nsec + NS_PER_SECOND };
+    return (struct timespec){ .tv_sec = sec, .tv_nsec = nsec };
 }
 
 int

@@ -14,7 +14,12 @@
 #define ATTRS_XATTRS_MAX 64
 #define ATTRS_HANDLE_MAX 128
 
-/* Times as one number; times before 1970 are negative. */
+/* The oldest time that ext4 and xfs hold: what btrfs and tmpfs have that is older would differ from
+ * every copy. The newest, in 2262, is the last that the number holds; all of them hold it. */
+#define ATTRS_NS_MIN (-2147483648 * INT64_C(1000000000))
+
+/* Times as one number; times before 1970 are negative. What is older or newer than it holds becomes
+ * its oldest or newest. */
 int64_t attrs_ns(const struct timespec *ts);
 struct timespec attrs_timespec(int64_t ns);
 

@@ -39,6 +39,30 @@ TEST(attrs_times_go_both_ways)
     }
 }
 
+TEST(attrs_times_that_no_number_holds_become_the_nearest_that_one_does)
+{
+    static const struct {
+        struct timespec ts;
+        int64_t ns;
+    } cases[] = { { { 9223372036, 854775807 }, INT64_MAX },
+                  { { 9223372036, 854775808 }, INT64_MAX },
+                  { { 18446744074, 0 }, INT64_MAX }, /* 2554 */
+                  { { INT64_MAX, 999999999 }, INT64_MAX },
+                  { { -2147483648, 1 }, ATTRS_NS_MIN + 1 },
+                  { { -2147483648, 0 }, ATTRS_NS_MIN },
+                  { { -2147483649, 999999999 }, ATTRS_NS_MIN },
+                  { { -9223372037, 145224191 }, ATTRS_NS_MIN },
+                  { { INT64_MIN, 0 }, ATTRS_NS_MIN } };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CHECK(attrs_ns(&cases[i].ts) == cases[i].ns);
+        struct timespec back = attrs_timespec(cases[i].ns);
+        CHECK(attrs_ns(&back) == cases[i].ns);
+    }
+    struct timespec oldest = attrs_timespec(INT64_MIN); /* a peer may send it */
+    CHECK_INT(oldest.tv_sec, -9223372037);
+    CHECK_INT(oldest.tv_nsec, 145224192);
+}
+
 TEST(attrs_change_owner_mode_and_time_and_only_those)
 {
     if (geteuid() != 0)

@@ -205,6 +205,31 @@ TEST(a_verify_finds_each_difference_and_repairs_it)
     }
 }
 
+TEST(times_beyond_what_a_record_holds_travel_as_the_nearest_and_differ_no_more)
+{
+    struct pair *r = pair_new(1);
+    CAP_NEEDED(r);
+    cap_sh(r->c, "cd mail && for t in 1850-01-01 1901-12-13T20:45:52Z 1969-12-31T23:59:59.5Z "
+                 "2038-02-01 2262-04-11T23:47:16Z 2300-01-01 2554-08-01 9999-12-31; do "
+                 "touch -d $t $t; done; mkdir d; touch -d 9999-12-31 d");
+    pair_start(r);
+    struct walk_opts opts = opts_of(r, WALK_SYNC);
+    opts.peer_empty = true;
+    walk_through(r, &opts, 0);
+    cap_sh(r->c, "cd mail && echo x >later && touch -d 2600-01-01 later && touch -d 1850-01-01 "
+                 "2038-02-01 && touch -d 2700-01-01 2300-01-01");
+    cap_barrier(r->c);
+    pair_ship_all(r);
+    cap_check_index(r->c);
+    cap_sh(r->peer, "cd mail && test $(stat -c %%Y 1850-01-01) = -2147483648 && "
+                    "test $(stat -c %%Y 2038-02-01) = -2147483648 && "
+                    "test $(stat -c %%Y later) = 9223372036 && "
+                    "test $(stat -c %%Y 2262-04-11T23:47:16Z) = 9223372036");
+    opts = opts_of(r, WALK_VERIFY);
+    CHECK_INT(walk_through(r, &opts, 0).differences, 0);
+    pair_free(r);
+}
+
 /* --- a peer that misbehaves --- */
 
 TEST(answers_that_were_not_asked_for_are_refused)
