@@ -314,7 +314,7 @@ apply_abort(struct apply *apply)
         apply_op_free(&apply->ops[i]);
     for (size_t i = 0; i < apply->root_count; i++) {
         struct apply_root *root = &apply->roots[i];
-        root->in_run = root->sync_whole = false;
+        root->in_run = false;
         root->staged = 0;
         root->normal_seq = root->newest_seq = 0;
     }

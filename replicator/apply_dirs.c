@@ -10,28 +10,10 @@ apply_dirs_init(struct apply_dirs *dirs)
         dirs->slots[i].fd = -1;
 }
 
-void
-apply_dirs_sync_later(struct apply_dirs *dirs, struct apply_root *root, int fd)
-{
-    if (dirs->sync_count == APPLY_SYNC_EACH)
-        root->sync_whole = true;
-    if (root->sync_whole) {
-        close(fd);
-        return;
-    }
-    dirs->sync[dirs->sync_count].root = root;
-    dirs->sync[dirs->sync_count++].fd = fd;
-}
-
 static void
-empty_slot(struct apply_dirs *dirs, struct apply_dir *dir)
+empty_slot(struct apply_dir *dir)
 {
-    if (dir->touched)
-        apply_dirs_sync_later(dirs, dir->root, dir->fd);
-    else if (dir->fd >= 0)
-        close(dir->fd);
-    dir->fd = -1;
-    dir->touched = false;
+    file_closep(&dir->fd);
     dir->used = 0;
 }
 
@@ -69,7 +51,7 @@ apply_dir_get(struct apply_dirs *dirs, struct apply_root *root, struct span path
             *e = why;
         if (fd < 0)
             return -1;
-        empty_slot(dirs, dir);
+        empty_slot(dir);
         dir->fd = fd;
         dir->root = root;
         buf_reset(&dir->path);
@@ -95,7 +77,6 @@ make_one(struct apply_dirs *dirs, struct apply_root *root, struct span path, str
     text[name.len] = '\0';
     if ((fault("mkdir") < 0 || mkdirat(parent->fd, text, 0700) < 0) && errno != EEXIST)
         return err_sys(e, ERR_IO, "make the directory %.*s", PATH_ARGS(path));
-    parent->touched = true;
     return 1;
 }
 
@@ -123,39 +104,7 @@ apply_dirs_drop(struct apply_dirs *dirs, struct apply_root *root, struct span pa
 {
     for (struct apply_dir *dir = dirs->slots; dir < dirs->slots + APPLY_DIR_SLOTS; dir++) {
         if (dir->fd >= 0 && dir->root == root && path_is_below(buf_span(&dir->path), path))
-            empty_slot(dirs, dir);
-    }
-}
-
-static int
-sync_slot(void *arg, struct err *e)
-{
-    const struct apply_dir *dir = arg;
-    if (file_sync(dir->fd, e) < 0)
-        return err_wrap(e, "store %s: names in \"%.*s\"", dir->root->path,
-                        PATH_ARGS(buf_span(&dir->path)));
-    return 0;
-}
-
-static int
-sync_unnamed(void *arg, struct err *e)
-{
-    const struct apply_synced *synced = arg;
-    if (file_sync(synced->fd, e) < 0)
-        return err_wrap(e, "store %s: what a run changed", synced->root->path);
-    return 0;
-}
-
-void
-apply_dirs_sync(struct apply_dirs *dirs, struct apply_pool *pool)
-{
-    for (struct apply_dir *dir = dirs->slots; dir < dirs->slots + APPLY_DIR_SLOTS; dir++) {
-        if (dir->touched && !dir->root->sync_whole)
-            apply_pool_add(pool, sync_slot, dir);
-    }
-    for (size_t i = 0; i < dirs->sync_count; i++) {
-        if (!dirs->sync[i].root->sync_whole)
-            apply_pool_add(pool, sync_unnamed, &dirs->sync[i]);
+            empty_slot(dir);
     }
 }
 
@@ -168,7 +117,4 @@ apply_dirs_clear(struct apply_dirs *dirs)
         buf_free(&dir->path);
         *dir = (struct apply_dir){ .fd = -1 };
     }
-    for (size_t i = 0; i < dirs->sync_count; i++)
-        file_closep(&dirs->sync[i].fd);
-    dirs->sync_count = 0;
 }

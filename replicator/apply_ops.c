@@ -31,11 +31,7 @@ static int
 make_place(struct apply *a, const struct apply_op *op, struct place *ret_place, struct err *e)
 {
     set_name(ret_place, op->record.path);
-    int found = apply_dir_make(&a->dirs, op->root, path_parent(op->record.path), &ret_place->dir,
-                               e);
-    if (found == 1)
-        ret_place->dir->touched = true;
-    return found;
+    return apply_dir_make(&a->dirs, op->root, path_parent(op->record.path), &ret_place->dir, e);
 }
 
 /* 1 exists, 0 not, -1 failed. */
@@ -199,7 +195,6 @@ move(struct apply *a, struct apply_op *op, const struct place *from, const struc
     int found = look(to, &to_st, e);
     if (found < 0)
         return -1;
-    from->dir->touched = true;
     if (found == 1 && to_st.st_ino == from_st->st_ino && to_st.st_dev == from_st->st_dev)
         return unlink_name(from, e); /* rename() does nothing with two names of one file */
     bool plain = found == 0 || !(S_ISDIR(to_st.st_mode) || S_ISDIR(from_st->st_mode));
@@ -261,7 +256,6 @@ run_remove(struct apply *a, struct apply_op *op, struct err *e)
         return found < 0 ? -1 : settle(op, APPLY_DONE);
     if (S_ISDIR(st.st_mode) != (op->record.op == OP_RMTREE))
         return settle(op, APPLY_NEED);
-    place.dir->touched = true;
     op->result = APPLY_DONE;
     if (op->record.op == OP_UNLINK)
         return unlink_name(&place, e);
@@ -290,7 +284,6 @@ run_mkdir(struct apply *a, struct apply_op *op, struct err *e)
     }
     if (found <= 0)
         return found < 0 ? -1 : settle(op, APPLY_NEED);
-    dir->touched = true;
     op->result = APPLY_DONE;
     return apply_set_attrs(op, dir->fd, e);
 }
@@ -311,7 +304,6 @@ run_meta_dir(struct apply *a, struct apply_op *op, struct err *e)
     int found = apply_dir_get(&a->dirs, op->root, op->record.path, &dir, e);
     if (found <= 0)
         return found < 0 ? -1 : settle(op, APPLY_NEED);
-    dir->touched = true;
     op->result = APPLY_DONE;
     return apply_set_attrs(op, dir->fd, e);
 }
@@ -336,16 +328,8 @@ run_meta(struct apply *a, struct apply_op *op, struct err *e)
     _cleanup_close_ int fd = openat(place.dir->fd, place.name, how | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return err_sys(e, ERR_IO, "open");
-    int r = S_ISLNK(st.st_mode) ? set_symlink(op, fd, e) : apply_set_attrs(op, fd, e);
-    if (r < 0)
+    if ((S_ISLNK(st.st_mode) ? set_symlink(op, fd, e) : apply_set_attrs(op, fd, e)) < 0)
         return -1;
-    /* Its inode is what changed, so it is what must be synced; these two cannot be. */
-    if (!S_ISREG(st.st_mode)) {
-        op->root->sync_whole = true;
-    } else {
-        apply_dirs_sync_later(&a->dirs, op->root, fd);
-        fd = -1;
-    }
     return settle(op, APPLY_DONE);
 }
 

@@ -14,10 +14,10 @@
 #include "lib/os/file.h"
 #include "replicator/apply.h"
 
-#define APPLY_DIR_SLOTS  48 /* parent directories kept open */
-#define APPLY_SYNC_EACH  64 /* beyond so many files, or directories, one syncfs is cheaper */
-#define APPLY_SIGNATURES 16 /* signatures given whose deltas may still come */
-#define APPLY_NAME_SIZE  24 /* a number in 16 hex digits, a suffix, NUL */
+#define APPLY_DIR_SLOTS  48  /* parent directories kept open */
+#define APPLY_OPEN_MAX   512 /* staged files kept open while their bytes go to the disk */
+#define APPLY_SIGNATURES 16  /* signatures given whose deltas may still come */
+#define APPLY_NAME_SIZE  24  /* a number in 16 hex digits, a suffix, NUL */
 
 /* For "%.*s": paths may be longer than a sentence. */
 #define PATH_ARGS(path) (int)MIN((path).len, (size_t)PATH_NAME_MAX), (const char *)(path).ptr
@@ -40,8 +40,8 @@ struct apply_op {
     bool settled;   /* result is known before COMMIT: nothing is to be carried out */
     bool repeated;  /* carried out before a crash */
     uint64_t stage; /* number of its name in stage/, 0 none */
-    int fd;         /* the staged file, until it is complete */
-    bool sync;      /* its own fsync, not one syncfs for many */
+    int fd;         /* the staged file, until its bytes are on the disk */
+    bool kept;      /* fd stays open: its bytes are waited for at COMMIT */
     uint64_t size;
     uint32_t crc;
     struct apply_delta *delta;
@@ -77,10 +77,9 @@ struct apply_root {
     uint64_t marker;   /* records up to this one are carried out; late ones */
     uint64_t complete; /* only up to this one: the newest of the last whole run */
     struct apply_notes notes;
-    bool ordered;    /* metadata reaches the disk in the order it was changed */
-    bool unsynced;   /* what was carried out earlier may not be durable: syncfs */
-    bool in_run;     /* the run has records for it */
-    bool sync_whole; /* this run: syncfs at the end instead of each directory */
+    bool ordered;  /* metadata reaches the disk in the order it was changed */
+    bool unsynced; /* what was carried out earlier may not be durable: syncfs */
+    bool in_run;   /* the run has records for it */
     size_t staged;
     uint64_t normal_seq; /* newest of the run that is not late, and newest of all */
     uint64_t newest_seq;
@@ -117,17 +116,11 @@ struct apply_dir {
     struct apply_root *root;
     struct buf path;
     int fd; /* -1: an unused slot */
-    bool touched;
     uint64_t used;
 };
 
 struct apply_dirs {
     struct apply_dir slots[APPLY_DIR_SLOTS];
-    struct apply_synced {
-        struct apply_root *root;
-        int fd;
-    } sync[APPLY_SYNC_EACH]; /* touched, but no longer in a slot */
-    size_t sync_count;
     uint64_t clock;
 };
 
@@ -141,10 +134,6 @@ int apply_dir_make(struct apply_dirs *dirs, struct apply_root *root, struct span
                    struct apply_dir **ret_dir, struct err *e) _must_check_;
 /* Forgets the directory and those below: it was moved or removed. */
 void apply_dirs_drop(struct apply_dirs *dirs, struct apply_root *root, struct span path);
-/* Takes fd over and syncs it at the end of the run. */
-void apply_dirs_sync_later(struct apply_dirs *dirs, struct apply_root *root, int fd);
-/* Hands everything touched to the workers; wait for them. */
-void apply_dirs_sync(struct apply_dirs *dirs, struct apply_pool *pool);
 void apply_dirs_clear(struct apply_dirs *dirs);
 
 /* --- deletion in the background --- */
@@ -189,6 +178,8 @@ int apply_stage_data(struct apply *a, struct apply_op *op, const struct wire_dat
                      struct err *e) _must_check_;
 int apply_stage_end(struct apply *a, struct apply_op *op, const struct wire_end *end,
                     struct err *e) _must_check_;
+/* Until the bytes of what was staged are on the disk. */
+int apply_stage_wait(struct apply_op *op, struct err *e) _must_check_;
 void apply_stage_drop(struct apply_op *op); /* removes what it has staged */
 /* Owner, mode, extended attributes and, for what is not a directory, the time. In this order: chown
  * clears setuid, an ACL's mask is part of the mode, and every change but the last moves times. */

@@ -87,7 +87,7 @@ apply_stage_data(struct apply *a, struct apply_op *op, const struct wire_data *d
     return file_pwrite_full(op->fd, data->bytes, data->offset, e);
 }
 
-/* Attributes and, for few files, its own fsync. By a worker, or at once for many. */
+/* Attributes, and its bytes on their way to the disk: by a worker. */
 static int
 finish(void *arg, struct err *e)
 {
@@ -99,9 +99,10 @@ finish(void *arg, struct err *e)
         r = err_sys(e, ERR_IO, "set the size to %ju", (uintmax_t)op->size);
     if (r == 0)
         r = apply_set_attrs(op, op->fd, e);
-    if (r == 0 && op->sync)
-        r = file_sync(op->fd, e);
-    file_closep(&op->fd);
+    if (r == 0 && op->root->ordered)
+        r = op->kept ? file_write_out_begin(op->fd, e) : file_write_out(op->fd, e);
+    if (r < 0 || !op->kept)
+        file_closep(&op->fd);
     if (r < 0)
         err_wrap(e, "store %s: stage %.*s", op->root->path, PATH_ARGS(op->record.path));
     return r;
@@ -139,10 +140,19 @@ apply_stage_end(struct apply *a, struct apply_op *op, const struct wire_end *end
         return 0;
     }
     op->size = end->size;
-    op->root->staged++;
-    op->sync = op->root->ordered && op->root->staged <= APPLY_SYNC_EACH;
-    if (!op->sync)
-        return finish(op, e);
+    op->kept = op->root->ordered && op->root->staged++ < APPLY_OPEN_MAX;
     apply_pool_add(a->pool, finish, op);
+    return 0;
+}
+
+int
+apply_stage_wait(struct apply_op *op, struct err *e)
+{
+    if (op->fd < 0)
+        return 0;
+    int r = file_write_out(op->fd, e);
+    file_closep(&op->fd);
+    if (r < 0)
+        return err_wrap(e, "store %s: stage %.*s", op->root->path, PATH_ARGS(op->record.path));
     return 0;
 }

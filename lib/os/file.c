@@ -92,6 +92,29 @@ file_sync(int fd, struct err *e)
     return 0;
 }
 
+static int
+write_out(int fd, unsigned how, struct err *e)
+{
+    while (fault("sync_file_range") < 0 || sync_file_range(fd, 0, 0, how) < 0) {
+        if (errno != EINTR)
+            return err_sys(e, ERR_IO, "write out");
+    }
+    return 0;
+}
+
+int
+file_write_out_begin(int fd, struct err *e)
+{
+    return write_out(fd, SYNC_FILE_RANGE_WRITE, e);
+}
+
+int
+file_write_out(int fd, struct err *e)
+{
+    return write_out(
+        fd, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER, e);
+}
+
 int
 file_sync_fs(int fd, struct err *e)
 {

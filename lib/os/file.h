@@ -27,7 +27,12 @@ int file_pwrite_full(int fd, struct span data, uint64_t offset, struct err *e) _
 /* Up to len bytes; fewer only at the end of the file. Returns the count or -1. */
 ssize_t file_pread_full(int fd, void *ptr, size_t len, uint64_t offset, struct err *e) _must_check_;
 
-int file_sync(int fd, struct err *e) _must_check_;    /* fsync of a file or of a directory */
+int file_sync(int fd, struct err *e) _must_check_; /* fsync of a file or of a directory */
+/* Waits until the file's bytes are on the disk. Where they lie there, and its size, is not durable
+ * by that: a later sync of the filesystem's log makes it so, and never without the bytes. */
+int file_write_out(int fd, struct err *e) _must_check_;
+/* Begins that and waits for nothing. */
+int file_write_out_begin(int fd, struct err *e) _must_check_;
 int file_sync_fs(int fd, struct err *e) _must_check_; /* the whole filesystem fd lies on */
 
 /* Replaces dirfd/name by data, durably: written beside it, synced, renamed, directory synced. After

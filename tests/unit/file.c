@@ -109,6 +109,9 @@ TEST(file_names_the_system_s_reason)
     CHECK_INT(file_sync(-1, &e), -1);
     CHECK_INT(file_sync_fs(-1, &e), -1);
     CHECK_INT(e.sys, EBADF);
+    CHECK_INT(file_write_out_begin(-1, &e), -1);
+    CHECK_INT(file_write_out(-1, &e), -1);
+    CHECK_INT(e.sys, EBADF);
     CHECK_INT(file_sync_fs(dir, &e), 0);
     CHECK_INT(file_err_code(ENOSPC, ERR_IO), ERR_NOSPACE);
     CHECK_INT(file_err_code(EDQUOT, ERR_IO), ERR_NOSPACE);
@@ -322,6 +325,10 @@ TEST(file_goes_on_after_an_interruption_and_a_short_write)
     fault_arm(&plan);
     CHECK_INT(file_sync_fs(fd, &e), 0);
     CHECK_INT(fault_disarm(NULL), 2);
+    fault_arm(&plan);
+    CHECK_INT(file_write_out_begin(fd, &e), 0);
+    CHECK_INT(file_write_out(fd, &e), 0);
+    CHECK_INT(fault_disarm(NULL), 3);
     remove_folder(dir);
 }
 
