@@ -356,6 +356,8 @@ made_dir(struct compare *c, struct place *place, struct span name, const struct 
     if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
         return -1;
     buf_add_le64(&c->to_read, dir.id);
+    if (store_tells_kinds(&c->node->stores[place->store].rules, name))
+        places_forget(c->places);
     return 0;
 }
 

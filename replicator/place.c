@@ -4,6 +4,7 @@
 #include "lib/os/file.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 
 struct places *
 places_new(const struct node *node)
@@ -40,20 +41,39 @@ places_free(struct places **places)
     *places = NULL;
 }
 
-/* A Maildir's tmp is told from a user called "tmp" by the folders beside it. */
+/* How many of cur and new are directories in there, -1. */
 static int
-is_maildir_tmp(const struct node_store *store, struct state_txn *txn, const struct state_dir *dir,
-               bool *ret_is_tmp, struct err *e)
+count_folders(struct state_txn *txn, uint64_t dir, struct err *e)
 {
-    *ret_is_tmp = false;
-    if (dir->parent == 0 || !store_dir_is_tmp(&store->rules, dir->name, true))
-        return 0;
-    struct state_entry entry;
-    int cur = state_entry_get(txn, dir->parent, span_str("cur"), &entry, e);
-    int new = cur == 0 ? state_entry_get(txn, dir->parent, span_str("new"), &entry, e) : 0;
-    if (cur < 0 || new < 0)
+    static const char *const names[] = { "cur", "new" };
+    int count = 0;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct state_entry entry;
+        int found = state_entry_get(txn, dir, span_str(names[i]), &entry, e);
+        if (found < 0)
+            return -1;
+        count += found > 0 && S_ISDIR(entry.attr.mode);
+    }
+    return count;
+}
+
+/* A Maildir's folders are told from users of their names by what is beside and in them. */
+static int
+place_kind(struct place *place, const struct node_store *store, struct state_txn *txn,
+           const struct state_dir *dir, struct err *e)
+{
+    const struct store_rules *rules = &store->rules;
+    place->is_tmp = false;
+    place->in_place = true;
+    bool tmp = store_dir_is_tmp(rules, dir->name, true);
+    if (dir->parent == 0 || (!tmp && store_changes_in_place(rules, dir->name, true)))
+        return 0; /* the name alone says it */
+    int beside = count_folders(txn, dir->parent, e);
+    int inside = beside < 0 ? -1 : count_folders(txn, dir->id, e);
+    if (inside < 0)
         return -1;
-    *ret_is_tmp = store_dir_is_tmp(&store->rules, dir->name, cur > 0 || new > 0);
+    place->is_tmp = store_dir_is_tmp(rules, dir->name, beside > 0);
+    place->in_place = store_changes_in_place(rules, dir->name, beside == 2 && inside == 0);
     return 0;
 }
 
@@ -75,8 +95,7 @@ place_open(struct places *places, struct state_txn *txn, const struct state_dir 
     const struct node_store *store = &places->node->stores[dir->store];
     place->dir = dir->id;
     place->store = dir->store;
-    place->in_place = store_changes_in_place(&store->rules, dir->name);
-    if (is_maildir_tmp(store, txn, dir, &place->is_tmp, e) < 0 ||
+    if (place_kind(place, store, txn, dir, e) < 0 ||
         state_dir_path(txn, dir->id, &place->path, e) < 0)
         return -1;
     struct span handle = span_from(dir->handle, WATCH_FSID_SIZE, dir->handle.len - WATCH_FSID_SIZE);

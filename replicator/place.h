@@ -12,7 +12,7 @@ struct place {
     uint64_t dir;
     uint16_t store;
     int fd;
-    bool is_tmp;   /* a Maildir's tmp: nothing in it counts */
+    bool is_tmp;   /* a Maildir's tmp: no delivery in it counts */
     bool in_place; /* its files change in place */
     struct buf path;
     uint64_t used;

@@ -87,15 +87,15 @@ look_and_compare(struct scan *s, struct place *place, const char *name, unsigned
     return later < 0 ? -1 : 0;
 }
 
-/* 1 begun, 0 the directory is gone or does not count, -1. */
+/* 1 begun, 0 the directory is gone, -1. */
 static int
 read_begin(struct scan *s, uint64_t dir, struct err *e)
 {
     struct compare *c = s->compare;
     struct place *place;
     int found = places_get(c->places, c->txn, dir, &place, e);
-    if (found <= 0 || place->is_tmp)
-        return found < 0 ? -1 : 0;
+    if (found <= 0)
+        return found;
     if (look_at(place->fd, "", &s->before, e) < 0)
         return -1;
     _cleanup_close_ int fd = openat(place->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -215,7 +215,7 @@ sweep_dir(struct scan *s, const struct state_dir *row, struct err *e)
         return sweep_name(s, row, 0, e);
     if (look_at(place->fd, "", &look, e) < 0)
         return -1;
-    if (place->is_tmp || !look.exists)
+    if (!look.exists)
         return 0;
     if (row->parent == 0 && compare_root_attr(c, row->id, e) < 0)
         return -1;

@@ -74,7 +74,7 @@ maybe_signature(struct ship *s, const struct record *r, const struct content *co
     if (r->op != OP_PUT || content->gone || content->now.size <= DELTA_MIN)
         return 0;
     const struct store_rules *rules = &s->node->stores[r->store].rules;
-    if (!store_changes_in_place(rules, path_name(path_parent(r->path))))
+    if (!store_changes_in_place(rules, path_name(path_parent(r->path)), true))
         return 0;
     return s->signature(s->owner, r, signature, e) < 0 ? -1 : 0;
 }

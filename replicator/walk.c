@@ -188,13 +188,13 @@ choose(struct walk *w, struct state_txn *txn, struct err *e)
     return 0;
 }
 
-/* 1 the question is in the message, 0 the directory is gone or does not count. */
+/* 1 the question is in the message, 0 the directory is gone. */
 static int
 ask_digest(struct walk *w, struct state_txn *txn, struct ask *a, struct err *e)
 {
     struct place *place;
     int found = places_get(w->places, txn, a->dir, &place, e);
-    if (found <= 0 || place->is_tmp || place->path.len > PATH_STORE_MAX)
+    if (found <= 0 || place->path.len > PATH_STORE_MAX)
         return found < 0 ? -1 : 0;
     buf_reset(&a->path);
     buf_add(&a->path, place->path.ptr, place->path.len);

@@ -54,16 +54,6 @@ is_lock(struct span name)
     return memcmp(name.ptr + name.len - len, suffix, len) == 0;
 }
 
-static enum store_class
-class_by_name(struct span name)
-{
-    for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
-        if (rule_fits(span_str(rules[i].name), rules[i].match, name))
-            return rules[i].class;
-    }
-    return is_lock(name) ? CLASS_IGNORE : CLASS_NORMAL;
-}
-
 bool
 maildir_is_messages(struct span dir)
 {
@@ -71,12 +61,29 @@ maildir_is_messages(struct span dir)
     return span_equal(name, span_str("cur")) || span_equal(name, span_str("new"));
 }
 
+static bool
+begins_with_a_digit(struct span name)
+{
+    return name.len > 0 && name.ptr[0] >= '0' && name.ptr[0] <= '9';
+}
+
+bool
+maildir_is_delivery(struct span name)
+{
+    return begins_with_a_digit(name) && memchr(name.ptr, '.', name.len) != NULL;
+}
+
 enum store_class
 maildir_class_of(struct span dir, struct span name)
 {
     if (span_equal(path_name(dir), span_str("courierimapkeywords")))
         return CLASS_KEYWORDS;
-    enum store_class class = class_by_name(name);
-    /* A user may be called "new": his uidlist still goes last. */
-    return class == CLASS_IGNORE && maildir_is_messages(dir) ? CLASS_NORMAL : class;
+    /* Also in a directory called cur or new, which may be the home of a user of that name. */
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+        if (rule_fits(span_str(rules[i].name), rules[i].match, name))
+            return rules[i].class;
+    }
+    /* The name of a message ends in that of its host, which may be called mx.lock. */
+    bool message = maildir_is_messages(dir) && begins_with_a_digit(name);
+    return is_lock(name) && !message ? CLASS_IGNORE : CLASS_NORMAL;
 }

@@ -5,9 +5,12 @@
 
 #include "lib/store/store.h"
 
-/* Is `dir` a folder's cur or new? What lies in there is a message, whatever it is called. */
+/* Is `dir` called as a folder's cur or new is? Users may be called that, too. */
 bool maildir_is_messages(struct span dir);
-/* The class of a name that is in no tmp; IGNORE is never said of a name in cur or new. */
+/* Is the name one that deliveries have while they are in tmp? They begin with the time. */
+bool maildir_is_delivery(struct span name);
+/* The class of a name, deliveries in tmp aside. IGNORE is said in cur and new only of names that no
+ * message has: Dovecot's own files and locks, in the home of a user who is called so. */
 enum store_class maildir_class_of(struct span dir, struct span name);
 
 #endif

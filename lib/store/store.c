@@ -31,7 +31,7 @@ is_excluded(const struct store_rules *rules, struct span name)
 enum store_class
 store_class_of(const struct store_rules *rules, struct span dir, struct span name, bool dir_is_tmp)
 {
-    if (dir_is_tmp || is_private(dir, name))
+    if (is_private(dir, name) || (dir_is_tmp && maildir_is_delivery(name)))
         return CLASS_IGNORE;
     bool maildir = rules->kind == STORE_MAILDIR;
     /* A message is never left out by accident: patterns are for what lies beside cur and new. */
@@ -47,7 +47,13 @@ store_dir_is_tmp(const struct store_rules *rules, struct span name, bool has_cur
 }
 
 bool
-store_changes_in_place(const struct store_rules *rules, struct span name)
+store_tells_kinds(const struct store_rules *rules, struct span name)
 {
-    return rules->kind != STORE_MAILDIR || !maildir_is_messages(name);
+    return rules->kind == STORE_MAILDIR && maildir_is_messages(name);
+}
+
+bool
+store_changes_in_place(const struct store_rules *rules, struct span name, bool in_maildir)
+{
+    return !in_maildir || !store_tells_kinds(rules, name);
 }

@@ -26,11 +26,16 @@ struct store_rules {
  * store_dir_is_tmp() of the directory. */
 enum store_class store_class_of(const struct store_rules *rules, struct span dir, struct span name,
                                 bool dir_is_tmp);
-/* Is the directory called `name`, beside which `has_cur_or_new` exists, a Maildir's tmp? What is in
- * it is being written and is nobody's yet; a rename out of it is a new message. */
+/* Is the directory called `name`, beside which `has_cur_or_new` exists, a Maildir's tmp? Deliveries
+ * in it are being written and are nobody's yet; a rename out of it is a new message. All else in it
+ * counts: it may be the home of a user called tmp, and his neighbour may be called new. */
 bool store_dir_is_tmp(const struct store_rules *rules, struct span name, bool has_cur_or_new);
+/* Does a directory called `name` tell, by being there, what its neighbours and the one above are?
+ */
+bool store_tells_kinds(const struct store_rules *rules, struct span name);
 /* Do files in the directory called `name` change in place, so that a sweep must look at each file's
- * own times? Not in a Maildir's cur and new, where a directory's times tell all. */
-bool store_changes_in_place(const struct store_rules *rules, struct span name);
+ * own times? Not in a Maildir's cur and new, where a directory's times tell all. in_maildir: the
+ * directory above holds directories cur and new, this one does not. */
+bool store_changes_in_place(const struct store_rules *rules, struct span name, bool in_maildir);
 
 #endif

@@ -275,12 +275,12 @@ def test_compare_leaves_out_of_a_maildir_what_is_rebuilt_and_no_more(tmp_path):
     for root in (one, other):
         writer = MaildirWriter(root / "ann", seed=1)
     os.unlink(writer.deliver())
-    for name in ("tmp/being-written", "dovecot.index.log", "dovecot-uidlist.lock", "maildirsize"):
+    for name in ("tmp/1700000000.M1.mx1", "cur/dovecot-uidlist.lock", "dovecot.index.log", "dovecot-uidlist.lock", "maildirsize"):
         (other / "ann" / name).write_bytes(b"x")
         assert compare.differences(one, other, "maildir") == [], name
         assert compare.differences(one, other, "files") != [], name
         (other / "ann" / name).unlink()
-    for name in ("cur/mail", "cur/x.lock", "new/maildirsize", ".Keys.lock", "dovecot-uidlist", "dovecot-keywords",
+    for name in ("cur/mail", "cur/1.M1.lock", "new/5", "tmp/sieve", ".Keys.lock", "dovecot-uidlist", "dovecot-keywords",
                  "dovecot.indexes", "subscriptions"):
         (other / "ann" / name).write_bytes(b"x")
         assert compare.differences(one, other, "maildir") != [], name

@@ -160,7 +160,7 @@ TEST(a_name_is_recorded_again_on_demand)
         bool is_dir;
     } forced[] = { { "ada/cur/1", false },    { "ada/cur", true },
                    { "ada/none", false },     { "ada/nodir", true },
-                   { "nowhere/none", false }, { "ada/tmp/x", false },
+                   { "nowhere/none", false }, { "ada/tmp/1.x", false },
                    { "ada/x.lock", false },   { "", true } };
     cap_hold(c);
     for (size_t i = 0; i < ARRAY_LEN(forced); i++)

@@ -44,9 +44,9 @@ TEST(a_new_name_of_an_unknown_object_is_made)
 {
     static const struct row rows[] = {
         { "echo x >ada/new/2", "put ada/new/2\n" },
-        { "echo x >ada/tmp/2", "" },
-        { "echo x >ada/tmp/2; mv ada/tmp/2 ada/new/2", "put ada/new/2\n" },
-        { "echo x >ada/tmp/2; ln ada/tmp/2 ada/new/2; rm ada/tmp/2", "put ada/new/2\n" },
+        { "echo x >ada/tmp/2.M", "" },
+        { "echo x >ada/tmp/2.M; mv ada/tmp/2.M ada/new/2", "put ada/new/2\n" },
+        { "echo x >ada/tmp/2.M; ln ada/tmp/2.M ada/new/2; rm ada/tmp/2.M", "put ada/new/2\n" },
         { "echo x >ada/new/2; rm ada/new/2", "" },
         { "mkdir eve", "mkdir eve\n" },
         { "mkdir -p eve/cur; echo x >eve/cur/1", "mkdir eve\nmkdir eve/cur\nput eve/cur/1\n" },
@@ -72,7 +72,7 @@ TEST(a_new_name_of_a_known_object_is_a_rename)
         { "mv ada/cur/1 bob/new/1", "rename ada/cur/1 > bob/new/1\n" },
         { "mv ada/cur/1 ada/cur/2; mv ada/cur/2 ada/cur/3", "rename ada/cur/1 > ada/cur/3\n" },
         { "mv ada/cur/1 ada/cur/2; mv ada/cur/2 ada/cur/1", "" },
-        { "mv ada/cur/1 ada/tmp/1; mv ada/tmp/1 ada/cur/2", "rename ada/cur/1 > ada/cur/2\n" },
+        { "mv ada/cur/1 ada/tmp/1.M; mv ada/tmp/1.M ada/cur/2", "rename ada/cur/1 > ada/cur/2\n" },
         { "ln ada/cur/1 ada/cur/2; rm ada/cur/1", "rename ada/cur/1 > ada/cur/2\n" },
         { "mv ada eve", "rename ada > eve\n" },
         { "mv ada eve; mv eve zoe", "rename ada > zoe\n" },
@@ -235,7 +235,7 @@ TEST(a_name_that_is_gone_is_unlinked)
     static const struct row rows[] = {
         { "rm ada/cur/1", "unlink ada/cur/1\n" },
         { "mv ada/cur/1 ../out/1", "unlink ada/cur/1\n" },
-        { "mv ada/cur/1 ada/tmp/1", "unlink ada/cur/1\n" },
+        { "mv ada/cur/1 ada/tmp/1.M", "unlink ada/cur/1\n" },
         { "mv ada ../out/ada", "rmtree ada\n" },
         { "rmdir bob/new", "rmtree bob/new\n" },
     };

@@ -75,7 +75,8 @@ TEST(a_sweep_finds_what_changed_while_nobody_watched)
         { "touch -d 2001-01-01 files/d/f1", "files: put d/f1\n" },
         { "rm files/d/f1; echo 1 >files/d/f1", "files: put d/f1\n" },
         { "chmod 750 mail/bob", "meta bob\n" },
-        { "date -d 2001-01-01 >mail/ada/tmp/x", "" },
+        { "echo x >mail/ada/tmp/1.M1P1.mx1", "" },
+        { "echo x >mail/ada/tmp/x", "put ada/tmp/x\n" },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct cap *c = begin();
@@ -90,6 +91,38 @@ TEST(a_sweep_finds_what_changed_while_nobody_watched)
         cap_check_index(c);
         cap_free(c);
     }
+}
+
+/* A domain with users called as a Maildir's folders are, and all of them neighbours. */
+TEST(users_called_new_cur_and_tmp_lose_nothing_in_a_sweep)
+{
+    struct cap *c = cap_new();
+    CAP_NEEDED(c);
+    cap_sh(c, "for u in new cur tmp; do for f in cur new tmp; do mkdir -p mail/ex/$u/$f "
+              "mail/home/$u/Maildir/$f; done; echo 3 >mail/ex/$u/dovecot-uidlist; "
+              "echo s >mail/home/$u/sieve; done");
+    cap_grow_old();
+    cap_start(c);
+    cap_barrier(c);
+    CHECK_INT(cap_check_index(c), 1 + 3 * 5 + 1 + 3 * 6);
+    cap_stop(c);
+    cap_sh(c, "for u in new cur tmp; do echo 1 >>mail/ex/$u/dovecot-uidlist; "
+              "echo m >mail/home/$u/Maildir/new/1.M1; echo i >mail/ex/$u/dovecot.index; "
+              "echo t >mail/ex/$u/tmp/1.M1; done; mkdir mail/ex/tmp/.Sent");
+    cap_start(c);
+    cap_barrier(c);
+    _cleanup_buf_ struct buf text = { 0 };
+    cap_records(c, &text);
+    check_lines((char *)text.ptr,
+                "late put ex/cur/dovecot-uidlist\nlate put ex/new/dovecot-uidlist\n"
+                "late put ex/tmp/dovecot-uidlist\nmkdir ex/tmp/.Sent\n"
+                "put home/cur/Maildir/new/1.M1\nput home/new/Maildir/new/1.M1\n"
+                "put home/tmp/Maildir/new/1.M1\n");
+    cap_sh(c, "mv mail/ex/tmp/tmp/1.M1 mail/ex/tmp/new/1.M1"); /* delivered */
+    cap_barrier(c);
+    cap_check_records(c, "put ex/tmp/new/1.M1\n");
+    cap_check_index(c);
+    cap_free(c);
 }
 
 TEST(a_sweep_reads_only_directories_whose_times_moved)

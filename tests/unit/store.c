@@ -103,14 +103,42 @@ TEST(a_message_is_a_message_whatever_it_is_called)
 {
     static const char *const excluded[] = { "*", NULL };
     static const struct store_rules rules = { STORE_MAILDIR, excluded };
-    static const char *const names[] = { "1700000000.M1P2.lock", "maildirsize", "dovecot.index",
-                                         "dovecot-uidlist.tmp",  ".mailtwin",   "1.M1:2,S" };
+    static const char *const names[] = { "1700000000.M1P2.lock", "1.lock",   ".mailtwin", "msg:2,",
+                                         "0123456789abcdef",     "1.M1:2,S", "a.lock:2,S" };
     static const char *const dirs[] = { "cur", "new", "ada/cur", "ada/.Sent/new" };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         for (size_t j = 0; j < ARRAY_LEN(dirs); j++) {
             check_class(dirs[j], names[i], CLASS_NORMAL);
             CHECK_INT(class_in(&rules, dirs[j], names[i]), CLASS_NORMAL);
         }
+    }
+}
+
+TEST(a_user_called_new_cur_or_tmp_is_a_user)
+{
+    static const char *const homes[] = { "example.org/new", "example.org/cur", "example.org/tmp" };
+    static const char *const kept[] = { "cur",
+                                        "new",
+                                        "tmp",
+                                        ".Sent",
+                                        "Maildir",
+                                        "subscriptions",
+                                        ".dovecot.sieve",
+                                        "maildirfolder",
+                                        "2020-archive" };
+    static const char *const left_out[] = { "dovecot.index",       "dovecot.index.log",
+                                            "maildirsize",         "dovecot-uidlist.lock",
+                                            "dovecot-uidlist.tmp", ".dovecot.lda-dupes.lock" };
+    for (size_t i = 0; i < ARRAY_LEN(homes); i++) {
+        struct span home = span_str(homes[i]);
+        bool tmp = store_dir_is_tmp(&maildir, path_name(home), true); /* beside the others */
+        CHECK_INT(tmp, i == 2);
+        for (size_t j = 0; j < ARRAY_LEN(kept); j++)
+            CHECK_INT(store_class_of(&maildir, home, span_str(kept[j]), tmp), CLASS_NORMAL);
+        for (size_t j = 0; j < ARRAY_LEN(left_out); j++)
+            CHECK_INT(store_class_of(&maildir, home, span_str(left_out[j]), tmp), CLASS_IGNORE);
+        CHECK_INT(store_class_of(&maildir, home, span_str("dovecot-uidlist"), tmp), CLASS_UIDLIST);
+        CHECK(store_changes_in_place(&maildir, path_name(home), false));
     }
 }
 
@@ -126,7 +154,10 @@ TEST(what_is_in_a_tmp_is_nobody_s_yet)
     CHECK(!store_dir_is_tmp(&maildir, span_str("tmp"), false)); /* a user called tmp */
     CHECK(!store_dir_is_tmp(&maildir, span_str("tmp2"), true));
     CHECK(!store_dir_is_tmp(&files, span_str("tmp"), true));
-    CHECK_INT(store_class_of(&maildir, span_str("ada/tmp"), span_str("1.M1"), true), CLASS_IGNORE);
+    static const char *const deliveries[] = { "1700000000.M1P2.mx1", "1.M1", "1700000000_0.7.mx1" };
+    for (size_t i = 0; i < ARRAY_LEN(deliveries); i++)
+        CHECK_INT(store_class_of(&maildir, span_str("ada/tmp"), span_str(deliveries[i]), true),
+                  CLASS_IGNORE);
     check_class("example.org/tmp", "subscriptions", CLASS_NORMAL);
 }
 
@@ -187,9 +218,12 @@ TEST(a_name_that_cannot_be_is_a_bug)
 
 TEST(a_directory_s_times_tell_all_only_of_cur_and_new)
 {
-    CHECK(!store_changes_in_place(&maildir, span_str("cur")));
-    CHECK(!store_changes_in_place(&maildir, span_str("new")));
-    CHECK(store_changes_in_place(&maildir, span_str("ada")));
-    CHECK(store_changes_in_place(&maildir, span_str("")));
-    CHECK(store_changes_in_place(&files, span_str("cur")));
+    CHECK(!store_changes_in_place(&maildir, span_str("cur"), true));
+    CHECK(!store_changes_in_place(&maildir, span_str("new"), true));
+    CHECK(store_changes_in_place(&maildir, span_str("ada"), true));
+    CHECK(store_changes_in_place(&maildir, span_str("tmp"), true));
+    CHECK(store_changes_in_place(&maildir, span_str(""), true));
+    CHECK(store_changes_in_place(&files, span_str("cur"), true));
+    CHECK(store_tells_kinds(&maildir, span_str("cur")) &&
+          !store_tells_kinds(&files, span_str("cur")));
 }

@@ -5,7 +5,8 @@ import fnmatch
 import os
 import stat
 
-# What a store of kind maildir leaves out: it is a lock, a cache, or rebuilt. In cur and new: nothing.
+# What a store of kind maildir leaves out: it is a lock, a cache, or rebuilt. In cur and new no message: a message's
+# name begins with a digit. In tmp also what is being delivered.
 MAILDIR_IGNORED = ("[!.]*.lock", ".dovecot.lda-dupes.lock", "dovecot-uidlist.tmp", "dovecot.index", "dovecot.index.*",
                    "dovecot.list.index", "dovecot.list.index.*", "dovecot.mailbox.log", "dovecot.mailbox.log.*",
                    "maildirsize", "dovecot-acl-list")
@@ -13,10 +14,12 @@ PRIVATE = b".mailtwin"
 CHUNK = 1 << 20
 
 
-def ignored(directory, name, kind):
+def ignored(directory, name, kind, in_tmp):
     """Is the name left out in this directory of a store of this kind?"""
-    if kind != "maildir" or os.path.basename(directory) in (b"cur", b"new"):
+    if kind != "maildir":
         return False
+    if name[:1].isdigit() and (in_tmp or os.path.basename(directory) in (b"cur", b"new")):
+        return in_tmp and b"." in name
     return any(fnmatch.fnmatchcase(os.fsdecode(name), pattern) for pattern in MAILDIR_IGNORED)
 
 
@@ -33,22 +36,21 @@ class Tree:
     def full(self, path):
         return os.path.join(self.root, path) if path else self.root
 
-    def _walk(self, directory):
+    def _walk(self, directory, in_tmp=False):
         names = set(os.listdir(self.full(directory)))
         for name in sorted(names):
-            if ignored(directory, name, self.kind) or (directory == b"" and name == PRIVATE):
+            if ignored(directory, name, self.kind, in_tmp) or (directory == b"" and name == PRIVATE):
                 continue
             path = os.path.join(directory, name)
             facts = os.lstat(self.full(path))
             self.found[path] = facts
             if stat.S_ISDIR(facts.st_mode):
-                if not self._is_tmp(name, names):
-                    self._walk(path)
+                self._walk(path, self._is_tmp(name, names))
             elif facts.st_nlink > 1:
                 self.links.setdefault(facts.st_ino, set()).add(path)
 
     def _is_tmp(self, name, siblings):
-        """The tmp of a Maildir: what is in it is nobody's yet."""
+        """The tmp of a Maildir: deliveries in it are nobody's yet."""
         return self.kind == "maildir" and name == b"tmp" and (b"cur" in siblings or b"new" in siblings)
 
     def partners(self, path):
