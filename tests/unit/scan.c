@@ -100,6 +100,7 @@ TEST(users_called_new_cur_and_tmp_lose_nothing_in_a_sweep)
     CAP_NEEDED(c);
     cap_sh(c, "for u in new cur tmp; do for f in cur new tmp; do mkdir -p mail/ex/$u/$f "
               "mail/home/$u/Maildir/$f; done; echo 3 >mail/ex/$u/dovecot-uidlist; "
+              "echo i >mail/ex/$u/dovecot.index; "
               "echo s >mail/home/$u/sieve; done");
     cap_grow_old();
     cap_start(c);
@@ -107,7 +108,7 @@ TEST(users_called_new_cur_and_tmp_lose_nothing_in_a_sweep)
     CHECK_INT(cap_check_index(c), 1 + 3 * 5 + 1 + 3 * 6);
     cap_stop(c);
     cap_sh(c, "for u in new cur tmp; do echo 1 >>mail/ex/$u/dovecot-uidlist; "
-              "echo m >mail/home/$u/Maildir/new/1.M1; echo i >mail/ex/$u/dovecot.index; "
+              "echo m >mail/home/$u/Maildir/new/1.M1; "
               "echo t >mail/ex/$u/tmp/1.M1; done; mkdir mail/ex/tmp/.Sent");
     cap_start(c);
     cap_barrier(c);
