@@ -41,7 +41,7 @@ MODE_clang := -O2 -D_FORTIFY_SOURCE=2
 MODE_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -DMAILTWIN_FAULTS
 # tsan leaves a program too little address space for two databases of the usual bound.
 MODE_tsan := -O1 -fsanitize=thread -DMAILTWIN_FAULTS -DMAP_SIZE_DEFAULT="(1ULL<<34)"
-MODE_cover := -O0 --coverage -DMAILTWIN_FAULTS
+MODE_cover := -O0 --coverage -fprofile-update=atomic -DMAILTWIN_FAULTS
 MODE_fuzz := -O1 -fsanitize=address,undefined,fuzzer-no-link -fno-omit-frame-pointer
 MODE_analyze := -O0 -fanalyzer -Wno-unused-value
 # Analysers see one file at a time; err.c itself cannot be told what it returns.
