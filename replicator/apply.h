@@ -43,6 +43,11 @@ int apply_open(const struct apply_store *stores, size_t store_count, unsigned wo
                struct apply **ret_apply, struct err *e) _must_check_;
 void apply_free(struct apply **apply);
 
+/* The newest marker in the stores, without an engine and its lock: while none is open. A store that
+ * none was ever opened on has none: 0. */
+int apply_newest_marker(const struct apply_store *stores, size_t store_count, uint64_t *ret_seq,
+                        struct err *e) _must_check_;
+
 /* The marker of a store: operations with a seq up to this one are done; late ones of a run that was
  * broken off may not be. */
 uint64_t apply_marker(const struct apply *apply, uint16_t store);

@@ -116,6 +116,37 @@ read_marker(void *arg, const char *name, struct err *e)
     return 0;
 }
 
+static int
+peek_marker(const char *store, uint64_t *ret_seq, struct err *e)
+{
+    struct apply_root root = { 0 };
+    _cleanup_free_ char *path = xasprintf("%s/" STORE_PRIVATE_DIR "/applied", store);
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    *ret_seq = 0;
+    if (fd < 0)
+        return errno == ENOENT ? 0 : err_sys(e, ERR_IO, "open %s", path);
+    root.marker = UINT64_MAX;
+    if (apply_each_name(fd, read_marker, &root, e) < 0)
+        return err_wrap(e, "%s", path);
+    if (root.marker != UINT64_MAX)
+        *ret_seq = root.marker;
+    return 0;
+}
+
+int
+apply_newest_marker(const struct apply_store *stores, size_t store_count, uint64_t *ret_seq,
+                    struct err *e)
+{
+    *ret_seq = 0;
+    for (size_t i = 0; i < store_count; i++) {
+        uint64_t seq;
+        if (peek_marker(stores[i].path, &seq, e) < 0)
+            return -1;
+        *ret_seq = MAX(*ret_seq, seq);
+    }
+    return 0;
+}
+
 static void
 keep_note(struct apply_notes *notes, uint64_t seq, enum apply_note note)
 {

@@ -9,6 +9,7 @@
 #include "replicator/capture.h"
 #include "replicator/net/net.h"
 #include "replicator/peer.h"
+#include "replicator/turn.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -22,16 +23,19 @@ struct daemon {
     struct peer *peers; /* one for each other node */
     size_t peer_count;
 
+    atomic_uchar role; /* enum wire_role; set by the main thread */
     /* Set by the main thread while no session runs, read by sessions. */
-    uint8_t role;            /* enum wire_role */
     struct capture *capture; /* NULL unless primary */
     int adopt_fd;            /* a fanotify queue from the service manager, -1 none */
 
     atomic_uint_fast64_t tail; /* newest durable seq here */
+    /* Newest record that was carried out in a store here: ahead of the tail after a crash, or while
+     * something asked for has not come. */
+    atomic_uint_fast64_t applied;
     uint64_t newest_epoch;     /* seen of any node; main thread */
     atomic_bool moved_posted;  /* a look at positions is under way */
     atomic_bool apply_stalled; /* the last session ended because a disk took no writes */
-    atomic_bool receiving;     /* a session receives: there is one at most */
+    struct turn turn;          /* of the sessions that receive */
     struct barriers *barriers;
     double barrier_last_seconds;
     uint64_t degraded_since; /* seconds since 1970, 0 not */

@@ -15,7 +15,10 @@ ledger_open(struct ledger *l, struct node *node, struct err *e)
     if (state_begin(node->state, false, &txn, e) < 0)
         return -1;
     l->tail = state_meta(txn)->tail;
-    return 0;
+    struct span row;
+    int found = state_get(txn, LEDGER_MARKER_VOID, &row, e);
+    l->marker_void = found > 0;
+    return found < 0 ? -1 : 0;
 }
 
 void
@@ -84,6 +87,17 @@ ledger_start(struct ledger *l, const struct wire_start *start, bool fresh, struc
             return -1;
     }
     if (put_epochs(l, start, e) < 0 || state_del(l->txn, "accept_sync", e) < 0)
+        return -1;
+    if (l->marker_void && state_put(l->txn, LEDGER_MARKER_VOID, span_str("1"), e) < 0)
+        return -1;
+    return ledger_commit(l, e);
+}
+
+int
+ledger_marker_counts(struct ledger *l, struct err *e)
+{
+    l->marker_void = false;
+    if (writable(l, e) < 0 || state_del(l->txn, LEDGER_MARKER_VOID, e) < 0)
         return -1;
     return ledger_commit(l, e);
 }

@@ -187,6 +187,12 @@ link_io_receive(struct link_io *io, int timeout_ms, int wake_fd, const struct wi
     }
 }
 
+int
+link_io_fd(const struct link_io *io)
+{
+    return io->fd;
+}
+
 uint64_t
 link_io_bytes_sent(const struct link_io *io)
 {

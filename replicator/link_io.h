@@ -25,6 +25,7 @@ int link_io_flush(struct link_io *io, struct err *e) _must_check_;
 int link_io_receive(struct link_io *io, int timeout_ms, int wake_fd,
                     const struct wire_msg **ret_msg, struct err *e) _must_check_;
 
+int link_io_fd(const struct link_io *io);
 /* From any thread: the numbers stand alone, nothing is ordered by them. */
 uint64_t link_io_bytes_sent(const struct link_io *io);
 uint64_t link_io_bytes_received(const struct link_io *io);

@@ -86,7 +86,7 @@ link_trouble(struct daemon *d, const struct net_notice *notice)
     struct peer *peer = find_peer(d, notice->peer);
     event(EV_TLS_FAILED, F_STR("peer", notice->peer), F_STR("address", notice->address),
           F_STR("why", notice->text));
-    if (peer != NULL)
+    if (peer != NULL && !peer_connected(peer)) /* else another way to it works */
         peer_set_state(peer, PEER_CONNECTING, "%s", notice->text);
 }
 
@@ -322,6 +322,7 @@ daemon_begin(struct daemon *d, struct err *e)
         return err_wrap(e, "start the network role");
     if (geteuid() == 0 && confine(d, e) < 0)
         return err_wrap(e, "confine this process");
+    turn_init(&d->turn);
     peers_begin(d);
     d->loop = uv_default_loop();
     if (control_server_open(d->loop, d->conf->run_dir, orders_handle, d, &d->control, e) < 0)
@@ -351,6 +352,7 @@ run(const struct conf *conf)
     for (size_t i = 0; i < d->peer_count; i++)
         peer_destroy(&d->peers[i]);
     free(d->peers);
+    turn_destroy(&d->turn);
     node_free(&d->node);
     event(EV_STOPPED);
     return 0;

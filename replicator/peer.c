@@ -62,8 +62,6 @@ session_thread(void *arg)
     peer->facts.sending = false;
     peer->facts.receiving = false;
     peer->facts.connected_ms = 0;
-    if (peer->facts.state != PEER_REFUSED)
-        peer->facts.state = PEER_CONNECTING;
     pthread_mutex_unlock(&peer->lock);
     daemon_peer_moved(peer->daemon);
     return NULL;
@@ -77,10 +75,19 @@ peer_detach(struct peer *peer)
     atomic_store(&peer->stop, true);
     shutdown(peer->link_fd, SHUT_RDWR); /* a session that waits for the peer wakes up */
     peer_wake(peer);
+    turn_wake(&peer->daemon->turn);
     pthread_join(peer->thread, NULL);
     file_closep(&peer->link_fd);
     peer->running = false;
     atomic_store(&peer->stop, false);
+}
+
+void
+peer_forget(struct peer *peer)
+{
+    pthread_mutex_lock(&peer->lock);
+    peer->facts = (struct peer_facts){ .state = PEER_CONNECTING };
+    pthread_mutex_unlock(&peer->lock);
 }
 
 int
@@ -103,6 +110,14 @@ peer_facts(struct peer *peer, struct peer_facts *ret_facts)
     pthread_mutex_lock(&peer->lock);
     *ret_facts = peer->facts;
     pthread_mutex_unlock(&peer->lock);
+}
+
+bool
+peer_connected(struct peer *peer)
+{
+    struct peer_facts facts;
+    peer_facts(peer, &facts);
+    return facts.connected_ms != 0;
 }
 
 void

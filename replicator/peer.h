@@ -38,7 +38,7 @@ struct peer_facts {
     double ack_seconds;    /* capture to durable, of the last run acknowledged */
     struct walk_progress resync;
     uint64_t resync_begun_ms;
-    char text[512];
+    char text[512]; /* what is wrong, or waited for; while connecting, why the last link ended */
 };
 
 struct peer {
@@ -64,8 +64,11 @@ void peer_destroy(struct peer *peer);
 int peer_attach(struct peer *peer, int link_fd, struct err *e) _must_check_;
 /* Main thread: ends the session and waits for it. */
 void peer_detach(struct peer *peer);
+/* Main thread, without a session: nothing is known of it. */
+void peer_forget(struct peer *peer);
 void peer_wake(struct peer *peer);
 void peer_facts(struct peer *peer, struct peer_facts *ret_facts);
+bool peer_connected(struct peer *peer);
 void peer_set_state(struct peer *peer, enum peer_state state, const char *fmt, ...) _printf_(3, 4);
 /* false: no session sends to it now. */
 bool peer_order(struct peer *peer, struct verify_order *order);

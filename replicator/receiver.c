@@ -5,10 +5,8 @@
 #include "lib/base/path.h"
 #include "lib/os/event.h"
 #include "lib/os/file.h"
-#include "replicator/content.h"
+#include "replicator/answer.h"
 #include "replicator/hints.h"
-#include "replicator/listing.h"
-#include "replicator/look.h"
 #include "replicator/session.h"
 
 #include <poll.h>
@@ -16,16 +14,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SYNC_WORKERS  4
-#define GROUP_OPS     512 /* runs that wait together are made durable together, up to this */
-#define GROUP_BYTES   (8 * 1024 * 1024)
-#define LEDGER_MS     50
-#define LEDGER_OPS    4000
-#define NEEDS_MS      10000 /* a need unmet for so long is left to verify */
-#define NEEDS_OPS     50000
-#define LISTING_BYTES (FRAME_BODY_MAX / 2)
-#define PROBE_SIZE    (1024 * 1024)
-#define PROBE_MS      1000
+#define SYNC_WORKERS 4
+#define GROUP_OPS    512 /* runs that wait together are made durable together, up to this */
+#define GROUP_BYTES  (8 * 1024 * 1024)
+#define LEDGER_MS    50
+#define LEDGER_OPS   4000
+#define NEEDS_MS     4000 /* a need unmet for so long is left to verify */
+#define NEEDS_OPS    50000
+#define PROBE_SIZE   (1024 * 1024)
+#define PROBE_MS     1000
 
 struct receiver {
     struct session *s;
@@ -33,15 +30,25 @@ struct receiver {
     struct apply *apply;
     struct ledger ledger;
     bool started, syncing, sync_done;
-    bool commit_due;
+    bool commit_due; /* a run is complete and not carried out */
+    bool ack_due;    /* it is carried out, and waits for the journal */
+    struct turn_claim claim;
     bool in_run; /* messages of a run have come, its COMMIT has not */
     uint64_t durable_run, durable_seq;
-    struct wire_commit commit; /* the newest COMMIT not carried out */
+    struct wire_commit commit; /* the newest COMMIT */
+    struct wire_commit done;   /* the newest that was carried out */
     struct wire_msg out;
     struct hints needs;      /* names asked for and not come yet, by store */
     uint64_t needs_since_ms; /* the first of them; 0 none */
     struct err note_err;     /* of a callback that cannot return one */
 };
+
+/* Another session, or a change of role, goes on from what this one leaves: it must be whole. */
+static bool
+must_end(const struct receiver *x)
+{
+    return session_stopped(x->s) || turn_lost(&x->claim);
+}
 
 static int
 reply(struct receiver *x, enum wire_type type, struct err *e)
@@ -93,9 +100,9 @@ note(void *arg, const struct applied *applied)
 static int
 send_ack(struct receiver *x, struct err *e)
 {
-    x->durable_run = x->commit.run;
-    x->durable_seq = x->commit.seq;
-    x->out.ack = (struct wire_ack){ x->commit.run, x->commit.seq, x->commit.seq };
+    x->durable_run = x->done.run;
+    x->durable_seq = x->done.seq;
+    x->out.ack = (struct wire_ack){ x->done.run, x->commit.seq, x->done.seq };
     if (reply(x, WIRE_ACK, e) < 0)
         return -1;
     return link_io_flush(x->s->io, e);
@@ -107,7 +114,7 @@ tell_facts(struct receiver *x)
     struct peer *peer = x->s->peer;
     pthread_mutex_lock(&peer->lock);
     peer->facts.received = x->commit.seq;
-    peer->facts.durable = x->commit.seq;
+    peer->facts.durable = x->done.seq;
     peer->facts.shipped = x->commit.tail;
     pthread_mutex_unlock(&peer->lock);
 }
@@ -135,6 +142,15 @@ ledger_write(struct receiver *x, struct err *e)
 }
 
 static void
+note_applied(struct receiver *x)
+{
+    uint64_t newest = 0;
+    for (uint16_t i = 0; !x->ledger.marker_void && i < x->daemon->node->store_count; i++)
+        newest = MAX(newest, apply_marker(x->apply, i));
+    atomic_store(&x->daemon->applied, newest);
+}
+
+static void
 tell_stall(struct receiver *x, const struct err *why)
 {
     struct err e = { 0 };
@@ -155,16 +171,41 @@ apply_stalled(struct receiver *x, const struct err *why)
         event(EV_APPLY_STALLED, F_ERR(why));
 }
 
-static int
-finish_sync(struct receiver *x, struct err *e)
+static void
+finish_sync(struct receiver *x)
 {
     x->sync_done = false;
     x->syncing = false;
-    if (ledger_sync_done(&x->ledger, e) < 0 || ledger_write(x, e) < 0)
-        return -1;
     peer_set_state(x->s->peer, PEER_CONNECTED, "%s", "");
     event(EV_SYNC_END, F_STR("peer", x->s->peer->conf->name), F_U64("seq", x->commit.seq));
+}
+
+/* The position first, and that a sync is complete: a node that is promoted later must know all that
+ * this one ever acknowledged. */
+static int
+acknowledge(struct receiver *x, struct err *e)
+{
+    bool position = x->sync_done || x->ledger.tail != atomic_load(&x->daemon->tail);
+    if ((position || x->ledger.unwritten >= LEDGER_OPS) && ledger_write(x, e) < 0)
+        return -1;
+    if (position && x->ledger.txn != NULL)
+        return link_io_flush(x->s->io, e); /* the questions go: the journal waits for an answer */
+    x->ack_due = false;
+    if (send_ack(x, e) < 0)
+        return -1;
+    tell_facts(x);
+    if (x->sync_done)
+        finish_sync(x);
     return 0;
+}
+
+static int
+note_run(struct receiver *x)
+{
+    if (x->note_err.code == ERR_NONE && ledger_run_end(&x->ledger, &x->note_err) >= 0 &&
+        x->sync_done && ledger_sync_done(&x->ledger, &x->note_err) < 0)
+        ASSERT(x->note_err.code != ERR_NONE);
+    return x->note_err.code == ERR_NONE ? 0 : -1;
 }
 
 /* Makes everything received durable and says so. */
@@ -173,29 +214,29 @@ carry_out(struct receiver *x, struct err *e)
 {
     if (!x->commit_due)
         return 0;
-    if (apply_commit(x->apply, note, x, e) < 0)
+    int rc = apply_commit(x->apply, note, x, e);
+    note_applied(x);
+    if (rc < 0)
         return -1;
-    if (x->note_err.code != ERR_NONE) {
+    if (note_run(x) < 0) {
         *e = x->note_err;
         return -1;
     }
-    if (ledger_run_end(&x->ledger, e) < 0)
-        return -1;
     x->commit_due = false;
+    x->done = x->commit;
+    x->ack_due = true;
     if (atomic_exchange(&x->daemon->apply_stalled, false)) {
         tell_stall(x, NULL);
         event(EV_APPLY_RESUMED);
     }
-    /* The position first: a node that is promoted later must know all that this one ever
-     * acknowledged. */
-    if (x->ledger.tail != atomic_load(&x->daemon->tail) && ledger_write(x, e) < 0)
-        return -1;
-    if (send_ack(x, e) < 0)
-        return -1;
-    tell_facts(x);
-    if (x->sync_done && finish_sync(x, e) < 0)
-        return -1;
-    return x->ledger.unwritten >= LEDGER_OPS ? ledger_write(x, e) : 0;
+    return acknowledge(x, e);
+}
+
+/* Nothing more has come for a moment. */
+static int
+write_behind(struct receiver *x, struct err *e)
+{
+    return x->ack_due ? acknowledge(x, e) : ledger_write(x, e);
 }
 
 static int
@@ -211,57 +252,6 @@ on_commit(struct receiver *x, const struct wire_commit *commit, struct err *e)
 /* --- questions --- */
 
 static int
-send_listing(struct receiver *x, const struct listing *l, struct err *e)
-{
-    struct wire_digest_answer *answer = &x->out.digest_answer;
-    size_t next = 0;
-    do {
-        _cleanup_buf_ struct buf packed = { 0 };
-        size_t first = next;
-        listing_pack(l, first, LISTING_BYTES, &packed, &next);
-        answer->entry_count = (uint32_t)(next - first);
-        answer->entries = buf_span(&packed);
-        answer->more = next < l->count;
-        if (reply(x, WIRE_DIGEST_ANSWER, e) < 0)
-            return -1;
-    } while (next < l->count);
-    return 0;
-}
-
-static int
-answer_dir(struct receiver *x, const struct wire_digest_ask *ask, const struct wire_dir *dir,
-           struct err *e)
-{
-    const struct node_store *store = &x->daemon->node->stores[ask->store];
-    struct wire_digest_answer *answer = &x->out.digest_answer;
-    *answer = (struct wire_digest_answer){ .id = ask->id, .dir = dir->dir };
-    struct err why = { 0 };
-    _cleanup_close_ int fd = file_open_beneath(store->root_fd, dir->path, O_RDONLY | O_DIRECTORY, 0,
-                                               &why);
-    _cleanup_listing_ struct listing ours = { 0 };
-    uint8_t digest[WIRE_DIGEST_SIZE];
-    if (fd < 0) {
-        bool absent = why.sys == ENOENT || why.sys == ENOTDIR || why.sys == ELOOP;
-        answer->verdict = absent ? WIRE_DIR_ABSENT : WIRE_DIR_FAILED;
-        return reply(x, WIRE_DIGEST_ANSWER, e);
-    }
-    bool content = (ask->flags & WIRE_DIGEST_CONTENT) != 0;
-    if (listing_read(&store->rules, fd, dir->path, content, NULL, NULL, &ours, &why) < 0) {
-        event(EV_SKIPPED, F_SPAN("path", dir->path), F_ERR(&why));
-        answer->verdict = WIRE_DIR_FAILED;
-        return reply(x, WIRE_DIGEST_ANSWER, e);
-    }
-    listing_sort(&ours);
-    listing_digest(&ours, digest);
-    answer->self = ours.self;
-    bool same = memcmp(digest, dir->digest, sizeof(digest)) == 0;
-    answer->verdict = same ? WIRE_DIR_SAME : WIRE_DIR_DIFFERENT;
-    if (same)
-        return reply(x, WIRE_DIGEST_ANSWER, e);
-    return send_listing(x, &ours, e);
-}
-
-static int
 check_store(const struct receiver *x, uint16_t store, const char *what, struct err *e)
 {
     if (store < x->daemon->node->store_count)
@@ -271,126 +261,85 @@ check_store(const struct receiver *x, uint16_t store, const char *what, struct e
 }
 
 static int
-on_digest_ask(struct receiver *x, const struct wire_digest_ask *ask, struct err *e)
-{
-    if (check_store(x, ask->store, "DIGEST_ASK", e) < 0)
-        return -1;
-    for (uint16_t i = 0; i < ask->count; i++) {
-        if (answer_dir(x, ask, &ask->dirs[i], e) < 0)
-            return -1;
-    }
-    return link_io_flush(x->s->io, e);
-}
-
-static int
-give_signature(void *arg, struct span bytes, struct err *e)
-{
-    struct receiver *x = arg;
-    while (bytes.len > 0) {
-        size_t len = MIN(bytes.len, (size_t)WIRE_DATA_MAX);
-        x->out.sig = (struct wire_sig){ .ok = 1, .bytes = span_of(bytes.ptr, len) };
-        if (reply(x, WIRE_SIG, e) < 0)
-            return -1;
-        bytes = span_of(bytes.ptr + len, bytes.len - len);
-    }
-    return 0;
-}
-
-static int
-on_sig_ask(struct receiver *x, const struct wire_sig_ask *ask, struct err *e)
-{
-    if (check_store(x, ask->store, "SIG_ASK", e) < 0)
-        return -1;
-    int rc = apply_signature(x->apply, ask->store, ask->path, give_signature, x, e);
-    if (rc < 0)
-        return -1;
-    x->out.sig = (struct wire_sig){ .ok = rc == 0, .last = 1 };
-    if (reply(x, WIRE_SIG, e) < 0)
-        return -1;
-    return link_io_flush(x->s->io, e);
-}
-
-static enum record_op
-op_for(uint32_t mode)
-{
-    return S_ISDIR(mode)    ? OP_MKDIR
-           : S_ISFIFO(mode) ? OP_MKNOD
-           : S_ISLNK(mode)  ? OP_SYMLINK
-                            : OP_PUT;
-}
-
-/* The primary lost it with the power: it is given back as this node has it. */
-static int
-on_fetch(struct receiver *x, const struct wire_fetch *fetch, struct err *e)
-{
-    if (check_store(x, fetch->store, "FETCH", e) < 0)
-        return -1;
-    const struct node_store *store = &x->daemon->node->stores[fetch->store];
-    struct record r = { .op = OP_PUT, .store = fetch->store, .path = fetch->path };
-    r.attr.mode = S_IFREG;
-    const struct record gone = r;
-    _cleanup_close_ int parent = file_open_beneath(store->root_fd, path_parent(fetch->path),
-                                                   O_RDONLY | O_DIRECTORY, 0, NULL);
-    char name[PATH_NAME_MAX + 1] = "";
-    struct span last = path_name(fetch->path);
-    memcpy(name, last.ptr, last.len);
-    struct look look = { 0 };
-    _cleanup_buf_ struct buf target = { 0 };
-    if (parent < 0 || last.len == 0 || look_at(parent, name, &look, NULL) < 0 || !look.exists)
-        return content_send_bare(x->s->io, &r, WIRE_CONTENT_GONE, e);
-    if (S_ISSOCK(look.attr.mode) || S_ISCHR(look.attr.mode) || S_ISBLK(look.attr.mode))
-        return content_send_bare(x->s->io, &r, WIRE_CONTENT_GONE, e);
-    r.op = op_for(look.attr.mode);
-    r.attr = look.attr;
-    if (r.op == OP_SYMLINK) {
-        int found = listing_symlink(parent, name, &target, e);
-        if (found <= 0)
-            return found < 0 ? -1 : content_send_bare(x->s->io, &gone, WIRE_CONTENT_GONE, e);
-        r.other = buf_span(&target);
-        return content_send_bare(x->s->io, &r, WIRE_CONTENT_NONE, e);
-    }
-    _cleanup_content_ struct content content;
-    uint64_t bytes = 0;
-    if (content_open(x->daemon->node, &r, &content, e) < 0)
-        return -1;
-    return content_send(x->s->io, &r, &content, (struct span){ 0 }, &bytes, e);
-}
-
-static int
 on_question(struct receiver *x, const struct wire_msg *msg, struct err *e)
 {
+    struct answers answers = { x->daemon->node, x->s->io, x->apply, &x->out };
+    uint16_t store = msg->type == WIRE_DIGEST_ASK ? msg->digest_ask.store
+                     : msg->type == WIRE_SIG_ASK  ? msg->sig_ask.store
+                                                  : msg->fetch.store;
+    if (check_store(x, store, wire_type_word(msg->type), e) < 0)
+        return -1;
     if (msg->type == WIRE_DIGEST_ASK)
-        return on_digest_ask(x, &msg->digest_ask, e);
+        return answer_digests(&answers, &msg->digest_ask, e);
     if (msg->type == WIRE_SIG_ASK)
-        return on_sig_ask(x, &msg->sig_ask, e);
-    return on_fetch(x, &msg->fetch, e) < 0 ? -1 : link_io_flush(x->s->io, e);
+        return answer_signature(&answers, &msg->sig_ask, e);
+    return answer_fetch(&answers, &msg->fetch, e);
 }
 
 /* --- start --- */
 
+/* The sender decided by two HELLOs: what they said must be so still. */
 static int
-on_start(struct receiver *x, const struct wire_start *start, struct err *e)
+greeting_holds(struct receiver *x, struct err *e)
 {
-    if (start->epoch < x->s->ours->epoch)
-        return err_set(e, ERR_REFUSED, "%s sends in epoch %llu, this node knows epoch %llu",
+    int changed = session_changed(x->s, true, e);
+    if (changed <= 0)
+        return changed;
+    return err_set(e, ERR_PEER, "this node is no longer what it told %s; the two greet again",
+                   x->s->peer->conf->name);
+}
+
+static int
+start_fits(struct receiver *x, const struct wire_start *start, struct err *e)
+{
+    const struct wire_hello *theirs = x->s->theirs;
+    if (start->epoch != theirs->epoch ||
+        memcmp(start->history, theirs->history, WIRE_HISTORY_SIZE) != 0)
+        return err_set(e, ERR_PROTOCOL, "%s sends in epoch %llu and greeted in epoch %llu",
                        x->s->peer->conf->name, (unsigned long long)start->epoch,
-                       (unsigned long long)x->s->ours->epoch);
-    x->syncing = start->mode == WIRE_MODE_SYNC;
-    bool fresh = x->syncing && x->s->ours->accept_sync == 1 && x->s->ours->tail == 0;
-    bool other = memcmp(start->history, x->s->ours->history, WIRE_HISTORY_SIZE) != 0;
-    /* The marker speaks of one stream: what an earlier epoch or sync did says nothing of this one's
-     * numbers. */
-    bool anew = other || start->epoch != x->s->ours->epoch ||
-                (x->syncing && start->sync_base != x->s->ours->sync_base);
-    if (!x->syncing && start->from != x->ledger.tail)
+                       (unsigned long long)theirs->epoch);
+    if (start->mode != WIRE_MODE_SYNC && start->from != x->ledger.tail)
         return err_set(e, ERR_PROTOCOL, "%s goes on from %llu, this node is at %llu by now",
                        x->s->peer->conf->name, (unsigned long long)start->from,
                        (unsigned long long)x->ledger.tail);
-    if (anew && apply_reset(x->apply, start->from, e) < 0)
-        return -1;
+    return greeting_holds(x, e);
+}
+
+/* The marker speaks of one stream: what an earlier epoch or sync did says nothing of this one's
+ * numbers. */
+static bool
+is_other_stream(const struct receiver *x, const struct wire_start *start)
+{
+    const struct wire_hello *ours = x->s->ours;
+    return x->ledger.marker_void || start->epoch != ours->epoch ||
+           memcmp(start->history, ours->history, WIRE_HISTORY_SIZE) != 0 ||
+           (start->mode == WIRE_MODE_SYNC && start->sync_base != ours->sync_base);
+}
+
+/* In this order: after a crash in between the marker counts for neither stream. */
+static int
+take_over(struct receiver *x, const struct wire_start *start, struct err *e)
+{
+    const struct wire_hello *ours = x->s->ours;
+    bool fresh = x->syncing && ours->accept_sync == 1 && ours->tail == 0;
+    x->ledger.marker_void = is_other_stream(x, start);
     if (fresh && daemon_stores_empty(x->daemon, &fresh, e) < 0)
         return -1;
     if (ledger_start(&x->ledger, start, fresh, e) < 0)
+        return -1;
+    if (!x->ledger.marker_void)
+        return 0;
+    if (apply_reset(x->apply, start->from, e) < 0 || ledger_marker_counts(&x->ledger, e) < 0)
+        return -1;
+    note_applied(x);
+    return 0;
+}
+
+static int
+on_start(struct receiver *x, const struct wire_start *start, struct err *e)
+{
+    x->syncing = start->mode == WIRE_MODE_SYNC;
+    if (start_fits(x, start, e) < 0 || take_over(x, start, e) < 0)
         return -1;
     x->started = true;
     daemon_follows(x->daemon);
@@ -478,18 +427,23 @@ step(struct receiver *x, struct err *e)
     uint64_t count;
     if (read(x->s->peer->wake_fd, &count, sizeof(count)) < 0)
         ASSERT(errno == EAGAIN || errno == EINTR);
-    return may_carry_out ? carry_out(x, e) : ledger_write(x, e);
+    return may_carry_out ? carry_out(x, e) : write_behind(x, e);
 }
 
 static int
 loop(struct receiver *x, struct err *e)
 {
-    while (!session_stopped(x->s)) {
-        if (step(x, e) < 0)
-            return -1;
-    }
-    x->needs_since_ms = 0; /* a change of role reads the state: it must be whole */
-    return ledger_write(x, e);
+    int rc = 0;
+    while (rc >= 0 && !must_end(x))
+        rc = step(x, e);
+    struct err why = { 0 };
+    if (must_end(x))
+        x->needs_since_ms = 0;
+    bool wrote = x->note_err.code != ERR_NONE || ledger_write(x, &why) >= 0;
+    if (rc < 0 || wrote)
+        return rc;
+    *e = why;
+    return -1;
 }
 
 static int
@@ -521,7 +475,7 @@ wait_for_space(struct receiver *x, struct err *e)
 {
     bool told = false;
     struct err why = { 0 };
-    while (!session_stopped(x->s)) {
+    while (!must_end(x)) {
         bool ok = true;
         for (size_t i = 0; ok && i < x->daemon->node->store_count; i++)
             ok = probe_store(&x->daemon->node->stores[i], &why) >= 0;
@@ -547,34 +501,61 @@ is_disk_trouble(const struct err *e)
     return e->code == ERR_NOSPACE || e->code == ERR_IO;
 }
 
-int
-receiver_run(struct session *s, struct err *e)
+static int
+receive(struct receiver *x, struct err *e)
 {
-    bool expected = false;
-    if (!atomic_compare_exchange_strong(&s->daemon->receiving, &expected, true))
-        return err_set(e, ERR_BUSY, "another node is sending to this one already");
+    pthread_mutex_lock(&x->s->peer->lock);
+    x->s->peer->facts.receiving = true;
+    pthread_mutex_unlock(&x->s->peer->lock);
+    if (open_apply(x, e) < 0 || ledger_open(&x->ledger, x->daemon->node, e) < 0)
+        return -1;
+    note_applied(x);
+    if (greeting_holds(x, e) < 0 || wait_for_space(x, e) < 0)
+        return -1;
+    return loop(x, e);
+}
+
+static struct receiver *
+receiver_new(struct session *s)
+{
     struct receiver *x = xcalloc(1, sizeof(*x));
     x->s = s;
     x->daemon = s->daemon;
     hints_init(&x->needs);
-    pthread_mutex_lock(&s->peer->lock);
-    s->peer->facts.receiving = true;
-    pthread_mutex_unlock(&s->peer->lock);
-    int rc = open_apply(x, e);
-    if (rc >= 0)
-        rc = wait_for_space(x, e);
-    if (rc >= 0)
-        rc = ledger_open(&x->ledger, s->daemon->node, e);
-    if (rc >= 0)
-        rc = loop(x, e);
-    if (rc < 0 &&
-        is_disk_trouble(e)) { /* the next session waits until the disk takes writes again */
-        apply_stalled(x, e);
-    }
+    x->claim.peer = s->peer;
+    x->claim.link_fd = link_io_fd(s->io);
+    x->claim.epoch = s->theirs->epoch;
+    memcpy(x->claim.history, s->theirs->history, WIRE_HISTORY_SIZE);
+    return x;
+}
+
+static void
+receiver_close(struct receiver *x)
+{
     ledger_free(&x->ledger);
     hints_free(&x->needs);
     apply_free(&x->apply);
-    atomic_store(&s->daemon->receiving, false);
+}
+
+int
+receiver_run(struct session *s, struct err *e)
+{
+    int changed = session_changed(s, false, e);
+    if (changed != 0) /* who is not welcome any more ends no other session */
+        return changed < 0 ? -1 : err_set(e, ERR_PEER, "this node changed; the two greet again");
+    struct receiver *x = receiver_new(s);
+    if (turn_take(&s->daemon->turn, &x->claim, e) < 0) {
+        receiver_close(x);
+        free(x);
+        return -1;
+    }
+    int rc = receive(x, e);
+    if (rc < 0 && is_disk_trouble(e)) /* the next session waits until the disk takes writes again */
+        apply_stalled(x, e);
+    if (turn_lost(&x->claim))
+        rc = err_set(e, ERR_REFUSED, "a newer session receives instead");
+    receiver_close(x);
+    turn_give(&s->daemon->turn, &x->claim);
     free(x);
     return rc;
 }

@@ -16,14 +16,19 @@ struct ledger {
     struct reclist run; /* records of the run in hand; late ones come out of the order of numbers */
     uint64_t tail;      /* newest seq written, committed or not */
     unsigned unwritten;
+    bool marker_void; /* the stores' marker speaks of what was received before the last START */
 };
+
+#define LEDGER_MARKER_VOID "marker_void" /* in the state, while it is */
 
 int ledger_open(struct ledger *l, struct node *node, struct err *e) _must_check_;
 void ledger_free(struct ledger *l); /* gives up what is not committed */
-/* Takes over the sender's history: what START says. `fresh`: the index is empty and will be
- * complete. */
+/* Takes over the sender's history: what START says, and marker_void. `fresh`: the index is empty
+ * and will be complete. */
 int ledger_start(struct ledger *l, const struct wire_start *start, bool fresh,
                  struct err *e) _must_check_;
+/* The marker was set anew. */
+int ledger_marker_counts(struct ledger *l, struct err *e) _must_check_;
 /* One operation that was carried out. */
 int ledger_note(struct ledger *l, const struct applied *applied, struct err *e) _must_check_;
 /* The run is complete: its records go into the journal in the order of their numbers. */

@@ -2,10 +2,10 @@
 
 #include "lib/os/event.h"
 #include "lib/os/file.h"
-#include "replicator/apply.h"
 #include "replicator/barrier.h"
 #include "replicator/link.h"
 #include "replicator/protection.h"
+#include "replicator/receiver.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define EPOCHS_KEY "epochs"
+#define EPOCH_ROW  16 /* epoch, first seq */
 
 static bool
 is_zero(const uint8_t *bytes, size_t len)
@@ -27,11 +28,14 @@ is_zero(const uint8_t *bytes, size_t len)
     return true;
 }
 
+/* Before a change of role: what was known of the peers was so for the role before. */
 static void
 detach_all(struct daemon *d)
 {
-    for (size_t i = 0; i < d->peer_count; i++)
+    for (size_t i = 0; i < d->peer_count; i++) {
         peer_detach(&d->peers[i]);
+        peer_forget(&d->peers[i]);
+    }
 }
 
 /* --- HELLO --- */
@@ -43,11 +47,12 @@ hello_epochs(struct state_txn *txn, struct wire_hello *hello, struct err *e)
     int found = state_get(txn, EPOCHS_KEY, &row, e);
     if (found <= 0)
         return found;
-    size_t count = row.len / 16;
+    size_t count = row.len / EPOCH_ROW;
     size_t first = count > WIRE_EPOCHS_MAX ? count - WIRE_EPOCHS_MAX : 0;
     for (size_t i = first; i < count; i++) {
         hello->epochs[hello->epoch_count++] = (struct wire_epoch){
-            .epoch = get_le64(row.ptr + i * 16), .first_seq = get_le64(row.ptr + i * 16 + 8)
+            .epoch = get_le64(row.ptr + i * EPOCH_ROW),
+            .first_seq = get_le64(row.ptr + i * EPOCH_ROW + 8)
         };
     }
     return 0;
@@ -154,14 +159,18 @@ tell_role(struct daemon *d, const struct state_meta *meta)
           F_U64("tail", meta->tail));
 }
 
+/* lacks: a power loss took names that no standby has given back. What follows is then brought level
+ * by a sync, and is neither promoted nor fed from before that. */
 static int
-set_role(struct daemon *d, uint8_t role, struct err *e)
+set_role(struct daemon *d, uint8_t role, bool lacks, struct err *e)
 {
     _cleanup_txn_ struct state_txn *txn = NULL;
     if (state_begin(d->node->state, true, &txn, e) < 0)
         return -1;
     struct state_meta *meta = state_meta(txn);
     meta->role = role;
+    if (lacks)
+        meta->sync_base = MAX(meta->tail, (uint64_t)1);
     struct state_meta copy = *meta;
     if (state_commit(&txn, e) < 0)
         return -1;
@@ -228,6 +237,24 @@ check_watchable(const struct daemon *d, struct err *e)
     return rc;
 }
 
+/* What the stores have may be ahead of what the state got to know before a crash. */
+static int
+read_marker(struct daemon *d, struct err *e)
+{
+    struct apply_store stores[RECORD_STORE_MAX];
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    struct span row;
+    uint64_t newest;
+    for (size_t i = 0; i < d->node->store_count; i++)
+        stores[i].path = d->node->stores[i].conf->path;
+    if (apply_newest_marker(stores, d->node->store_count, &newest, e) < 0 ||
+        state_begin(d->node->state, false, &txn, e) < 0)
+        return -1;
+    int is_void = state_get(txn, LEDGER_MARKER_VOID, &row, e);
+    atomic_store(&d->applied, is_void > 0 ? 0 : newest);
+    return is_void < 0 ? -1 : 0;
+}
+
 int
 roles_begin(struct daemon *d, struct err *e)
 {
@@ -244,8 +271,13 @@ roles_begin(struct daemon *d, struct err *e)
     if (meta.role == WIRE_ROLE_NONE && is_zero(meta.history, sizeof(meta.history)))
         d->role = WIRE_ROLE_STANDBY; /* a new node waits for a primary */
     atomic_store(&d->tail, meta.tail);
+    if (d->role != WIRE_ROLE_PRIMARY && read_marker(d, e) < 0)
+        return -1;
     tell_role(d, &meta);
-    return d->role == WIRE_ROLE_PRIMARY ? start_capture(d, e) : 0;
+    if (d->role == WIRE_ROLE_PRIMARY && start_capture(d, e) < 0)
+        return -1;
+    protection_update(d); /* nobody protects a primary before a standby has come */
+    return 0;
 }
 
 /* --- promote --- */
@@ -271,28 +303,13 @@ may_promote(struct daemon *d, bool force, struct err *e)
     if (meta->sync_base != 0)
         return err_set(
             e, ERR_REFUSED,
-            "this node's copy is not complete (a sync was not finished): promote another "
-            "node, or use --force to go on with what is here");
+            "this node's copy is not complete (a sync was not finished, or a power loss took names "
+            "that did not come back): promote another node, or use --force to go on with what is "
+            "here");
     if (d->role == WIRE_ROLE_NONE && !is_zero(meta->history, sizeof(meta->history)))
         return err_set(e, ERR_REFUSED,
                        "this node was deposed by a newer primary: see `mailtwin status`, or use "
                        "--force to take over against it");
-    return 0;
-}
-
-/* What the stores have may be ahead of what the state got to know before a crash. */
-static int
-newest_marker(struct daemon *d, uint64_t *ret_seq, struct err *e)
-{
-    struct apply_store stores[RECORD_STORE_MAX];
-    struct apply *apply = NULL;
-    for (size_t i = 0; i < d->node->store_count; i++)
-        stores[i].path = d->node->stores[i].conf->path;
-    if (apply_open(stores, d->node->store_count, 1, &apply, e) < 0)
-        return -1;
-    for (uint16_t i = 0; i < d->node->store_count; i++)
-        *ret_seq = MAX(*ret_seq, apply_marker(apply, i));
-    apply_free(&apply);
     return 0;
 }
 
@@ -305,6 +322,17 @@ self_index(const struct conf *conf)
     return index;
 }
 
+/* Rows of the list up to the tail: an epoch that was told of and never reached is not in this
+ * node's past. */
+static size_t
+epochs_reached(struct span row, uint64_t tail)
+{
+    size_t count = row.len / EPOCH_ROW;
+    while (count > 0 && get_le64(row.ptr + (count - 1) * EPOCH_ROW + 8) > tail)
+        count--;
+    return count;
+}
+
 static int
 append_epoch(struct state_txn *txn, struct err *e)
 {
@@ -313,7 +341,7 @@ append_epoch(struct state_txn *txn, struct err *e)
     _cleanup_buf_ struct buf list = { 0 };
     if (state_get(txn, EPOCHS_KEY, &row, e) < 0)
         return -1;
-    buf_add(&list, row.ptr, row.len);
+    buf_add(&list, row.ptr, epochs_reached(row, meta->tail) * EPOCH_ROW);
     buf_add_le64(&list, meta->epoch);
     buf_add_le64(&list, meta->tail + 1);
     if (state_put(txn, EPOCHS_KEY, buf_span(&list), e) < 0)
@@ -326,7 +354,7 @@ append_epoch(struct state_txn *txn, struct err *e)
 }
 
 static int
-write_promotion(struct daemon *d, uint64_t marker, uint64_t seen, struct err *e)
+write_promotion(struct daemon *d, struct err *e)
 {
     _cleanup_txn_ struct state_txn *txn = NULL;
     if (state_begin(d->node->state, true, &txn, e) < 0)
@@ -335,9 +363,10 @@ write_promotion(struct daemon *d, uint64_t marker, uint64_t seen, struct err *e)
     bool first = is_zero(meta->history, sizeof(meta->history));
     if (first && getrandom(meta->history, sizeof(meta->history), 0) != sizeof(meta->history))
         return err_sys(e, ERR_IO, "get random bytes for the history's id");
-    if (!first && marker > meta->tail)
-        meta->tail = marker;
-    meta->epoch = link_next_epoch(MAX(meta->epoch, seen), self_index(d->conf), d->conf->node_count);
+    if (!first)
+        meta->tail = MAX(meta->tail, atomic_load(&d->applied));
+    meta->epoch = link_next_epoch(MAX(meta->epoch, d->newest_epoch), self_index(d->conf),
+                                  d->conf->node_count);
     meta->role = WIRE_ROLE_PRIMARY;
     meta->sync_base = 0;
     meta->clean = 0;
@@ -349,6 +378,8 @@ write_promotion(struct daemon *d, uint64_t marker, uint64_t seen, struct err *e)
     if (state_commit(&txn, e) < 0)
         return -1;
     d->role = WIRE_ROLE_PRIMARY;
+    d->why_not_serving[0] = '\0';
+    atomic_store(&d->tail, copy.tail); /* the record of the promotion is to be shipped */
     tell_role(d, &copy);
     return 0;
 }
@@ -361,8 +392,7 @@ roles_promote(struct daemon *d, bool force, struct err *e)
     if (may_promote(d, force, e) < 0)
         return -1;
     detach_all(d);
-    uint64_t marker = 0;
-    if (newest_marker(d, &marker, e) < 0 || write_promotion(d, marker, d->newest_epoch, e) < 0)
+    if (write_promotion(d, e) < 0)
         return err_wrap(e, "promote this node");
     if (start_capture(d, e) < 0)
         return err_wrap(e, "this node is promoted, but its stores cannot be watched");
@@ -370,14 +400,32 @@ roles_promote(struct daemon *d, bool force, struct err *e)
     return 0;
 }
 
+static bool
+holds_names(const struct daemon *d)
+{
+    uint16_t store;
+    _cleanup_buf_ struct buf path = { 0 };
+    return d->capture != NULL && capture_held(d->capture, 0, &store, &path) > 0;
+}
+
+/* Sessions and capture end with the role. */
+static int
+end_primary(struct daemon *d, uint8_t role, const char *why, struct err *e)
+{
+    detach_all(d);
+    bool lacks = holds_names(d);
+    stop_capture(d, why);
+    int rc = set_role(d, role, lacks, e);
+    protection_update(d); /* of a standby nobody asks whether it is protected */
+    return rc;
+}
+
 int
 roles_demote(struct daemon *d, struct err *e)
 {
     if (d->role != WIRE_ROLE_PRIMARY)
         return err_set(e, ERR_REFUSED, "this node is not the primary");
-    detach_all(d);
-    stop_capture(d, "this node was demoted");
-    return set_role(d, WIRE_ROLE_STANDBY, e);
+    return end_primary(d, WIRE_ROLE_STANDBY, "this node was demoted", e);
 }
 
 int
@@ -417,9 +465,7 @@ step_down_main(void *arg)
         event(EV_DEPOSED, F_STR("by", s->node), F_U64("epoch", s->epoch));
         snprintf(d->why_not_serving, sizeof(d->why_not_serving),
                  "deposed by %s, which has epoch %llu", s->node, (unsigned long long)s->epoch);
-        detach_all(d);
-        stop_capture(d, d->why_not_serving);
-        if (set_role(d, WIRE_ROLE_NONE, &e) < 0)
+        if (end_primary(d, WIRE_ROLE_NONE, d->why_not_serving, &e) < 0)
             event(EV_FAILED, F_STR("while", "stepping down"), F_ERR(&e));
     }
     free(s);

@@ -46,12 +46,21 @@ keep_hello(struct session *s, const struct wire_hello *hello, struct buf *names)
     }
 }
 
+/* Carried out before it is in the journal: read first, what is carried out meanwhile is in neither.
+ */
+static int
+make_hello(struct session *s, struct err *e)
+{
+    s->applied = atomic_load(&s->daemon->applied);
+    return daemon_hello(s->daemon, s->ours, e);
+}
+
 static int
 exchange_hello(struct session *s, struct buf *names, struct err *e)
 {
     struct wire_msg *msg = xcalloc(1, sizeof(*msg));
     msg->type = WIRE_HELLO;
-    int rc = daemon_hello(s->daemon, s->ours, e);
+    int rc = make_hello(s, e);
     msg->hello = *s->ours;
     if (rc >= 0)
         rc = link_io_send(s->io, msg, e);
@@ -79,18 +88,44 @@ exchange_hello(struct session *s, struct buf *names, struct err *e)
     return err_set(e, ERR_PEER, "told to stop");
 }
 
-/* What two nodes do with each other follows from what they were when they greeted. 1: this one is
- * no longer that. */
-static int
-has_changed(struct session *s, struct err *e)
+/* What a crash left in the stores beyond the journal counts as well: followed by another epoch's
+ * records it would be overwritten, and the journal could not tell. */
+static void
+decide(const struct session *s, struct wire_hello *ours, uint64_t applied,
+       struct link_decision *ret_decision)
+{
+    link_decide(ours, s->theirs, ret_decision);
+    if (ret_decision->act != LINK_RECEIVE || applied <= ours->tail)
+        return;
+    struct link_decision whole;
+    uint64_t tail = ours->tail;
+    ours->tail = applied;
+    link_decide(ours, s->theirs, &whole);
+    ours->tail = tail;
+    if (whole.act == LINK_REFUSE)
+        *ret_decision = whole;
+}
+
+static bool
+position_moved(const struct session *s, const struct wire_hello *now)
+{
+    return now->tail != s->ours->tail || now->sync_base != s->ours->sync_base ||
+           atomic_load(&s->daemon->applied) != s->applied;
+}
+
+int
+session_changed(struct session *s, bool position, struct err *e)
 {
     _cleanup_free_ struct wire_hello *now = xcalloc(1, sizeof(*now));
+    struct link_decision decision;
     if (daemon_hello(s->daemon, now, e) < 0)
         return -1;
+    decide(s, now, s->applied, &decision);
     return now->role != s->ours->role || now->epoch != s->ours->epoch ||
            now->accept_sync != s->ours->accept_sync ||
            (now->sync_base == 0) != (s->ours->sync_base == 0) ||
-           memcmp(now->history, s->ours->history, sizeof(now->history)) != 0;
+           memcmp(now->history, s->ours->history, sizeof(now->history)) != 0 ||
+           decision.row != s->decision.row || (position && position_moved(s, now));
 }
 
 /* Holds the link without using it, until it ends. What the peer says of its reasons is kept. */
@@ -103,7 +138,7 @@ hold(struct session *s, struct err *e)
         uint64_t count;
         if (got < 0)
             return -1;
-        int changed = got == 0 ? has_changed(s, e) : 0;
+        int changed = got == 0 ? session_changed(s, false, e) : 0;
         if (changed != 0)
             return changed < 0 ? -1
                                : err_set(e, ERR_PEER, "this node changed; the two greet again");
@@ -142,7 +177,8 @@ refuse(struct session *s, struct err *e)
     if (d->refusal == WIRE_REFUSE_DIVERGED)
         peer_set_state(s->peer, PEER_REFUSED,
                        "%s; the fork is at seq %llu (ours %llu, theirs %llu)", d->because,
-                       (unsigned long long)d->fork, (unsigned long long)s->ours->tail,
+                       (unsigned long long)d->fork,
+                       (unsigned long long)MAX(s->ours->tail, s->applied),
                        (unsigned long long)s->theirs->tail);
     else
         peer_set_state(s->peer, PEER_REFUSED, "%s", d->because);
@@ -164,14 +200,27 @@ step_down(struct session *s, struct err *e)
     return hold(s, e);
 }
 
+/* Only the peer knows what its stores hold beyond its journal: it may refuse where the HELLOs did
+ * not. Its reasons stand until one of the two changes. */
+static int
+send_to(struct session *s, struct err *e)
+{
+    int rc = sender_run(s, e);
+    pthread_mutex_lock(&s->peer->lock);
+    s->peer->facts.sending = false;
+    bool refused = s->peer->facts.state == PEER_REFUSED;
+    pthread_mutex_unlock(&s->peer->lock);
+    return rc < 0 && refused ? hold(s, e) : rc;
+}
+
 static int
 act(struct session *s, struct err *e)
 {
-    link_decide(s->ours, s->theirs, &s->decision);
+    decide(s, s->ours, s->applied, &s->decision);
     switch (s->decision.act) {
     case LINK_SEND:
     case LINK_SYNC:
-        return sender_run(s, e);
+        return send_to(s, e);
     case LINK_RECEIVE:
         return receiver_run(s, e);
     case LINK_IDLE:
@@ -215,6 +264,7 @@ session_run(struct peer *peer, int link_fd)
         rc = act(&s, &e);
     if (rc < 0 && !session_stopped(&s))
         event(EV_LINK_DOWN, F_STR("peer", peer->conf->name), F_ERR(&e));
+    peer_set_state(peer, PEER_CONNECTING, "%s", rc < 0 && !session_stopped(&s) ? e.text : "");
     link_io_free(&s.io);
     free(s.ours);
     free(s.theirs);

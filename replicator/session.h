@@ -12,6 +12,7 @@ struct session {
     struct peer *peer;
     struct link_io *io;
     struct wire_hello *ours, *theirs; /* as exchanged */
+    uint64_t applied;                 /* daemon.applied when ours was made */
     struct link_decision decision;
 };
 
@@ -21,6 +22,10 @@ void session_run(struct peer *peer, int link_fd);
 /* The two halves; each returns -1 with why it ended. */
 int sender_run(struct session *s, struct err *e) _must_check_;
 int receiver_run(struct session *s, struct err *e) _must_check_;
+
+/* What two nodes do with each other follows from what they were when they greeted. 1: this one is
+ * no longer that; position: nor may its journal have moved. */
+int session_changed(struct session *s, bool position, struct err *e) _must_check_;
 
 bool session_stopped(const struct session *s);
 uint64_t session_now_ms(void);

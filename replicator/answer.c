@@ -1,0 +1,157 @@
+#include "replicator/answer.h"
+
+#include "lib/base/path.h"
+#include "lib/os/event.h"
+#include "lib/os/file.h"
+#include "replicator/content.h"
+#include "replicator/listing.h"
+#include "replicator/look.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LISTING_BYTES (FRAME_BODY_MAX / 2)
+
+static int
+reply(struct answers *x, enum wire_type type, struct err *e)
+{
+    x->out->type = type;
+    return link_io_send(x->io, x->out, e);
+}
+
+static int
+send_listing(struct answers *x, const struct listing *l, struct err *e)
+{
+    struct wire_digest_answer *answer = &x->out->digest_answer;
+    size_t next = 0;
+    do {
+        _cleanup_buf_ struct buf packed = { 0 };
+        size_t first = next;
+        listing_pack(l, first, LISTING_BYTES, &packed, &next);
+        answer->entry_count = (uint32_t)(next - first);
+        answer->entries = buf_span(&packed);
+        answer->more = next < l->count;
+        if (reply(x, WIRE_DIGEST_ANSWER, e) < 0)
+            return -1;
+    } while (next < l->count);
+    return 0;
+}
+
+static int
+answer_dir(struct answers *x, const struct wire_digest_ask *ask, const struct wire_dir *dir,
+           struct err *e)
+{
+    const struct node_store *store = &x->node->stores[ask->store];
+    struct wire_digest_answer *answer = &x->out->digest_answer;
+    *answer = (struct wire_digest_answer){ .id = ask->id, .dir = dir->dir };
+    struct err why = { 0 };
+    _cleanup_close_ int fd = file_open_beneath(store->root_fd, dir->path, O_RDONLY | O_DIRECTORY, 0,
+                                               &why);
+    _cleanup_listing_ struct listing ours = { 0 };
+    uint8_t digest[WIRE_DIGEST_SIZE];
+    if (fd < 0) {
+        bool absent = why.sys == ENOENT || why.sys == ENOTDIR || why.sys == ELOOP;
+        answer->verdict = absent ? WIRE_DIR_ABSENT : WIRE_DIR_FAILED;
+        return reply(x, WIRE_DIGEST_ANSWER, e);
+    }
+    bool content = (ask->flags & WIRE_DIGEST_CONTENT) != 0;
+    if (listing_read(&store->rules, fd, dir->path, content, NULL, NULL, &ours, &why) < 0) {
+        event(EV_SKIPPED, F_SPAN("path", dir->path), F_ERR(&why));
+        answer->verdict = WIRE_DIR_FAILED;
+        return reply(x, WIRE_DIGEST_ANSWER, e);
+    }
+    listing_sort(&ours);
+    listing_digest(&ours, digest);
+    answer->self = ours.self;
+    bool same = memcmp(digest, dir->digest, sizeof(digest)) == 0;
+    answer->verdict = same ? WIRE_DIR_SAME : WIRE_DIR_DIFFERENT;
+    if (same)
+        return reply(x, WIRE_DIGEST_ANSWER, e);
+    return send_listing(x, &ours, e);
+}
+
+int
+answer_digests(struct answers *x, const struct wire_digest_ask *ask, struct err *e)
+{
+    for (uint16_t i = 0; i < ask->count; i++) {
+        if (answer_dir(x, ask, &ask->dirs[i], e) < 0)
+            return -1;
+    }
+    return link_io_flush(x->io, e);
+}
+
+static int
+give_signature(void *arg, struct span bytes, struct err *e)
+{
+    struct answers *x = arg;
+    while (bytes.len > 0) {
+        size_t len = MIN(bytes.len, (size_t)WIRE_DATA_MAX);
+        x->out->sig = (struct wire_sig){ .ok = 1, .bytes = span_of(bytes.ptr, len) };
+        if (reply(x, WIRE_SIG, e) < 0)
+            return -1;
+        bytes = span_of(bytes.ptr + len, bytes.len - len);
+    }
+    return 0;
+}
+
+int
+answer_signature(struct answers *x, const struct wire_sig_ask *ask, struct err *e)
+{
+    int rc = apply_signature(x->apply, ask->store, ask->path, give_signature, x, e);
+    if (rc < 0)
+        return -1;
+    x->out->sig = (struct wire_sig){ .ok = rc == 0, .last = 1 };
+    if (reply(x, WIRE_SIG, e) < 0)
+        return -1;
+    return link_io_flush(x->io, e);
+}
+
+static enum record_op
+op_for(uint32_t mode)
+{
+    return S_ISDIR(mode)    ? OP_MKDIR
+           : S_ISFIFO(mode) ? OP_MKNOD
+           : S_ISLNK(mode)  ? OP_SYMLINK
+                            : OP_PUT;
+}
+
+/* The primary lost it with the power: it is given back as this node has it. */
+static int
+send_object(struct answers *x, const struct wire_fetch *fetch, struct err *e)
+{
+    const struct node_store *store = &x->node->stores[fetch->store];
+    struct record r = { .op = OP_PUT, .store = fetch->store, .path = fetch->path };
+    r.attr.mode = S_IFREG;
+    const struct record gone = r;
+    _cleanup_close_ int parent = file_open_beneath(store->root_fd, path_parent(fetch->path),
+                                                   O_RDONLY | O_DIRECTORY, 0, NULL);
+    char name[PATH_NAME_MAX + 1] = "";
+    struct span last = path_name(fetch->path);
+    memcpy(name, last.ptr, last.len);
+    struct look look = { 0 };
+    _cleanup_buf_ struct buf target = { 0 };
+    if (parent < 0 || last.len == 0 || look_at(parent, name, &look, NULL) < 0 || !look.exists)
+        return content_send_bare(x->io, &r, WIRE_CONTENT_GONE, e);
+    if (S_ISSOCK(look.attr.mode) || S_ISCHR(look.attr.mode) || S_ISBLK(look.attr.mode))
+        return content_send_bare(x->io, &r, WIRE_CONTENT_GONE, e);
+    r.op = op_for(look.attr.mode);
+    r.attr = look.attr;
+    if (r.op == OP_SYMLINK) {
+        int found = listing_symlink(parent, name, &target, e);
+        if (found <= 0)
+            return found < 0 ? -1 : content_send_bare(x->io, &gone, WIRE_CONTENT_GONE, e);
+        r.other = buf_span(&target);
+        return content_send_bare(x->io, &r, WIRE_CONTENT_NONE, e);
+    }
+    _cleanup_content_ struct content content;
+    uint64_t bytes = 0;
+    if (content_open(x->node, &r, &content, e) < 0)
+        return -1;
+    return content_send(x->io, &r, &content, (struct span){ 0 }, &bytes, e);
+}
+
+int
+answer_fetch(struct answers *x, const struct wire_fetch *fetch, struct err *e)
+{
+    return send_object(x, fetch, e) < 0 ? -1 : link_io_flush(x->io, e);
+}

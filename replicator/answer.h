@@ -1,0 +1,24 @@
+/* answer.h - what a receiver answers when it is asked: how its directories look, a file's
+ * signature, and what it has of a name that the sender lost. */
+#ifndef MAILTWIN_ANSWER_H
+#define MAILTWIN_ANSWER_H
+
+#include "replicator/apply.h"
+#include "replicator/link_io.h"
+#include "replicator/node.h"
+
+struct answers {
+    struct node *node;
+    struct link_io *io;
+    struct apply *apply;
+    struct wire_msg *out; /* room for an answer: messages are large */
+};
+
+/* Each checks nothing of the store's number, sends its answers and flushes them. -1: the link is
+ * down, or the disk; what cannot be looked at is an answer, too. */
+int answer_digests(struct answers *x, const struct wire_digest_ask *ask,
+                   struct err *e) _must_check_;
+int answer_signature(struct answers *x, const struct wire_sig_ask *ask, struct err *e) _must_check_;
+int answer_fetch(struct answers *x, const struct wire_fetch *fetch, struct err *e) _must_check_;
+
+#endif

@@ -1,0 +1,277 @@
+/* What a standby holds true from its HELLO to START and to the end of the session. */
+#include "tests/unit/session_kit.h"
+
+#include "replicator/receiver.h"
+
+/* Nothing is acknowledged that the journal does not have. */
+static void
+hear_journalled(struct session_kit *k, struct link_io *io, uint64_t run)
+{
+    for (uint64_t heard = 0; heard < run;) {
+        const struct wire_msg *msg = hear_any(io);
+        if (msg->type != WIRE_ACK)
+            continue;
+        CHECK(meta_now(k).tail >= msg->ack.durable_seq);
+        heard = msg->ack.run;
+    }
+}
+
+static const struct wire_hello *
+greet(struct session_kit *k, size_t peer, struct link_io **ret_io)
+{
+    (void)k;
+    *ret_io = session_link(k, peer);
+    say(*ret_io, WIRE_HELLO);
+    return &hear_type(*ret_io, WIRE_HELLO)->hello;
+}
+
+/* mx3 follows mx1 in epoch 1, at seq 1. */
+static struct link_io *
+follow_mx1(struct session_kit *k)
+{
+    struct link_io *io;
+    primary_hello(k, 0, 1, 0);
+    CHECK_INT(greet(k, 0, &io)->accept_sync, 1);
+    say_start(io, WIRE_MODE_SYNC, 0, 1);
+    say_sync_done(io, 1);
+    say_commit(io, 1, 0);
+    hear_journalled(k, io, 1);
+    CHECK_INT(meta_now(k).sync_base, 0);
+    say_mkdir(io, 1, "a");
+    say_commit(io, 2, 1);
+    hear_journalled(k, io, 2);
+    return io;
+}
+
+static struct session_kit *
+begin(void)
+{
+    struct session_kit *k = session_kit_new();
+    if (k != NULL)
+        session_start(k);
+    return k;
+}
+
+TEST(a_newer_primary_takes_the_place_of_a_session_that_hangs)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct link_io *old = follow_mx1(k), *io;
+    say_mkdir(old, 2, "half"); /* and no COMMIT, nor an end: it is frozen */
+    add_epoch(primary_hello(k, 1, 2, 2), 2, 2);
+    CHECK_INT(greet(k, 1, &io)->tail, 1);
+    say_start(io, WIRE_MODE_SYNC, 2, 2);
+    say_mkdir(io, 0, "b");
+    say_sync_done(io, 2);
+    say_commit(io, 1, 2);
+    hear_journalled(k, io, 1);
+    CHECK(hear(old) == NULL);
+    CHECK_INT(meta_now(k).epoch, 2);
+    CHECK(has_dir(k, "a") && has_dir(k, "b") && !has_dir(k, "half"));
+    link_io_free(&old);
+    link_io_free(&io);
+    session_kit_free(k);
+}
+
+/* A record that does not fit: what it builds on is not here. */
+static void
+say_misfit(struct link_io *io, uint64_t run, uint64_t seq)
+{
+    told = (struct wire_msg){ .type = WIRE_REC };
+    told.rec.record = (struct record){ .op = OP_RENAME, .seq = seq };
+    told.rec.record.path = span_str("to");
+    told.rec.record.other = span_str("from");
+    told.rec.record.attr.mode = told.rec.now.mode = S_IFDIR | 0700;
+    say(io, WIRE_REC);
+    say_commit(io, run, seq);
+}
+
+TEST(an_ack_waits_for_the_journal_and_the_journal_for_what_was_asked_for)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct link_io *io = follow_mx1(k);
+    say_misfit(io, 3, 2);
+    const struct wire_msg *msg;
+    while ((msg = hear_any(io))->type != WIRE_NEED)
+        CHECK_INT(msg->ack.durable_seq, 1);
+    CHECK_INT(meta_now(k).tail, 1);
+    say_mkdir(io, 3, "to"); /* the answer */
+    say_commit(io, 4, 3);
+    hear_journalled(k, io, 4);
+    CHECK_INT(meta_now(k).tail, 3);
+    link_io_free(&io);
+    session_kit_free(k);
+}
+
+TEST(what_the_older_session_received_is_in_the_journal_before_the_newer_begins)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct link_io *old = follow_mx1(k), *io;
+    say_misfit(old, 3, 2); /* the journal waits */
+    while (hear_any(old)->type != WIRE_NEED)
+        continue;
+    CHECK_INT(meta_now(k).tail, 1);
+    add_epoch(primary_hello(k, 1, 2, 3), 2, 3);
+    CHECK_INT(greet(k, 1, &io)->tail, 1);
+    CHECK(hear(io) == NULL); /* what HELLO told is no longer so: they greet again */
+    CHECK_INT(meta_now(k).tail, 2);
+    link_io_free(&io);
+    add_epoch(primary_hello(k, 1, 2, 3), 2, 3);
+    CHECK_INT(greet(k, 1, &io)->tail, 2);
+    say_start(io, WIRE_MODE_SYNC, 3, 3);
+    say_commit(io, 1, 3);
+    hear_journalled(k, io, 1);
+    link_io_free(&old);
+    link_io_free(&io);
+    session_kit_free(k);
+}
+
+TEST(an_older_primary_does_not_get_between_a_newer_ones_hello_and_start)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct link_io *first = follow_mx1(k), *io, *back;
+    add_epoch(primary_hello(k, 1, 2, 2), 2, 2);
+    greet(k, 1, &io);
+    CHECK(hear(first) == NULL);
+    primary_hello(k, 0, 1, 1);
+    greet(k, 0, &back);
+    CHECK(hear(back) == NULL);
+    add_epoch(primary_hello(k, 1, 2, 2), 2, 2);
+    say_start(io, WIRE_MODE_SYNC, 2, 2);
+    say_commit(io, 1, 2);
+    hear_journalled(k, io, 1);
+    link_io_free(&first);
+    link_io_free(&back);
+    link_io_free(&io);
+    session_kit_free(k);
+}
+
+TEST(start_counts_only_while_hello_is_true)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct link_io *io;
+    primary_hello(k, 0, 1, 0);
+    CHECK_INT(greet(k, 0, &io)->accept_sync, 1);
+    cap_sh(k->c, "mkdir mail/mine"); /* the stores are no longer empty */
+    say_start(io, WIRE_MODE_SYNC, 0, 1);
+    CHECK(hear(io) == NULL);
+    CHECK_INT(meta_now(k).epoch, 0);
+    link_io_free(&io);
+    primary_hello(k, 0, 1, 0);
+    CHECK_INT(greet(k, 0, &io)->accept_sync, 0);
+    CHECK_INT(hear_type(io, WIRE_REFUSE)->refuse.code, WIRE_REFUSE_NOT_EMPTY);
+    link_io_free(&io);
+    session_kit_free(k);
+}
+
+TEST(start_must_be_of_the_epoch_that_greeted_and_go_on_from_the_tail)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct link_io *io = follow_mx1(k);
+    for (unsigned i = 0; i < 3; i++) {
+        link_io_free(&io);
+        primary_hello(k, 0, 1, 5);
+        CHECK_INT(greet(k, 0, &io)->tail, 1);
+        if (i == 0)
+            told.hello.epoch = 2;
+        if (i == 1)
+            told.hello.history[0] = 2;
+        say_start(io, WIRE_MODE_RESUME, i == 2 ? 2 : 1, 0);
+        CHECK(hear(io) == NULL);
+        CHECK_INT(meta_now(k).epoch, 1);
+    }
+    link_io_free(&io);
+    primary_hello(k, 0, 1, 5);
+    greet(k, 0, &io);
+    say_start(io, WIRE_MODE_RESUME, 1, 0);
+    say_mkdir(io, 2, "b");
+    say_commit(io, 1, 2);
+    hear_journalled(k, io, 1);
+    link_io_free(&io);
+    session_kit_free(k);
+}
+
+/* A crash after a run was carried out, before it was in the journal. */
+static void
+crash_with_marker(struct session_kit *k, unsigned marker)
+{
+    session_stop(k);
+    cap_sh(
+        k->c,
+        "for s in mail files; do cd $s/.mailtwin/applied && mv * %016x.%016x && cd ../../..; done",
+        marker, marker);
+    session_start(k);
+}
+
+TEST(a_node_whose_stores_are_beyond_the_fork_is_refused_as_diverged)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct link_io *io = follow_mx1(k);
+    link_io_free(&io);
+    crash_with_marker(k, 5);
+    add_epoch(primary_hello(k, 1, 2, 4), 2, 4); /* promoted behind seq 3 */
+    CHECK_INT(greet(k, 1, &io)->tail, 1);
+    const struct wire_msg *msg = hear_type(io, WIRE_REFUSE);
+    CHECK_INT(msg->refuse.code, WIRE_REFUSE_DIVERGED);
+    CHECK_INT(msg->refuse.fork, 3);
+    struct peer_facts facts;
+    peer_facts(&k->d.peers[1], &facts);
+    CHECK_INT(facts.state, PEER_REFUSED);
+    CHECK_CONTAINS(facts.text, "the fork is at seq 3 (ours 5, theirs 4)");
+    CHECK_INT(meta_now(k).epoch, 1);
+    link_io_free(&io);
+    session_kit_free(k);
+}
+
+TEST(a_node_whose_stores_are_ahead_of_its_journal_goes_on_in_the_same_epoch)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct link_io *io = follow_mx1(k);
+    link_io_free(&io);
+    crash_with_marker(k, 3);
+    primary_hello(k, 0, 1, 4);
+    CHECK_INT(greet(k, 0, &io)->tail, 1);
+    say_start(io, WIRE_MODE_RESUME, 1, 0);
+    say_mkdir(io, 3, "done_and_removed_again");
+    say_mkdir(io, 4, "b");
+    say_commit(io, 1, 4);
+    hear_journalled(k, io, 1);
+    CHECK(!has_dir(k, "done_and_removed_again") && has_dir(k, "b"));
+    link_io_free(&io);
+    session_kit_free(k);
+}
+
+TEST(a_crash_between_start_and_the_new_marker_skips_no_record)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct link_io *io = follow_mx1(k);
+    struct state_txn *txn;
+    struct err e = { 0 };
+    link_io_free(&io);
+    session_stop(k);
+    cap_open(k->c);
+    CHECK_INT(state_begin(k->c->node->state, true, &txn, &e), 0);
+    CHECK_INT(state_put(txn, LEDGER_MARKER_VOID, span_str("1"), &e), 0);
+    CHECK_INT(state_commit(&txn, &e), 0);
+    cap_stop(k->c);
+    session_start(k);
+    crash_with_marker(k, 9); /* of the stream before: beyond every fork, and of no meaning */
+    primary_hello(k, 0, 1, 4);
+    greet(k, 0, &io);
+    say_start(io, WIRE_MODE_RESUME, 1, 0);
+    say_mkdir(io, 2, "b");
+    say_commit(io, 1, 2);
+    hear_journalled(k, io, 1);
+    CHECK(has_dir(k, "b"));
+    CHECK_INT(atomic_load(&k->d.applied), 2);
+    link_io_free(&io);
+    session_kit_free(k);
+}

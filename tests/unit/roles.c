@@ -1,0 +1,145 @@
+/* What the state and the status say after a change of role. */
+#include "tests/unit/session_kit.h"
+
+static struct session_kit *
+begin(void)
+{
+    struct session_kit *k = session_kit_new();
+    if (k != NULL)
+        session_start(k);
+    return k;
+}
+
+static json_t *
+peer_of(const json_t *status, size_t index)
+{
+    return json_array_get(json_object_get(status, "peers"), index);
+}
+
+static const char *
+text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text == NULL ? "" : text;
+}
+
+static json_int_t
+number_of(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+/* A standby in epoch 1, at seq 2, whose link ends. */
+static void
+was_standby(struct session_kit *k)
+{
+    struct link_io *io = session_link(k, 0);
+    add_epoch(primary_hello(k, 0, 5, 0), 5, 90); /* the sender is far ahead */
+    say(io, WIRE_HELLO);
+    hear_type(io, WIRE_HELLO);
+    say_start(io, WIRE_MODE_SYNC, 0, 1);
+    say_sync_done(io, 1);
+    say_mkdir(io, 1, "a");
+    say_mkdir(io, 2, "b");
+    say_commit(io, 1, 2);
+    while (hear_type(io, WIRE_ACK)->ack.run < 1)
+        continue;
+    link_io_free(&io);
+}
+
+TEST(status_is_true_at_once_after_a_promotion)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct err e = { 0 };
+    was_standby(k);
+    snprintf(k->d.why_not_serving, sizeof(k->d.why_not_serving), "deposed by mx2");
+    peer_set_state(&k->d.peers[1], PEER_REFUSED, "%s", "of the role before");
+    session_must(roles_promote(&k->d, true, &e), &e);
+    json_t *status = status_json(&k->d);
+    CHECK_STR(text_of(status, "role"), "primary");
+    CHECK_STR(text_of(status, "state"), "degraded");
+    CHECK_INT(number_of(status, "epoch"), 6);
+    CHECK_INT(number_of(status, "seq"), 3); /* with the record of the promotion */
+    CHECK(json_is_string(json_object_get(status, "degraded_since")));
+    CHECK_STR(text_of(status, "why"), "");
+    for (size_t i = 0; i < 2; i++) {
+        CHECK_STR(text_of(peer_of(status, i), "state"), "connecting");
+        CHECK_STR(text_of(peer_of(status, i), "why"), "");
+        CHECK_INT(number_of(peer_of(status, i), "durable_seq"), 0);
+    }
+    json_decref(status);
+    session_must(roles_demote(&k->d, &e), &e);
+    status = status_json(&k->d);
+    CHECK_STR(text_of(status, "role"), "standby");
+    CHECK_STR(text_of(status, "state"), "following");
+    CHECK(json_is_null(json_object_get(status, "degraded_since")));
+    json_decref(status);
+    session_kit_free(k);
+}
+
+TEST(a_primary_that_starts_says_that_nobody_protects_it)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct err e = { 0 };
+    session_must(roles_promote(&k->d, false, &e), &e);
+    session_stop(k);
+    session_start(k);
+    json_t *status = status_json(&k->d);
+    CHECK_STR(text_of(status, "state"), "degraded");
+    json_decref(status);
+    session_kit_free(k);
+}
+
+TEST(an_epoch_that_was_never_reached_is_not_in_the_past)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct err e = { 0 };
+    _cleanup_free_ struct wire_hello *hello = xcalloc(1, sizeof(*hello));
+    was_standby(k); /* told of epochs 1 and 5, of which 5 begins at seq 90 */
+    session_must(roles_promote(&k->d, true, &e), &e);
+    session_must(daemon_hello(&k->d, hello, &e), &e);
+    CHECK_INT(hello->epoch_count, 2);
+    CHECK_INT(hello->epochs[0].epoch, 1);
+    CHECK_INT(hello->epochs[1].epoch, 6);
+    CHECK_INT(hello->epochs[1].first_seq, 3);
+    session_kit_free(k);
+}
+
+TEST(a_promotion_counts_what_the_stores_have_beyond_the_journal)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct err e = { 0 };
+    was_standby(k);
+    session_stop(k);
+    cap_sh(k->c, "cd mail/.mailtwin/applied && mv * %016x.%016x", 7u, 2u);
+    session_start(k);
+    session_must(roles_promote(&k->d, true, &e), &e);
+    CHECK_INT(meta_now(k).tail, 8);
+    session_kit_free(k);
+}
+
+TEST(a_peer_without_a_link_shows_why_the_last_one_ended)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct link_io *io = session_link(k, 0);
+    struct peer_facts facts;
+    primary_hello(k, 0, 1, 0)->cluster = span_str("other");
+    say(io, WIRE_HELLO);
+    hear_type(io, WIRE_HELLO);
+    hear_type(io, WIRE_REFUSE);
+    peer_facts(&k->d.peers[0], &facts);
+    CHECK_INT(facts.state, PEER_REFUSED);
+    link_io_free(&io);
+    for (unsigned i = 0; i < 2000 && facts.connected_ms != 0; i++) {
+        usleep(10000);
+        peer_facts(&k->d.peers[0], &facts);
+    }
+    CHECK_INT(facts.state, PEER_CONNECTING);
+    CHECK(strstr(facts.text, "clusters") == NULL && facts.text[0] != '\0');
+    session_kit_free(k);
+}
