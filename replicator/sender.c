@@ -5,6 +5,7 @@
 #include "replicator/fetch.h"
 #include "replicator/relay.h"
 #include "replicator/session.h"
+#include "replicator/sync_row.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,11 +192,13 @@ static void
 on_stall(struct sender *x, const struct wire_stall *stall)
 {
     struct peer *peer = x->s->peer;
+    bool syncing = x->sync != NULL || x->sync_last_run != 0;
+    enum peer_state state = syncing ? PEER_RESYNC : PEER_CONNECTED;
     if (stall->code != 0)
-        peer_set_state(peer, PEER_CONNECTED, "applying is paused there: %.*s", (int)stall->text.len,
+        peer_set_state(peer, state, "applying is paused there: %.*s", (int)stall->text.len,
                        (const char *)stall->text.ptr);
     else
-        peer_set_state(peer, PEER_CONNECTED, "%s", "");
+        peer_set_state(peer, state, "%s", syncing ? x->s->decision.because : "");
 }
 
 static int
@@ -241,35 +244,25 @@ sender_handle(struct sender *x, const struct wire_msg *msg, struct err *e)
     }
 }
 
-/* --- the sync and its place in the state --- */
+/* --- the sync --- */
 
-#define PEER_ROW_SIZE (16 + 3 * 8)
-
-static void
-peer_key(const struct sender *x, char key[96])
+static struct sync_row
+sync_row(const struct sender *x, uint64_t place)
 {
-    snprintf(key, 96, "peer/%s", x->s->peer->conf->name);
+    return (struct sync_row){ .base = x->sync_base, .place = place, .limit = x->sync_limit };
 }
 
 static void
 save_sync(struct sender *x)
 {
-    struct daemon *d = x->s->daemon;
-    if (d->capture == NULL || x->sync == NULL)
-        return; /* a standby that feeds another keeps no place: digests make a repeated walk cheap
-                 */
-    uint8_t row[PEER_ROW_SIZE];
-    char key[96];
-    peer_key(x, key);
-    memcpy(row, x->s->ours->history, 16);
-    put_le64(row + 16, x->sync_base);
-    put_le64(row + 24, x->ship.acked_note);
-    put_le64(row + 32, x->sync_limit);
-    capture_note_peer(d->capture, key, span_of(row, sizeof(row)));
+    struct sync_row row = sync_row(x, x->ship.acked_note);
+    if (x->sync != NULL)
+        sync_row_note(x->s, &row);
 }
 
 /* Where the sync of this peer goes on: from its row when it is of the same sync, else from the
- * beginning. */
+ * beginning. The row is the new sync's before the peer hears of it: found later, the place of the
+ * one before would be taken for its own. */
 static int
 sync_opts(struct sender *x, struct walk_opts *opts, struct err *e)
 {
@@ -277,34 +270,28 @@ sync_opts(struct sender *x, struct walk_opts *opts, struct err *e)
     _cleanup_txn_ struct state_txn *txn = NULL;
     if (state_begin(x->s->daemon->node->state, false, &txn, e) < 0)
         return -1;
-    char key[96];
-    struct span row;
-    peer_key(x, key);
-    int found = state_get(txn, key, &row, e);
+    const struct state_meta *meta = state_meta(txn);
+    struct sync_row row = { .base = MAX(meta->tail, (uint64_t)1),
+                            .place = 1,
+                            .limit = meta->next_dir - 1 };
+    x->ship.cursor = meta->tail;
+    int found = sync_row_find(x->s, txn, &row, e);
     if (found < 0)
         return -1;
-    const struct state_meta *meta = state_meta(txn);
-    *opts = (struct walk_opts){
-        .mode = WALK_SYNC, .store = -1, .from = 1, .limit = meta->next_dir - 1
-    };
-    x->ship.cursor = meta->tail;
-    x->sync_base = MAX(meta->tail, (uint64_t)1);
-    bool same = found > 0 && row.len == PEER_ROW_SIZE && theirs->sync_base != 0 &&
-                memcmp(row.ptr, x->s->ours->history, 16) == 0 &&
-                get_le64(row.ptr + 16) == theirs->sync_base &&
-                memcmp(theirs->history, x->s->ours->history, 16) == 0 &&
-                theirs->tail + 1 >= meta->oldest && theirs->tail <= meta->tail;
-    if (same) {
+    if (found > 0)
         x->ship.cursor = theirs->tail;
-        x->sync_base = theirs->sync_base;
-        opts->from = get_le64(row.ptr + 24);
-        opts->limit = get_le64(row.ptr + 32);
-    }
+    state_abort(&txn);
     static const uint8_t none[WIRE_HISTORY_SIZE];
-    opts->peer_empty = memcmp(theirs->history, none, sizeof(none)) == 0 && theirs->accept_sync == 1;
-    opts->base = x->sync_base;
-    x->sync_limit = opts->limit;
-    return 0;
+    bool empty = memcmp(theirs->history, none, sizeof(none)) == 0 && theirs->accept_sync == 1;
+    x->sync_base = row.base;
+    x->sync_limit = row.limit;
+    *opts = (struct walk_opts){ .mode = WALK_SYNC,
+                                .store = -1,
+                                .from = row.place,
+                                .limit = row.limit,
+                                .base = row.base,
+                                .peer_empty = empty };
+    return sync_row_reset(x->s, &row, e);
 }
 
 static int
