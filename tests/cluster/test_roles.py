@@ -146,6 +146,28 @@ def test_an_older_epoch_is_refused_and_steps_down(pair):
     pair.same(new)
 
 
+def test_a_new_primary_is_followed_at_once_although_the_old_ones_session_hangs(make_lab):
+    """The old primary's store role stands still and its network role goes on: the link looks alive for ever."""
+    lab = make_lab(["mx1", "mx2", "mx3"])
+    old, new, third = lab.start(), lab["mx2"], lab["mx3"]
+    work(lab, "mx1")
+    lab.level(old)
+    old.dovecot.stop()
+    old.daemon.freeze("store")
+    new.mailtwin("promote", "--force")
+    new.daemon.wait_peer("mx3", "connected", 10)
+    new.dovecot.start()
+    work(lab, "mx2")
+    lab.level(new, [third])
+    lab.same(new, [third])
+    assert third.daemon.status()["epoch"] == new.daemon.status()["epoch"]
+    old.daemon.thaw("store")
+    old.daemon.wait_role("standby")
+    new.daemon.wait_peer("mx1", "connected")
+    lab.level(new)
+    lab.same(new)
+
+
 def test_promoting_beside_a_living_primary_is_refused(pair):
     done = pair["mx2"].mailtwin("promote", check=False)
     assert done.returncode == 3 and "--force" in done.stdout + done.stderr, done
