@@ -275,3 +275,30 @@ TEST(a_crash_between_start_and_the_new_marker_skips_no_record)
     link_io_free(&io);
     session_kit_free(k);
 }
+
+TEST(a_link_that_waits_for_this_node_to_come_level_ends_when_it_has)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct link_io *io = follow_mx1(k), *follower;
+    struct wire_hello *h = primary_hello(k, 1, 1, 3);
+    h->role = WIRE_ROLE_STANDBY;
+    h->follow = span_str("mx3"); /* and has more than it: row 370 */
+    CHECK_INT(greet(k, 1, &follower)->tail, 1);
+    say_mkdir(io, 2, "b");
+    say_commit(io, 3, 2);
+    hear_journalled(k, io, 3);
+    say_mkdir(io, 3, "c");
+    say_commit(io, 4, 3);
+    hear_journalled(k, io, 4);
+    CHECK(hear(follower) == NULL);
+    h = primary_hello(k, 1, 1, 3);
+    h->role = WIRE_ROLE_STANDBY;
+    h->follow = span_str("mx3");
+    link_io_free(&follower);
+    CHECK_INT(greet(k, 1, &follower)->tail, 3);
+    CHECK_INT(hear_type(follower, WIRE_START)->start.from, 3);
+    link_io_free(&io);
+    link_io_free(&follower);
+    session_kit_free(k);
+}

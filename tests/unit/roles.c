@@ -1,6 +1,11 @@
 /* What the state and the status say after a change of role. */
 #include "tests/unit/session_kit.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+
 static struct session_kit *
 begin(void)
 {
@@ -141,5 +146,57 @@ TEST(a_peer_without_a_link_shows_why_the_last_one_ended)
     }
     CHECK_INT(facts.state, PEER_CONNECTING);
     CHECK(strstr(facts.text, "clusters") == NULL && facts.text[0] != '\0');
+    session_kit_free(k);
+}
+
+/* The daemon, not running now, records a new mail and dies with the host, and the disk has not the
+ * mail. */
+static void
+lose_a_mail_with_the_power(struct session_kit *k)
+{
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        cap_start(k->c);
+        cap_barrier(k->c);
+        cap_sh(k->c, "echo mail >mail/lost");
+        cap_barrier(k->c);
+        raise(SIGKILL);
+    }
+    CHECK_INT(waitpid(child, NULL, 0), child);
+    cap_sh(k->c, "rm mail/lost && echo 00000000-0000-0000-0000-000000000001 >../boot && "
+                 "mount --bind ../boot " BOOT_ID);
+}
+
+TEST(a_demoted_node_that_lacks_names_after_a_power_loss_is_unfinished)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct err e = { 0 };
+    _cleanup_free_ struct wire_hello *hello = xcalloc(1, sizeof(*hello));
+    session_must(roles_promote(&k->d, false, &e), &e);
+    session_settle(k);
+    session_stop(k);
+    lose_a_mail_with_the_power(k);
+    session_start(k);
+    session_must(roles_demote(&k->d, &e), &e);
+    session_must(daemon_hello(&k->d, hello, &e), &e);
+    CHECK_INT(hello->role, WIRE_ROLE_STANDBY);
+    CHECK_INT(hello->sync_base, hello->tail);
+    CHECK_INT(roles_promote(&k->d, false, &e), -1);
+    CHECK_CONTAINS(e.text, "not complete");
+    CHECK_INT(umount(BOOT_ID), 0);
+    session_kit_free(k);
+}
+
+TEST(a_demoted_node_that_lacks_nothing_is_complete)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct err e = { 0 };
+    session_must(roles_promote(&k->d, false, &e), &e);
+    session_must(roles_demote(&k->d, &e), &e);
+    CHECK_INT(meta_now(k).sync_base, 0);
+    session_must(roles_promote(&k->d, false, &e), &e);
     session_kit_free(k);
 }
