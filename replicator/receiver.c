@@ -278,6 +278,16 @@ on_question(struct receiver *x, const struct wire_msg *msg, struct err *e)
 
 /* --- start --- */
 
+/* The sender hears why the link ends, for its status. */
+static void
+say_bye(struct receiver *x, const struct err *why)
+{
+    struct err e = { 0 };
+    x->out.bye.text = span_of(why->text, MIN(strlen(why->text), (size_t)WIRE_TEXT_MAX));
+    if (reply(x, WIRE_BYE, &e) < 0 || link_io_flush(x->s->io, &e) < 0)
+        return; /* the link is down already */
+}
+
 /* The sender decided by two HELLOs: what they said must be so still. */
 static int
 greeting_holds(struct receiver *x, struct err *e)
@@ -285,8 +295,10 @@ greeting_holds(struct receiver *x, struct err *e)
     int changed = session_changed(x->s, true, e);
     if (changed <= 0)
         return changed;
-    return err_set(e, ERR_PEER, "this node is no longer what it told %s; the two greet again",
-                   x->s->peer->conf->name);
+    err_set(e, ERR_PEER, "this node is no longer what it told %s; the two greet again",
+            x->s->peer->conf->name);
+    say_bye(x, e);
+    return -1;
 }
 
 static int
@@ -537,14 +549,24 @@ receiver_close(struct receiver *x)
     apply_free(&x->apply);
 }
 
+/* Who is not welcome any more ends no other session. */
+static int
+take_turn(struct receiver *x, struct err *e)
+{
+    int changed = session_changed(x->s, false, e);
+    if (changed > 0)
+        err_set(e, ERR_PEER, "this node changed; the two greet again");
+    if (changed == 0 && turn_take(&x->daemon->turn, &x->claim, e) == 0)
+        return 0;
+    say_bye(x, e);
+    return -1;
+}
+
 int
 receiver_run(struct session *s, struct err *e)
 {
-    int changed = session_changed(s, false, e);
-    if (changed != 0) /* who is not welcome any more ends no other session */
-        return changed < 0 ? -1 : err_set(e, ERR_PEER, "this node changed; the two greet again");
     struct receiver *x = receiver_new(s);
-    if (turn_take(&s->daemon->turn, &x->claim, e) < 0) {
+    if (take_turn(x, e) < 0) {
         receiver_close(x);
         free(x);
         return -1;

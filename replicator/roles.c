@@ -270,6 +270,9 @@ roles_begin(struct daemon *d, struct err *e)
     d->role = meta.role;
     if (meta.role == WIRE_ROLE_NONE && is_zero(meta.history, sizeof(meta.history)))
         d->role = WIRE_ROLE_STANDBY; /* a new node waits for a primary */
+    if (d->role == WIRE_ROLE_NONE)
+        snprintf(d->why_not_serving, sizeof(d->why_not_serving),
+                 "deposed by a node that was promoted later; follows it when its data allows that");
     atomic_store(&d->tail, meta.tail);
     if (d->role != WIRE_ROLE_PRIMARY && read_marker(d, e) < 0)
         return -1;

@@ -16,6 +16,21 @@ hear_journalled(struct session_kit *k, struct link_io *io, uint64_t run)
     }
 }
 
+/* The node ends the link, with a word of why when it ended it by itself. */
+static void
+hear_end(struct link_io *io, const char *why)
+{
+    const struct wire_msg *msg = hear(io);
+    while (msg != NULL && msg->type != WIRE_BYE)
+        msg = hear(io);
+    char text[WIRE_TEXT_MAX + 1] = "";
+    if (msg != NULL)
+        memcpy(text, msg->bye.text.ptr, msg->bye.text.len);
+    CHECK_CONTAINS(text, why);
+    if (msg != NULL)
+        hear_end(io, "");
+}
+
 static const struct wire_hello *
 greet(struct session_kit *k, size_t peer, struct link_io **ret_io)
 {
@@ -65,7 +80,7 @@ TEST(a_newer_primary_takes_the_place_of_a_session_that_hangs)
     say_sync_done(io, 2);
     say_commit(io, 1, 2);
     hear_journalled(k, io, 1);
-    CHECK(hear(old) == NULL);
+    hear_end(old, ""); /* it could not hear anything any more */
     CHECK_INT(meta_now(k).epoch, 2);
     CHECK(has_dir(k, "a") && has_dir(k, "b") && !has_dir(k, "half"));
     link_io_free(&old);
@@ -115,7 +130,7 @@ TEST(what_the_older_session_received_is_in_the_journal_before_the_newer_begins)
     CHECK_INT(meta_now(k).tail, 1);
     add_epoch(primary_hello(k, 1, 2, 3), 2, 3);
     CHECK_INT(greet(k, 1, &io)->tail, 1);
-    CHECK(hear(io) == NULL); /* what HELLO told is no longer so: they greet again */
+    hear_end(io, "this node is no longer what it told mx2; the two greet again");
     CHECK_INT(meta_now(k).tail, 2);
     link_io_free(&io);
     add_epoch(primary_hello(k, 1, 2, 3), 2, 3);
@@ -135,10 +150,10 @@ TEST(an_older_primary_does_not_get_between_a_newer_ones_hello_and_start)
     struct link_io *first = follow_mx1(k), *io, *back;
     add_epoch(primary_hello(k, 1, 2, 2), 2, 2);
     greet(k, 1, &io);
-    CHECK(hear(first) == NULL);
+    hear_end(first, "");
     primary_hello(k, 0, 1, 1);
     greet(k, 0, &back);
-    CHECK(hear(back) == NULL);
+    hear_end(back, "a node that was promoted later sends to this one");
     add_epoch(primary_hello(k, 1, 2, 2), 2, 2);
     say_start(io, WIRE_MODE_SYNC, 2, 2);
     say_commit(io, 1, 2);
@@ -158,7 +173,7 @@ TEST(start_counts_only_while_hello_is_true)
     CHECK_INT(greet(k, 0, &io)->accept_sync, 1);
     cap_sh(k->c, "mkdir mail/mine"); /* the stores are no longer empty */
     say_start(io, WIRE_MODE_SYNC, 0, 1);
-    CHECK(hear(io) == NULL);
+    hear_end(io, "the two greet again");
     CHECK_INT(meta_now(k).epoch, 0);
     link_io_free(&io);
     primary_hello(k, 0, 1, 0);
@@ -182,7 +197,7 @@ TEST(start_must_be_of_the_epoch_that_greeted_and_go_on_from_the_tail)
         if (i == 1)
             told.hello.history[0] = 2;
         say_start(io, WIRE_MODE_RESUME, i == 2 ? 2 : 1, 0);
-        CHECK(hear(io) == NULL);
+        hear_end(io, "");
         CHECK_INT(meta_now(k).epoch, 1);
     }
     link_io_free(&io);
