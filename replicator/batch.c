@@ -55,7 +55,7 @@ hint_self(struct batch *b, uint64_t dir, unsigned what, struct err *e)
     if (found <= 0)
         return found;
     if (row.parent == 0)
-        return compare_root_attr(b->compare, dir, e);
+        return compare_root_attr(b->compare, dir, what, e);
     hints_add(&b->hints, row.parent, row.name, what);
     return 0;
 }

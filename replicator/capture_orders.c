@@ -53,7 +53,9 @@ hint_path(struct capture *c, const struct request *r, struct err *e)
     struct span name;
     int found = state_resolve(c->compare.txn, r->store, buf_span(&r->bytes), &dir, &name, e);
     unsigned what = HINT_FORCE | WATCH_ATTRIB | (r->is_dir ? WATCH_IS_DIR : 0u);
-    if (found > 0 && name.len > 0)
+    if (found > 0 && name.len == 0)
+        return compare_root_attr(&c->compare, dir, what, e);
+    if (found > 0)
         hints_add(&c->batch.hints, dir, name, what);
     return found < 0 ? -1 : 0;
 }

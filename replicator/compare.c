@@ -527,7 +527,7 @@ compare_absent(struct compare *c, struct place *place, const char *name, unsigne
 }
 
 int
-compare_root_attr(struct compare *c, uint64_t dir, struct err *e)
+compare_root_attr(struct compare *c, uint64_t dir, unsigned what, struct err *e)
 {
     struct place *place;
     struct look look;
@@ -537,8 +537,9 @@ compare_root_attr(struct compare *c, uint64_t dir, struct err *e)
         return found < 0 ? -1 : 0;
     if (state_dir_get(c->txn, dir, &row, e) <= 0)
         return -1;
-    if (!look.exists || (row.attr.mode == look.attr.mode && row.attr.uid == look.attr.uid &&
-                         row.attr.gid == look.attr.gid))
+    bool same = row.attr.mode == look.attr.mode && row.attr.uid == look.attr.uid &&
+                row.attr.gid == look.attr.gid;
+    if (!look.exists || (same && (what & (WATCH_ATTRIB | HINT_FORCE)) == 0))
         return 0;
     row.attr = look.attr;
     if (state_dir_put(c->txn, &row, e) < 0)

@@ -51,8 +51,9 @@ int compare_unreachable(struct compare *c, uint64_t dir, const char *name, unsig
 /* After the names of a batch: directories that were put aside and turned up nowhere are removed. */
 int compare_settle_parked(struct compare *c, struct err *e) _must_check_;
 
-/* Owner and mode of a store's root, which has no name to be looked at. */
-int compare_root_attr(struct compare *c, uint64_t dir, struct err *e) _must_check_;
+/* Owner and mode of a store's root, which has no name to be looked at. `what` with WATCH_ATTRIB or
+ * HINT_FORCE: its extended attributes may be other ones. */
+int compare_root_attr(struct compare *c, uint64_t dir, unsigned what, struct err *e) _must_check_;
 
 /* Makes the row of a store's root when there is none yet, and orders it to be read. */
 int compare_root(struct compare *c, uint16_t store, struct err *e) _must_check_;

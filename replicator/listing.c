@@ -205,6 +205,38 @@ hash_xattrs(int fd, EVP_MD_CTX *hash, struct err *e)
     return 0;
 }
 
+/* Of a directory the extended attributes are all that is compared besides its names. */
+static int
+hash_dir(int fd, uint8_t ret_digest[WIRE_DIGEST_SIZE], struct err *e)
+{
+    _cleanup_(hash_freep) EVP_MD_CTX *hash = hash_new();
+    if (hash_xattrs(fd, hash, e) < 0)
+        return -1;
+    hash_end(hash, ret_digest);
+    return 0;
+}
+
+/* The caller's descriptor may be O_PATH. */
+static int
+hash_root(int dirfd, uint8_t ret_digest[WIRE_DIGEST_SIZE], struct err *e)
+{
+    _cleanup_close_ int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? err_sys(e, ERR_IO, "open the directory") : hash_dir(fd, ret_digest, e);
+}
+
+static int
+hash_subdir(const struct scan *scan, const char *name, struct wire_entry *entry, struct err *e)
+{
+    int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    _cleanup_close_ int fd = openat(scan->dirfd, name, flags);
+    if (fd < 0 && (vanished(errno) || errno == ENOTDIR))
+        return 0;
+    if (fd < 0 || hash_dir(fd, entry->hash, e) < 0)
+        return fd < 0 ? err_sys(e, ERR_IO, "open %s", name) : err_wrap(e, "read %s", name);
+    entry->has_hash = 1;
+    return 0;
+}
+
 static int
 hash_file(struct scan *scan, const char *name, struct wire_entry *entry, struct err *e)
 {
@@ -253,6 +285,8 @@ scan_name(struct scan *scan, const char *text, struct listing *l, struct err *e)
     if (S_ISLNK(st.st_mode) && hash_symlink(scan, text, &entry, e) < 0)
         return -1;
     if (S_ISREG(st.st_mode) && scan->content && hash_file(scan, text, &entry, e) < 0)
+        return -1;
+    if (S_ISDIR(st.st_mode) && scan->content && hash_subdir(scan, text, &entry, e) < 0)
         return -1;
     listing_add(l, &entry);
     return 0;
@@ -330,7 +364,10 @@ listing_read(const struct store_rules *rules, int dirfd, struct span dir, bool c
                          .arg = arg };
     _cleanup_listing_ struct listing l = { 0 };
     l.self = attr_of(&st);
-    int done = scan_names(&scan, &l, e);
+    l.has_self_hash = content && dir.len == 0;
+    int done = l.has_self_hash ? hash_root(dirfd, l.self_hash, e) : 0;
+    if (done == 0)
+        done = scan_names(&scan, &l, e);
     free(scan.chunk);
     if (done < 0)
         return -1;
@@ -370,6 +407,8 @@ listing_digest(const struct listing *l, uint8_t ret_digest[WIRE_DIGEST_SIZE])
     _cleanup_(hash_freep) EVP_MD_CTX *hash = hash_new();
     _cleanup_buf_ struct buf packed = { 0 };
     digest_self(&l->self, &packed);
+    if (l->has_self_hash)
+        buf_add(&packed, l->self_hash, sizeof(l->self_hash));
     for (size_t i = 0; i < l->count; i++) {
         struct wire_entry facts = entry_facts(&l->entries[i]);
         wire_entry_add(&packed, &facts);

@@ -8,7 +8,9 @@
 #include "lib/store/store.h"
 
 struct listing {
-    struct attr self;           /* the directory itself; size and mtime are not compared */
+    struct attr self;   /* the directory itself; size and mtime are not compared */
+    bool has_self_hash; /* of a store's root, with content: its extended attributes */
+    uint8_t self_hash[WIRE_DIGEST_SIZE];
     struct wire_entry *entries; /* owned, sorted by name as bytes; names owned as well */
     size_t count;
     size_t cap;
@@ -24,16 +26,17 @@ void listing_sort(struct listing *l);
 
 /* Reads the directory dirfd (store path `dir`): ignored names, sockets, devices and mount
  * points are left out, for symlinks `hash` is
- * that of the target, with content also for files (over bytes and extended attributes). A file that
+ * that of the target, with content also for files (over bytes and extended attributes) and for
+ * directories (over extended attributes; those of a store's root are in self_hash). A file that
  * changes or vanishes meanwhile is listed as last seen. on_tick (may be NULL) is called with the
  * bytes read, so that a caller can throttle. */
 int listing_read(const struct store_rules *rules, int dirfd, struct span dir, bool content,
                  void (*on_tick)(void *arg, uint64_t bytes), void *arg, struct listing *ret_listing,
                  struct err *e) _must_check_;
 
-/* Over self (mode, uid, gid) and, per entry: name, type, mode, uid, gid, size and mtime of what is
- * not a directory, the hash where there is one, and nlink where it is above 1 (files only). The
- * size of a directory, symlink or fifo does not count. */
+/* Over self (mode, uid, gid, for a root its hash) and, per entry: name, type, mode, uid, gid, size
+ * and mtime of what is not a directory, the hash where there is one, and nlink where it is above 1
+ * (files only). The size of a directory, symlink or fifo does not count. */
 void listing_digest(const struct listing *l, uint8_t ret_digest[WIRE_DIGEST_SIZE]);
 /* Are the two the same for a comparison? (nlink aside when !with_nlink) */
 bool listing_entry_equal(const struct wire_entry *a, const struct wire_entry *b, bool with_nlink);

@@ -79,7 +79,7 @@ look_and_compare(struct scan *s, struct place *place, const char *name, unsigned
     if (look_at(place->fd, name, &look, e) < 0)
         return -1;
     if (look.exists)
-        return compare_present(c, place, name, &look, 0, e);
+        return compare_present(c, place, name, &look, what & WATCH_ATTRIB, e);
     uint64_t dir = place->dir;
     int later = compare_absent(c, place, name, what, e);
     if (later > 0)
@@ -217,12 +217,14 @@ sweep_dir(struct scan *s, const struct state_dir *row, struct err *e)
         return -1;
     if (!look.exists)
         return 0;
-    if (row->parent == 0 && compare_root_attr(c, row->id, e) < 0)
+    bool moved = row->ctime_ns == 0 || row->ctime_ns != look.ctime_ns ||
+                 row->mtime_ns != look.attr.mtime_ns;
+    unsigned what = moved && row->mtime_ns != STATE_DIR_UNSEEN ? WATCH_ATTRIB : 0;
+    if (row->parent == 0 && compare_root_attr(c, row->id, what, e) < 0)
         return -1;
-    if (row->ctime_ns == 0 || row->ctime_ns != look.ctime_ns ||
-        row->mtime_ns != look.attr.mtime_ns) {
+    if (moved) {
         buf_add_le64(&c->to_read, row->id);
-        return row->mtime_ns == STATE_DIR_UNSEEN ? 0 : sweep_name(s, row, WATCH_ATTRIB, e);
+        return what == 0 ? 0 : sweep_name(s, row, what, e);
     } else if (place->in_place) {
         s->sweep_in_place = row->id;
         s->after[0] = '\0';

@@ -215,7 +215,8 @@ ask_digest(struct walk *w, struct state_txn *txn, struct ask *a, struct err *e)
     dir->dir = a->dir;
     dir->path = buf_span(&a->path);
     listing_sort(&ours);
-    listing_digest(&ours, dir->digest);
+    listing_digest(&ours, a->digest);
+    memcpy(dir->digest, a->digest, sizeof(dir->digest));
     a->state = ASK_SENT;
     return 1;
 }

@@ -25,7 +25,8 @@ struct ask {
     struct attr self;
     struct listing theirs;
     bool sorted;
-    struct buf path;    /* as asked */
+    uint8_t digest[WIRE_DIGEST_SIZE]; /* as asked, like the path */
+    struct buf path;
     struct buf touched; /* names (span16) that records went out for since */
     uint8_t after[PATH_NAME_MAX];
     size_t after_len; /* fixed up to this name */

@@ -66,7 +66,7 @@ what_differs(const struct wire_entry *ours, const struct wire_entry *theirs)
         return "another size";
     if (ours->has_hash && theirs->has_hash &&
         memcmp(ours->hash, theirs->hash, sizeof(ours->hash)) != 0)
-        return "another content";
+        return S_ISDIR(ours->attr.mode) ? "other extended attributes" : "another content";
     if (ours->attr.mode != theirs->attr.mode || ours->attr.uid != theirs->attr.uid ||
         ours->attr.gid != theirs->attr.gid)
         return "another owner or mode";
@@ -75,19 +75,29 @@ what_differs(const struct wire_entry *ours, const struct wire_entry *theirs)
     return "another modification time";
 }
 
+/* A root's extended attributes are in the digest and in no listing: when all else is equal and ours
+ * are what they were when we asked, it is they that differ. Where more differs they may, too. */
 static void
-verify_listings(struct verifying *v, const struct listing *ours)
+verify_root(struct verifying *v, const struct listing *ours)
+{
+    uint8_t digest[WIRE_DIGEST_SIZE];
+    if (!ours->has_self_hash)
+        return;
+    if (v->any && v->count && v->w->opts.repair)
+        repair(v, span_str(""), true);
+    if (v->any)
+        return;
+    listing_digest(ours, digest);
+    bool as_asked = memcmp(digest, v->a->digest, sizeof(digest)) == 0;
+    if (as_asked)
+        differs(v, span_str(""), true, "other extended attributes of the directory");
+    v->any |= !as_asked && !v->count; /* it is asked once more */
+}
+
+static void
+verify_names(struct verifying *v, const struct listing *ours)
 {
     struct ask *a = v->a;
-    if (a->verdict == WIRE_DIR_ABSENT) {
-        differs(v, span_str(""), true, "the directory is missing on the peer");
-        for (size_t i = 0; v->count && v->w->opts.repair && i < ours->count; i++)
-            repair(v, ours->entries[i].name, false);
-        return;
-    }
-    if (ours->self.mode != a->self.mode || ours->self.uid != a->self.uid ||
-        ours->self.gid != a->self.gid)
-        differs(v, span_str(""), true, "another owner or mode of the directory");
     size_t matched = 0;
     for (size_t i = 0; i < ours->count; i++) {
         const struct wire_entry *entry = &ours->entries[i];
@@ -106,6 +116,23 @@ verify_listings(struct verifying *v, const struct listing *ours)
         if (ask_find(&mine, theirs->name) == NULL)
             differs(v, theirs->name, S_ISDIR(theirs->attr.mode), "only on the peer");
     }
+}
+
+static void
+verify_listings(struct verifying *v, const struct listing *ours)
+{
+    struct ask *a = v->a;
+    if (a->verdict == WIRE_DIR_ABSENT) {
+        differs(v, span_str(""), true, "the directory is missing on the peer");
+        for (size_t i = 0; v->count && v->w->opts.repair && i < ours->count; i++)
+            repair(v, ours->entries[i].name, false);
+        return;
+    }
+    if (ours->self.mode != a->self.mode || ours->self.uid != a->self.uid ||
+        ours->self.gid != a->self.gid)
+        differs(v, span_str(""), true, "another owner or mode of the directory");
+    verify_names(v, ours);
+    verify_root(v, ours);
 }
 
 int

@@ -442,8 +442,8 @@ work(struct pair *r, unsigned steps)
 
 /* --- are they the same? --- */
 
-/* Of each name type, mode, owner, size, mtime, target, content and xattrs, and which names are one
- * file; as text. */
+/* Of each name, and of the root, type, mode, owner, size, mtime, target, content and xattrs with
+ * ACLs, and which names are one file; as text. */
 static inline void
 describe(const struct cap *c, const char *store, const char *out)
 {
@@ -451,7 +451,8 @@ describe(const struct cap *c, const char *store, const char *out)
     cap_sh(c,
            "cd %s && (" ALL " ! -type d -printf '%%p %%y %%m %%U:%%G %%s %%T@ %%l\n'; " ALL
            " -type d -printf '%%p %%y %%m %%U:%%G\n'; " ALL " -type f -exec cksum {} +; " ALL
-           " ! -type l ! -type p -exec getfattr -d {} +; " ALL
+           " ! -type l ! -type p -exec getfattr -d -m '^(user|system.posix_acl)' {} +; "
+           "find . -maxdepth 0 -printf '%%m %%U:%%G\n' -exec getfattr -d -m - {} +; " ALL
            " -type f -printf '%%p %%i\n' | sort | awk '{ if (!($2 in first)) first[$2] = $1; "
            "print $1, \"is\", first[$2] }') | sort >%s",
            store, out);

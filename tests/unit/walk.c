@@ -178,13 +178,23 @@ TEST(a_verify_finds_each_difference_and_repairs_it)
         { "rm -r mail/sub", "mail: sub: missing on the peer", false },
         { "echo HELLO >t; touch -r mail/box/a t; cat t >mail/box/a; touch -r t mail/box/a",
           "mail: box/a: another content", true },
+        { "setfattr -n user.a -v 2 mail/box/a", "mail: box/a: another content", true },
+        { "setfattr -n user.a -v 2 mail/box", "mail: box: other extended attributes", true },
+        { "setfattr -x user.d mail/box", "mail: box: other extended attributes", true },
+        { "setfacl -d -m u:1:rwx mail/box", "mail: box: other extended attributes", true },
+        { "setfacl -d -m u:1:rwx mail", "mail: : other extended attributes of the directory",
+          true },
+        { "setfattr -x user.d mail", "mail: : other extended attributes of the directory", true },
+        { "chmod 755 mail; setfattr -x user.d mail",
+          "mail: : another owner or mode of the directory", false },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct pair *r = pair_new(1);
         CAP_NEEDED(r);
         print_message("%s\n", rows[i].damage);
         cap_sh(r->c, "mkdir mail/box mail/sub && echo hello >mail/box/a && echo b >mail/box/b && "
-                     "ln mail/box/b mail/box/c && ln -s target mail/box/l && echo s >mail/sub/s");
+                     "ln mail/box/b mail/box/c && ln -s target mail/box/l && echo s >mail/sub/s && "
+                     "setfattr -n user.d -v 1 mail mail/box && setfacl -m u:1:r mail/box");
         pair_start(r);
         struct walk_opts opts = opts_of(r, WALK_SYNC);
         opts.peer_empty = true;
@@ -203,6 +213,31 @@ TEST(a_verify_finds_each_difference_and_repairs_it)
         check_same(r);
         pair_free(r);
     }
+}
+
+/* As they happen, and what a stopped daemon finds; of roots and of directories below. */
+TEST(extended_attributes_and_acls_of_directories_arrive)
+{
+    struct pair *r = pair_new(1);
+    CAP_NEEDED(r);
+    cap_sh(r->c, "mkdir mail/a mail/b && setfattr -n user.a -v 1 mail/a mail");
+    pair_start(r);
+    struct walk_opts opts = opts_of(r, WALK_SYNC);
+    opts.peer_empty = true;
+    walk_through(r, &opts, 0);
+    check_same(r);
+    static const char *const changes[] = {
+        "setfattr -n user.a -v 2 mail/a mail",       "setfacl -m u:1:r mail/b mail",
+        "setfacl -d -m u:1:rwx mail/a mail files",   "setfattr -x user.a mail/a mail",
+        "setfacl -k mail/a mail && setfacl -b mail",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+        cap_sh(r->c, "%s", changes[i]);
+        cap_barrier(r->c);
+        pair_ship_all(r);
+        check_same(r);
+    }
+    pair_free(r);
 }
 
 TEST(times_beyond_what_a_record_holds_travel_as_the_nearest_and_differ_no_more)
