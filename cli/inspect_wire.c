@@ -160,6 +160,7 @@ print_need(const struct wire_need *m, FILE *out)
 {
     print_u64("store", m->store, out);
     print_u64("seq", m->seq, out);
+    print_u64("is_dir", m->is_dir, out);
     print_bytes("path", m->path, out);
 }
 

@@ -61,6 +61,8 @@ answer_dir(struct answers *x, const struct wire_digest_ask *ask, const struct wi
         return reply(x, WIRE_DIGEST_ANSWER, e);
     }
     listing_sort(&ours);
+    if (x->ledger != NULL && ledger_see(x->ledger, ask->store, dir->path, fd, &ours, e) < 0)
+        return -1;
     listing_digest(&ours, digest);
     answer->self = ours.self;
     bool same = memcmp(digest, dir->digest, sizeof(digest)) == 0;

@@ -5,13 +5,14 @@
 
 #include "replicator/apply.h"
 #include "replicator/link_io.h"
-#include "replicator/node.h"
+#include "replicator/receiver.h"
 
 struct answers {
     struct node *node;
     struct link_io *io;
     struct apply *apply;
-    struct wire_msg *out; /* room for an answer: messages are large */
+    struct wire_msg *out;  /* room for an answer: messages are large */
+    struct ledger *ledger; /* in a sync: its index learns of what is looked at; else NULL */
 };
 
 /* Each checks nothing of the store's number, sends its answers and flushes them. -1: the link is

@@ -65,6 +65,12 @@ apply_marker(const struct apply *apply, uint16_t store)
 }
 
 void
+apply_doubt(struct apply *apply, bool doubt)
+{
+    apply->doubt = doubt;
+}
+
+void
 apply_confirmed(struct apply *apply, uint64_t seq)
 {
     apply->confirmed = MAX(apply->confirmed, seq);

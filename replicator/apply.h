@@ -15,15 +15,25 @@
 enum apply_result {
     APPLY_DONE,    /* carried out now */
     APPLY_SKIPPED, /* the marker says it was carried out before a crash; or its content was gone */
-    APPLY_NEED,    /* what it builds on is not here: ask for this name as it is now */
+    APPLY_NEED,    /* what it builds on is not here: ask for `needs` as they are now */
 };
 
-/* One operation after COMMIT, in order. For what exists now: attr, ino, nlink, handle of the name.
- */
+/* Ask for this path, and for what is below it: it is missing, or in the way. */
+struct apply_need {
+    struct span path; /* of the record, or a directory above */
+    bool is_dir;      /* a directory has the name */
+    bool missing;     /* a directory above that is not there */
+};
+
+/* One operation after COMMIT, in order. For what existed right behind it, whatever came of it later
+ * in the run: attr, ino, nlink, handle of the name. */
 struct applied {
     const struct record *record; /* as it was received */
     enum apply_result result;
-    bool exists; /* record->path exists here now, and the fields below are set */
+    const struct apply_need *needs; /* of its name, and of the old one of a RENAME */
+    size_t need_count;
+    bool certain; /* the name has the object that the record speaks of */
+    bool exists;  /* record->path exists here, and the fields below are set */
     struct attr attr;
     int64_t ctime_ns;
     uint64_t ino;
@@ -65,11 +75,16 @@ int apply_data(struct apply *apply, const struct wire_data *data, struct err *e)
 int apply_end(struct apply *apply, const struct wire_end *end, struct err *e) _must_check_;
 
 /* Carries the run out. When it returns 0, everything is durable: data, names, directories. `done`
- * is called for each operation in order, after the syncs. -1: a prefix of the operations was
- * carried out and the markers say which; the run can be received again as a whole. */
+ * is called for each operation in order, right behind it: the tree is as it left it, and not yet
+ * durable. -1: a prefix of the operations was carried out, `done` was called for it and the markers
+ * say which; the run can be received again as a whole. */
 int apply_commit(struct apply *apply, void (*done)(void *arg, const struct applied *applied),
                  void *arg, struct err *e) _must_check_;
 void apply_abort(struct apply *apply);
+
+/* The tree may differ from the one that the records were written for (a sync, names that were asked
+ * for): from now on an operation wants to find the very object it speaks of. */
+void apply_doubt(struct apply *apply, bool doubt);
 
 /* Operations and content bytes waiting for apply_commit(). */
 size_t apply_pending(const struct apply *apply);

@@ -58,14 +58,48 @@ mark(struct apply_op *op, struct err *e)
     return apply_root_mark(op->root, seq, op->root->complete, e);
 }
 
+struct listener {
+    void (*done)(void *arg, const struct applied *applied);
+    void *arg;
+};
+
+static void
+report(const struct apply_op *op, const struct listener *to)
+{
+    struct applied applied = {
+        .record = &op->record,
+        .result = op->result,
+        .exists = op->exists,
+        .certain = op->certain,
+        .needs = op->needs,
+        .need_count = op->need_count,
+    };
+    if (op->exists) {
+        applied.attr = (struct attr){ .mode = op->st.st_mode,
+                                      .uid = op->st.st_uid,
+                                      .gid = op->st.st_gid,
+                                      .size = (uint64_t)op->st.st_size,
+                                      .mtime_ns = attrs_ns(&op->st.st_mtim) };
+        applied.ctime_ns = attrs_ns(&op->st.st_ctim);
+        applied.ino = op->st.st_ino;
+        applied.nlink = (uint32_t)op->st.st_nlink;
+        applied.handle = attrs_handle_span(&op->handle);
+    }
+    to->done(to->arg, &applied);
+}
+
 static int
-run_ops(struct apply *a, struct err *e)
+run_ops(struct apply *a, const struct listener *to, struct err *e)
 {
     for (size_t i = 0; i < a->count; i++) {
         struct apply_op *op = a->ops[i];
-        if ((!op->settled && apply_op_run(a, op, e) < 0) || mark(op, e) < 0)
+        if ((!op->settled && apply_op_run(a, op, e) < 0) || apply_op_look(a, op, e) < 0 ||
+            mark(op, e) < 0)
             return err_wrap(e, "store %s: %s %.*s", op->root->path, record_op_word(op->record.op),
                             PATH_ARGS(op->record.path));
+        apply_op_lacks(op);
+        a->doubt = a->doubt || op->result == APPLY_NEED;
+        report(op, to);
     }
     for (struct apply_root *root = a->roots; root < a->roots + a->root_count; root++) {
         uint64_t newest = root->newest_seq; /* the run is whole: late ones count now too */
@@ -100,54 +134,18 @@ sync_all_names(struct apply *a, struct err *e)
 }
 
 static int
-look_at_all(struct apply *a, struct err *e)
-{
-    for (size_t i = 0; i < a->count; i++) {
-        struct apply_op *op = a->ops[i];
-        if (apply_op_look(a, op, e) < 0)
-            return err_wrap(e, "store %s: look at %.*s", op->root->path,
-                            PATH_ARGS(op->record.path));
-    }
-    return 0;
-}
-
-static int
-carry_out(struct apply *a, struct err *e)
+carry_out(struct apply *a, const struct listener *to, struct err *e)
 {
     if (sync_contents(a, e) < 0 || forget_notes(a, e) < 0)
         return -1;
-    int r = run_ops(a, e);
+    int r = run_ops(a, to, e);
     if (r == 0)
         r = sync_all_names(a, e);
     for (struct apply_root *root = a->roots; root < a->roots + a->root_count; root++) {
         if (root->in_run)
             root->unsynced = r < 0;
     }
-    if (r < 0)
-        return -1;
-    return look_at_all(a, e);
-}
-
-static void
-report(const struct apply_op *op, void (*done)(void *arg, const struct applied *applied), void *arg)
-{
-    struct applied applied = {
-        .record = &op->record,
-        .result = op->result,
-        .exists = op->exists,
-    };
-    if (op->exists) {
-        applied.attr = (struct attr){ .mode = op->st.st_mode,
-                                      .uid = op->st.st_uid,
-                                      .gid = op->st.st_gid,
-                                      .size = (uint64_t)op->st.st_size,
-                                      .mtime_ns = attrs_ns(&op->st.st_mtim) };
-        applied.ctime_ns = attrs_ns(&op->st.st_ctim);
-        applied.ino = op->st.st_ino;
-        applied.nlink = (uint32_t)op->st.st_nlink;
-        applied.handle = attrs_handle_span(&op->handle);
-    }
-    done(arg, &applied);
+    return r;
 }
 
 int
@@ -160,9 +158,7 @@ apply_commit(struct apply *apply, void (*done)(void *arg, const struct applied *
     else if (apply->open != NULL)
         r = err_set(e, ERR_PROTOCOL, "a run ends within a content");
     else
-        r = carry_out(apply, e);
-    for (size_t i = 0; r == 0 && i < apply->count; i++)
-        report(apply->ops[i], done, arg);
+        r = carry_out(apply, &(struct listener){ done, arg }, e);
     apply_abort(apply); /* the run is over, carried out or not */
     return r;
 }

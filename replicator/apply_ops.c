@@ -51,18 +51,30 @@ is_like(const struct stat *st, const struct attr *attr)
         return false;
     if (S_ISDIR(st->st_mode))
         return true;
-    return (uint64_t)st->st_size == attr->size && attrs_ns(&st->st_mtim) == attr->mtime_ns;
+    bool size = !S_ISREG(st->st_mode) || (uint64_t)st->st_size == attr->size;
+    return size && attrs_ns(&st->st_mtim) == attr->mtime_ns;
+}
+
+static bool
+is_owned_like(const struct stat *st, const struct attr *attr)
+{
+    return S_ISDIR(st->st_mode) ||
+           (st->st_mode == attr->mode && st->st_uid == attr->uid && st->st_gid == attr->gid);
 }
 
 /* A record of the journal is carried out exactly once, on the tree it was written for: the name is
- * enough, and the content may be newer than the record, being read when it was shipped. A fix-up
- * may come twice: it must find the object as it was captured or as it was shipped. */
+ * enough, and the content may be newer than the record, being read when it was shipped. Where the
+ * tree is in doubt it must be the object as it was captured. A fix-up may come twice: it must find
+ * the object as it was captured or as it was shipped. */
 static bool
-is_meant(const struct stat *st, const struct apply_op *op)
+is_meant(const struct apply *a, const struct stat *st, const struct apply_op *op)
 {
-    if (op->record.seq != 0)
-        return (st->st_mode & S_IFMT) == (op->record.attr.mode & S_IFMT);
-    return is_like(st, &op->record.attr) || is_like(st, &op->now);
+    const struct attr *attr = &op->record.attr;
+    if (op->record.seq == 0)
+        return is_like(st, attr) || is_like(st, &op->now);
+    if (a->doubt)
+        return is_like(st, attr) && is_owned_like(st, attr);
+    return (st->st_mode & S_IFMT) == (attr->mode & S_IFMT);
 }
 
 static int
@@ -156,7 +168,7 @@ run_link(struct apply *a, struct apply_op *op, struct err *e)
         found = look(&from, &from_st, e);
     if (found < 0)
         return -1;
-    if (found == 0 || !S_ISREG(from_st.st_mode) || !is_meant(&from_st, op))
+    if (found == 0 || !S_ISREG(from_st.st_mode) || !is_meant(a, &from_st, op))
         return settle(op, APPLY_NEED);
     int made = make_place(a, op, &to, e);
     if (made <= 0)
@@ -217,7 +229,7 @@ run_rename_lost(struct apply *a, struct apply_op *op, struct err *e)
         found = look(&to, &st, e);
     if (found < 0)
         return -1;
-    return settle(op, found == 1 && is_meant(&st, op) ? APPLY_DONE : APPLY_NEED);
+    return settle(op, found == 1 && is_meant(a, &st, op) ? APPLY_DONE : APPLY_NEED);
 }
 
 static int
@@ -230,7 +242,7 @@ run_rename(struct apply *a, struct apply_op *op, struct err *e)
         found = look(&from, &st, e);
     if (found < 0)
         return -1;
-    if (found == 0 || !is_meant(&st, op))
+    if (found == 0 || !is_meant(a, &st, op))
         return run_rename_lost(a, op, e);
     found = make_place(a, op, &to, e);
     if (found <= 0)
@@ -324,6 +336,9 @@ run_meta(struct apply *a, struct apply_op *op, struct err *e)
         return settle(op, APPLY_NEED);
     if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode) && !S_ISLNK(st.st_mode))
         return settle(op, APPLY_SKIPPED);
+    bool other = !is_like(&st, &op->record.attr) && !is_like(&st, &op->now);
+    if (a->doubt && op->record.seq != 0 && other)
+        return settle(op, APPLY_NEED);
     int how = S_ISLNK(st.st_mode) ? O_PATH : O_RDONLY | O_NONBLOCK;
     _cleanup_close_ int fd = openat(place.dir->fd, place.name, how | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
@@ -360,10 +375,20 @@ apply_op_run(struct apply *a, struct apply_op *op, struct err *e)
     return err_set(e, ERR_PROTOCOL, "unknown operation %d", (int)op->record.op);
 }
 
+/* Of one that was carried out before a crash only the object itself can tell. */
+static bool
+is_certain(const struct apply_op *op)
+{
+    if (op->repeated)
+        return op->result != APPLY_NEED &&
+               (is_like(&op->st, &op->now) || is_like(&op->st, &op->record.attr));
+    return op->result == APPLY_DONE;
+}
+
 int
 apply_op_look(struct apply *a, struct apply_op *op, struct err *e)
 {
-    op->exists = false;
+    op->exists = op->certain = false;
     if (op->record.op == OP_EPOCH)
         return 0;
     struct place place;
@@ -379,5 +404,6 @@ apply_op_look(struct apply *a, struct apply_op *op, struct err *e)
             return found;
     }
     op->exists = true;
+    op->certain = is_certain(op);
     return attrs_handle_get(place.dir->fd, place.name, &op->handle, e);
 }

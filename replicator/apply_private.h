@@ -4,6 +4,7 @@
  *   apply_root.c   a store's .mailtwin, the marker, the notes  apply_ops.c     each operation
  *   apply_stage.c  content on its way into stage/              apply_dirs.c    open directories
  *   apply_delta.c  librsync: signatures, patching              apply_pool.c    sync workers
+ *   apply_need.c   what an operation lacks
  *   apply_aside.c  what was removed is deleted in the background */
 #ifndef MAILTWIN_APPLY_PRIVATE_H
 #define MAILTWIN_APPLY_PRIVATE_H
@@ -37,6 +38,8 @@ struct apply_op {
     struct apply_root *root;
 
     enum apply_result result;
+    struct apply_need needs[2];
+    size_t need_count;
     bool settled;   /* result is known before COMMIT: nothing is to be carried out */
     bool repeated;  /* carried out before a crash */
     uint64_t stage; /* number of its name in stage/, 0 none */
@@ -46,7 +49,8 @@ struct apply_op {
     uint32_t crc;
     struct apply_delta *delta;
 
-    bool exists; /* after the run */
+    bool exists;  /* its name, behind the operation */
+    bool certain; /* what has the name is what the record speaks of */
     struct stat st;
     struct attrs_handle handle;
 };
@@ -161,6 +165,7 @@ struct apply {
     uint64_t bytes;
     uint64_t stage;     /* number of the newest staged name */
     uint64_t confirmed; /* records up to this one do not come again */
+    bool doubt;         /* apply_doubt(), or an operation lacked something since */
     bool begun;         /* a run with records was carried out since the opening */
     struct apply_signed {
         struct apply_root *root;
@@ -200,7 +205,9 @@ uint64_t apply_delta_size(const struct apply_delta *delta); /* of the file made 
 
 /* Carries one out and sets its result. */
 int apply_op_run(struct apply *a, struct apply_op *op, struct err *e) _must_check_;
-/* How the name looks now. */
+/* What it lacked, when its result is NEED. */
+void apply_op_lacks(struct apply_op *op);
+/* How the name looks now, before the next operation: the same run may use it again. */
 int apply_op_look(struct apply *a, struct apply_op *op, struct err *e) _must_check_;
 
 #endif

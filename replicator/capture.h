@@ -45,9 +45,12 @@ void capture_barrier(struct capture *capture, void (*done)(void *arg, uint64_t s
  * Returns the tail. */
 uint64_t capture_settle(struct capture *capture);
 
-/* Compare this name again and record it whatever the index says. is_dir: what the peer has there.
- */
-void capture_force(struct capture *capture, uint16_t store, struct span path, bool is_dir);
+/* Compare this name of a directory of the index again and record it whatever the index says, under
+ * the path that the directory has then. is_dir: what the peer has there. */
+void capture_force(struct capture *capture, uint64_t dir, struct span name, bool is_dir);
+/* The same for what a peer lacks or has in its way, and for all that is below it. The path is that
+ * of the tree at seq. */
+void capture_need(struct capture *capture, const struct wire_need *need);
 
 /* The index-th name that a power loss may have taken; 1 found, 0 no more. */
 int capture_held(struct capture *capture, size_t index, uint16_t *ret_store, struct buf *ret_path);

@@ -3,6 +3,7 @@
 #include "lib/os/file.h"
 #include "replicator/capture_private.h"
 #include "replicator/recover.h"
+#include "replicator/renames.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -46,18 +47,70 @@ capture_take(struct capture *c)
 
 /* --- in the capture thread --- */
 
+#define FORCED (HINT_FORCE | WATCH_ATTRIB)
+
+static void
+hint_forced(struct capture *c, uint64_t dir, struct span name, bool is_dir)
+{
+    hints_add(&c->batch.hints, dir, name, FORCED | (is_dir ? WATCH_IS_DIR : 0u));
+}
+
+/* "" is the directory itself; a root has no name to be looked at. */
 static int
-hint_path(struct capture *c, const struct request *r, struct err *e)
+obey_force(struct capture *c, const struct request *r, struct err *e)
+{
+    struct state_dir row;
+    if (r->bytes.len > 0) {
+        hint_forced(c, r->dir, buf_span(&r->bytes), r->is_dir);
+        return 0;
+    }
+    int found = state_dir_get(c->compare.txn, r->dir, &row, e);
+    if (found > 0 && row.parent == 0)
+        return compare_root_attr(&c->compare, r->dir, FORCED, e);
+    if (found > 0)
+        hint_forced(c, row.parent, row.name, r->is_dir);
+    return found < 0 ? -1 : 0;
+}
+
+/* All below a directory, parents first. */
+static int
+hint_below(struct capture *c, uint64_t top, struct err *e)
+{
+    _cleanup_buf_ struct buf dirs = { 0 };
+    buf_add_le64(&dirs, top);
+    for (size_t at = 0; at < dirs.len; at += 8) {
+        uint64_t dir = get_le64(dirs.ptr + at);
+        struct span name = { 0 };
+        struct state_entry entry;
+        int found;
+        while ((found = state_entry_next(c->compare.txn, dir, name, &name, &entry, e)) > 0) {
+            hint_forced(c, dir, name, false);
+            if (entry.dir != 0)
+                buf_add_le64(&dirs, entry.dir);
+        }
+        if (found < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int
+obey_need(struct capture *c, struct request *r, struct err *e)
 {
     uint64_t dir;
     struct span name;
-    int found = state_resolve(c->compare.txn, r->store, buf_span(&r->bytes), &dir, &name, e);
-    unsigned what = HINT_FORCE | WATCH_ATTRIB | (r->is_dir ? WATCH_IS_DIR : 0u);
-    if (found > 0 && name.len == 0)
-        return compare_root_attr(&c->compare, dir, what, e);
-    if (found > 0)
-        hints_add(&c->batch.hints, dir, name, what);
-    return found < 0 ? -1 : 0;
+    struct state_entry entry;
+    struct state_txn *txn = c->compare.txn;
+    if (renames_since(txn, r->store, r->seq, &r->bytes, e) < 0)
+        return -1;
+    int found = state_resolve(txn, r->store, buf_span(&r->bytes), &dir, &name, e);
+    if (found <= 0)
+        return found; /* its directory is gone: so says a record on its way */
+    if (name.len == 0)
+        return compare_root_attr(&c->compare, dir, FORCED, e);
+    hint_forced(c, dir, name, r->is_dir);
+    found = state_entry_get(txn, dir, name, &entry, e);
+    return found > 0 && entry.dir != 0 ? hint_below(c, entry.dir, e) : found;
 }
 
 /* The hints of held names stand in the order of the list that the sessions see. */
@@ -91,7 +144,9 @@ obey(struct capture *c, struct request *r, struct err *e)
 {
     switch (r->kind) {
     case REQ_FORCE:
-        return hint_path(c, r, e);
+        return obey_force(c, r, e);
+    case REQ_NEED:
+        return obey_need(c, r, e) < 0 ? -1 : 0;
     case REQ_RELEASE:
         unhold(c, r);
         return 0;
@@ -260,10 +315,20 @@ path_request(enum request_kind kind, uint16_t store, struct span path)
 }
 
 void
-capture_force(struct capture *c, uint16_t store, struct span path, bool is_dir)
+capture_force(struct capture *c, uint64_t dir, struct span name, bool is_dir)
 {
-    struct request *r = path_request(REQ_FORCE, store, path);
+    struct request *r = path_request(REQ_FORCE, 0, name);
+    r->dir = dir;
     r->is_dir = is_dir;
+    capture_post(c, r);
+}
+
+void
+capture_need(struct capture *c, const struct wire_need *need)
+{
+    struct request *r = path_request(REQ_NEED, need->store, need->path);
+    r->seq = need->seq;
+    r->is_dir = need->is_dir != 0;
     capture_post(c, r);
 }
 

@@ -16,6 +16,7 @@ enum request_kind {
     REQ_BARRIER,
     REQ_SETTLE,
     REQ_FORCE,
+    REQ_NEED,
     REQ_RELEASE,
     REQ_PEER,
     REQ_CHECKPOINT
@@ -29,8 +30,9 @@ struct request {
     uint16_t store;
     bool is_dir;
     uint64_t seq;
+    uint64_t dir;
     char *key;
-    struct buf bytes; /* path or value */
+    struct buf bytes; /* path, name or value */
 };
 
 struct held {

@@ -50,6 +50,17 @@ says_gone(const struct err *e)
            e->sys == ELOOP || e->sys == ENXIO;
 }
 
+/* Without a handle only the name leads to the object, and it may be another one's by now: a later
+ * record says so. */
+static bool
+is_other(const struct record *record, const struct attr *now)
+{
+    if ((now->mode & S_IFMT) != (record->attr.mode & S_IFMT))
+        return true;
+    return record->handle.len == 0 && S_ISREG(now->mode) &&
+           (now->size != record->attr.size || now->mtime_ns != record->attr.mtime_ns);
+}
+
 int
 content_open(const struct node *node, const struct record *record, struct content *ret_content,
              struct err *e)
@@ -67,7 +78,7 @@ content_open(const struct node *node, const struct record *record, struct conten
     if (fstat(ret_content->fd, &st) < 0)
         return err_sys(e, ERR_IO, "look at what is to be shipped");
     ret_content->now = attr_of(&st);
-    ret_content->gone = st.st_nlink == 0 || (st.st_mode & S_IFMT) != (record->attr.mode & S_IFMT);
+    ret_content->gone = st.st_nlink == 0 || is_other(record, &ret_content->now);
     bool readable = S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);
     if (ret_content->gone || !readable)
         return 0;

@@ -21,8 +21,9 @@ struct content {
 void content_close(struct content *content);
 #define _cleanup_content_ _cleanup_(content_close)
 
-/* Opens by handle (by path when the record has no handle). What no longer exists, or is no longer
- * of the record's type, is `gone`: an answer. */
+/* Opens by handle; by path when the record has no handle, and then a file counts only with the
+ * record's size and time. What no longer exists, or is no longer of the record's type, is `gone`:
+ * an answer. */
 int content_open(const struct node *node, const struct record *record, struct content *ret_content,
                  struct err *e) _must_check_;
 /* Reads a small file into memory, as it was at one moment: read again when it changed meanwhile. */

@@ -64,6 +64,20 @@ listing_sort(struct listing *l)
     drop_doubles(l);
 }
 
+static int
+name_compare(const void *name, const void *entry)
+{
+    return span_compare(*(const struct span *)name, ((const struct wire_entry *)entry)->name);
+}
+
+const struct wire_entry *
+listing_find(const struct listing *l, struct span name)
+{
+    if (l->count == 0)
+        return NULL;
+    return bsearch(&name, l->entries, l->count, sizeof(l->entries[0]), name_compare);
+}
+
 static void
 hash_freep(EVP_MD_CTX **hash)
 {

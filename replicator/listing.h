@@ -23,6 +23,8 @@ void listing_free(struct listing *l);
 void listing_add(struct listing *l, const struct wire_entry *entry);
 /* By name, and no name twice: a directory that changes while it is read may give one twice. */
 void listing_sort(struct listing *l);
+/* In a sorted listing; NULL when it is not there. */
+const struct wire_entry *listing_find(const struct listing *l, struct span name);
 
 /* Reads the directory dirfd (store path `dir`): ignored names, sockets, devices and mount
  * points are left out, for symlinks `hash` is

@@ -6,7 +6,7 @@
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/answer.h"
-#include "replicator/hints.h"
+#include "replicator/needs.h"
 #include "replicator/session.h"
 
 #include <poll.h>
@@ -19,8 +19,6 @@
 #define GROUP_BYTES  (8 * 1024 * 1024)
 #define LEDGER_MS    50
 #define LEDGER_OPS   4000
-#define NEEDS_MS     4000 /* a need unmet for so long is left to verify */
-#define NEEDS_OPS    50000
 #define PROBE_SIZE   (1024 * 1024)
 #define PROBE_MS     1000
 
@@ -38,9 +36,8 @@ struct receiver {
     struct wire_commit commit; /* the newest COMMIT */
     struct wire_commit done;   /* the newest that was carried out */
     struct wire_msg out;
-    struct hints needs;      /* names asked for and not come yet, by store */
-    uint64_t needs_since_ms; /* the first of them; 0 none */
-    struct err note_err;     /* of a callback that cannot return one */
+    struct needs needs;  /* names asked for and not come yet */
+    struct err note_err; /* of a callback that cannot return one */
 };
 
 /* Another session, or a change of role, goes on from what this one leaves: it must be whole. */
@@ -60,39 +57,31 @@ reply(struct receiver *x, enum wire_type type, struct err *e)
 /* --- applying --- */
 
 static void
-send_need(struct receiver *x, const struct record *r)
+send_need(void *arg, const struct wire_need *need)
 {
-    x->out.need = (struct wire_need){ .store = r->store, .seq = r->seq, .path = r->path };
-    event(EV_NEED, F_SPAN("path", r->path), F_U64("seq", r->seq),
-          F_STR("operation", record_op_word(r->op)));
+    struct receiver *x = arg;
+    x->out.need = *need;
+    event(EV_NEED, F_SPAN("path", need->path), F_U64("seq", need->seq));
     if (x->note_err.code == ERR_NONE && reply(x, WIRE_NEED, &x->note_err) < 0)
         ASSERT(x->note_err.code != ERR_NONE);
 }
 
-/* Keeps the list of what was asked for: a need is met when any later operation settles its name. */
-static void
-need_note(struct receiver *x, const struct applied *applied)
+static bool
+is_dir_here(void *arg, uint16_t store, struct span path)
 {
-    const struct record *r = applied->record;
-    bool need = applied->result == APPLY_NEED;
-    if (!need && hints_what(&x->needs, r->store, r->path) == 0)
-        return;
-    hints_add(&x->needs, r->store, r->path, 1)->what = need;
-    bool open = false;
-    for (size_t i = 0; !open && i < hints_count(&x->needs); i++)
-        open = hints_at(&x->needs, i)->what != 0;
-    if (!open)
-        hints_clear(&x->needs);
-    x->needs_since_ms = !open ? 0 : x->needs_since_ms != 0 ? x->needs_since_ms : session_now_ms();
+    const struct receiver *x = arg;
+    if (store >= x->daemon->node->store_count)
+        return false;
+    _cleanup_close_ int fd = file_open_beneath(x->daemon->node->stores[store].root_fd, path,
+                                               O_PATH | O_DIRECTORY, 0, NULL);
+    return fd >= 0;
 }
 
 static void
 note(void *arg, const struct applied *applied)
 {
     struct receiver *x = arg;
-    need_note(x, applied);
-    if (applied->result == APPLY_NEED)
-        send_need(x, applied->record);
+    needs_note(&x->needs, applied, x->syncing);
     if (x->note_err.code == ERR_NONE && ledger_note(&x->ledger, applied, &x->note_err) < 0)
         ASSERT(x->note_err.code != ERR_NONE);
 }
@@ -119,20 +108,15 @@ tell_facts(struct receiver *x)
     pthread_mutex_unlock(&peer->lock);
 }
 
-/* A need that the link's end could lose is found again only if the records are sent again: the
- * state waits for it. */
-static bool
-waits_for_needs(const struct receiver *x)
-{
-    return x->needs_since_ms != 0 && x->ledger.unwritten < NEEDS_OPS &&
-           session_now_ms() - x->needs_since_ms < NEEDS_MS;
-}
-
 static int
 ledger_write(struct receiver *x, struct err *e)
 {
-    if (x->ledger.txn == NULL || waits_for_needs(x))
+    if (x->needs.changed && ledger_writable(&x->ledger, e) < 0)
+        return -1;
+    if (x->ledger.txn == NULL)
         return 0;
+    if (needs_save(&x->needs, x->ledger.txn, e) < 0)
+        return -1;
     if (ledger_commit(&x->ledger, e) < 0)
         return err_wrap(e, "write the journal");
     apply_confirmed(x->apply, x->ledger.tail);
@@ -181,15 +165,14 @@ finish_sync(struct receiver *x)
 }
 
 /* The position first, and that a sync is complete: a node that is promoted later must know all that
- * this one ever acknowledged. */
+ * this one ever acknowledged. In a sync the index, too: its sender does not come back to what was
+ * acknowledged. */
 static int
 acknowledge(struct receiver *x, struct err *e)
 {
-    bool position = x->sync_done || x->ledger.tail != atomic_load(&x->daemon->tail);
+    bool position = x->syncing || x->ledger.tail != atomic_load(&x->daemon->tail);
     if ((position || x->ledger.unwritten >= LEDGER_OPS) && ledger_write(x, e) < 0)
         return -1;
-    if (position && x->ledger.txn != NULL)
-        return link_io_flush(x->s->io, e); /* the questions go: the journal waits for an answer */
     x->ack_due = false;
     if (send_ack(x, e) < 0)
         return -1;
@@ -214,6 +197,7 @@ carry_out(struct receiver *x, struct err *e)
 {
     if (!x->commit_due)
         return 0;
+    apply_doubt(x->apply, x->syncing || x->needs.count > 0);
     int rc = apply_commit(x->apply, note, x, e);
     note_applied(x);
     if (rc < 0)
@@ -263,7 +247,8 @@ check_store(const struct receiver *x, uint16_t store, const char *what, struct e
 static int
 on_question(struct receiver *x, const struct wire_msg *msg, struct err *e)
 {
-    struct answers answers = { x->daemon->node, x->s->io, x->apply, &x->out };
+    struct answers answers = { x->daemon->node, x->s->io, x->apply, &x->out,
+                               x->syncing ? &x->ledger : NULL };
     uint16_t store = msg->type == WIRE_DIGEST_ASK ? msg->digest_ask.store
                      : msg->type == WIRE_SIG_ASK  ? msg->sig_ask.store
                                                   : msg->fetch.store;
@@ -328,6 +313,15 @@ is_other_stream(const struct receiver *x, const struct wire_start *start)
            (start->mode == WIRE_MODE_SYNC && start->sync_base != ours->sync_base);
 }
 
+static int
+load_needs(struct receiver *x, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(x->daemon->node->state, false, &txn, e) < 0)
+        return -1;
+    return needs_load(&x->needs, txn, e);
+}
+
 /* In this order: after a crash in between the marker counts for neither stream. */
 static int
 take_over(struct receiver *x, const struct wire_start *start, struct err *e)
@@ -337,8 +331,9 @@ take_over(struct receiver *x, const struct wire_start *start, struct err *e)
     x->ledger.marker_void = is_other_stream(x, start);
     if (fresh && daemon_stores_empty(x->daemon, &fresh, e) < 0)
         return -1;
-    if (ledger_start(&x->ledger, start, fresh, e) < 0)
+    if (load_needs(x, e) < 0 || ledger_start(&x->ledger, start, fresh, e) < 0)
         return -1;
+    needs_start(&x->needs, start->from, x->ledger.marker_void);
     if (!x->ledger.marker_void)
         return 0;
     if (apply_reset(x->apply, start->from, e) < 0 || ledger_marker_counts(&x->ledger, e) < 0)
@@ -352,6 +347,9 @@ on_start(struct receiver *x, const struct wire_start *start, struct err *e)
 {
     x->syncing = start->mode == WIRE_MODE_SYNC;
     if (start_fits(x, start, e) < 0 || take_over(x, start, e) < 0)
+        return -1;
+    needs_ask_again(&x->needs, is_dir_here);
+    if (link_io_flush(x->s->io, e) < 0)
         return -1;
     x->started = true;
     daemon_follows(x->daemon);
@@ -449,8 +447,6 @@ loop(struct receiver *x, struct err *e)
     while (rc >= 0 && !must_end(x))
         rc = step(x, e);
     struct err why = { 0 };
-    if (must_end(x))
-        x->needs_since_ms = 0;
     bool wrote = x->note_err.code != ERR_NONE || ledger_write(x, &why) >= 0;
     if (rc < 0 || wrote)
         return rc;
@@ -533,7 +529,8 @@ receiver_new(struct session *s)
     struct receiver *x = xcalloc(1, sizeof(*x));
     x->s = s;
     x->daemon = s->daemon;
-    hints_init(&x->needs);
+    x->needs.ask = send_need;
+    x->needs.arg = x;
     x->claim.peer = s->peer;
     x->claim.link_fd = link_io_fd(s->io);
     x->claim.epoch = s->theirs->epoch;
@@ -545,7 +542,7 @@ static void
 receiver_close(struct receiver *x)
 {
     ledger_free(&x->ledger);
-    hints_free(&x->needs);
+    needs_free(&x->needs);
     apply_free(&x->apply);
 }
 

@@ -4,6 +4,7 @@
 #define MAILTWIN_RECEIVER_H
 
 #include "replicator/apply.h"
+#include "replicator/listing.h"
 #include "replicator/node.h"
 #include "replicator/reclist.h"
 
@@ -34,6 +35,16 @@ int ledger_note(struct ledger *l, const struct applied *applied, struct err *e) 
 /* The run is complete: its records go into the journal in the order of their numbers. */
 int ledger_run_end(struct ledger *l, struct err *e) _must_check_;
 int ledger_sync_done(struct ledger *l, struct err *e) _must_check_;
+/* Before something is written: a transaction is open. */
+int ledger_writable(struct ledger *l, struct err *e) _must_check_;
 int ledger_commit(struct ledger *l, struct err *e) _must_check_;
+
+/* --- ledger_index.c: within the transaction --- */
+
+/* The index after one operation; the tree is as it was right behind it. */
+int ledger_index(struct ledger *l, const struct applied *applied, struct err *e) _must_check_;
+/* A directory as it was found, sorted: the index may know less, or what is no longer so. */
+int ledger_see(struct ledger *l, uint16_t store, struct span path, int fd,
+               const struct listing *seen, struct err *e) _must_check_;
 
 #endif

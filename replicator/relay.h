@@ -1,12 +1,24 @@
-/* relay.h - what a standby that feeds another answers by itself: it writes no records of its own.
- * Session thread. */
+/* relay.h - what a standby that feeds another answers by itself, having no journal of its own
+ * making: what its follower lacks or has in the way is shipped as fix-ups. Session thread. */
 #ifndef MAILTWIN_RELAY_H
 #define MAILTWIN_RELAY_H
 
+#include "replicator/place.h"
 #include "replicator/ship.h"
 
-/* Ships a name that the follower lacks as this standby has it now, as a fix-up with a COMMIT. A
- * name that is not here either needs nothing: a record on its way removes it there. */
-int relay_need(struct ship *ship, uint16_t store, struct span path, struct err *e) _must_check_;
+struct relay {
+    struct ship *ship;
+    struct places *places;
+    struct buf needs; /* as encoded by relay.c */
+    struct buf dirs;  /* u64 ids: all that is in them is still to be shipped */
+};
+
+void relay_init(struct relay *relay, struct ship *ship);
+void relay_free(struct relay *relay);
+void relay_add(struct relay *relay, const struct wire_need *need);
+bool relay_pending(const struct relay *relay);
+/* One name, or one directory. Only when the ship's cursor is the journal's tail: there the
+ * follower's tree must be what the index says. */
+int relay_step(struct relay *relay, struct err *e) _must_check_;
 
 #endif

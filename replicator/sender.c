@@ -23,12 +23,14 @@ struct sender {
     struct walk *sync, *verify;
     struct verify_order *order;
     struct fetch *fetch;
-    uint64_t sync_base, sync_limit;
+    uint64_t sync_base;
     uint64_t sync_directories;
     uint64_t sync_last_run; /* the peer is level when it has acknowledged this one; 0 none */
     uint64_t acked_durable;
     uint64_t saved_ms, told_ms;
-    struct buf relayed; /* store, path (span16) of each need to be answered from here */
+    struct relay relay; /* needs to be answered from here */
+    uint64_t
+        relay_run; /* the last answer; the peer has all it lacked when it has acknowledged it */
     struct buf signature;
     bool signature_ok, signature_last;
 };
@@ -97,11 +99,16 @@ tell_touched(void *owner, const struct record *record)
 }
 
 static void
-force(void *arg, uint16_t store, struct span path, bool is_dir)
+force(void *arg, uint64_t dir, struct span name, bool is_dir)
 {
     struct sender *x = arg;
-    if (x->s->daemon->capture != NULL)
-        capture_force(x->s->daemon->capture, store, path, is_dir);
+    capture_force(x->s->daemon->capture, dir, name, is_dir);
+}
+
+static struct walk_orders
+orders_of(struct sender *x)
+{
+    return (struct walk_orders){ .force = x->s->daemon->capture != NULL ? force : NULL, .arg = x };
 }
 
 /* --- answers --- */
@@ -116,6 +123,14 @@ sync_acknowledged(struct sender *x)
           F_U64("bytes", x->ship.bytes));
 }
 
+static void
+relay_acknowledged(struct sender *x)
+{
+    x->relay_run = 0;
+    if (x->sync == NULL)
+        peer_set_state(x->s->peer, PEER_CONNECTED, "%s", "");
+}
+
 static int
 on_ack(struct sender *x, const struct wire_ack *ack, struct err *e)
 {
@@ -126,6 +141,8 @@ on_ack(struct sender *x, const struct wire_ack *ack, struct err *e)
     ship_acked(&x->ship, ack);
     if (x->sync_last_run != 0 && x->ship.acked_run >= x->sync_last_run)
         sync_acknowledged(x);
+    if (x->relay_run != 0 && !relay_pending(&x->relay) && x->ship.acked_run >= x->relay_run)
+        relay_acknowledged(x);
     x->acked_durable = MAX(x->acked_durable, ack->durable_seq);
     struct peer *peer = x->s->peer;
     pthread_mutex_lock(&peer->lock);
@@ -147,17 +164,6 @@ on_signature(struct sender *x, const struct wire_sig *sig, struct err *e)
     return 0;
 }
 
-/* What the peer has in the way of the record it could not carry out. */
-static bool
-has_dir_there(const struct sender *x, uint64_t seq)
-{
-    _cleanup_txn_ struct state_txn *txn = NULL;
-    struct record r;
-    if (state_begin(x->s->daemon->node->state, false, &txn, NULL) < 0)
-        return false;
-    return state_record(txn, seq, &r, NULL) > 0 && r.seq == seq && ship_needs_no_dir(&r);
-}
-
 static int
 on_need(struct sender *x, const struct wire_need *need, struct err *e)
 {
@@ -165,27 +171,25 @@ on_need(struct sender *x, const struct wire_need *need, struct err *e)
         return err_set(e, ERR_PROTOCOL, "NEED for store %u", need->store);
     event(EV_NEED, F_STR("peer", x->s->peer->conf->name), F_SPAN("path", need->path),
           F_U64("seq", need->seq));
-    if (x->s->daemon->capture == NULL) { /* answered between two runs */
-        buf_add_le16(&x->relayed, need->store);
-        buf_add_span16(&x->relayed, need->path);
+    if (x->s->daemon->capture != NULL) {
+        capture_need(x->s->daemon->capture, need);
         return 0;
     }
-    force(x, need->store, need->path, has_dir_there(x, need->seq));
+    relay_add(&x->relay, need); /* answered between two runs */
+    x->relay_run = x->ship.run + 1;
+    peer_set_state(x->s->peer, PEER_RESYNC, "%s", "it gets what did not fit there");
     return 0;
 }
 
-/* A standby that feeds another: what its follower asked for. */
 static int
-answer_needs(struct sender *x, struct err *e)
+relay_answer(struct sender *x, struct err *e)
 {
-    struct reader r = reader_of(buf_span(&x->relayed));
-    int rc = 0;
-    while (rc >= 0 && r.rest.len > 0) {
-        uint16_t store = reader_le16(&r);
-        rc = relay_need(&x->ship, store, reader_span16(&r), e);
-    }
-    buf_reset(&x->relayed);
-    return rc;
+    if (relay_step(&x->relay, e) < 0)
+        return err_wrap(e, "answer what %s lacks", x->s->peer->conf->name);
+    x->relay_run = x->ship.run;
+    if (!relay_pending(&x->relay) && x->ship.acked_run >= x->relay_run)
+        relay_acknowledged(x);
+    return 0;
 }
 
 static void
@@ -249,7 +253,7 @@ sender_handle(struct sender *x, const struct wire_msg *msg, struct err *e)
 static struct sync_row
 sync_row(const struct sender *x, uint64_t place)
 {
-    return (struct sync_row){ .base = x->sync_base, .place = place, .limit = x->sync_limit };
+    return (struct sync_row){ .base = x->sync_base, .place = place };
 }
 
 static void
@@ -271,9 +275,8 @@ sync_opts(struct sender *x, struct walk_opts *opts, struct err *e)
     if (state_begin(x->s->daemon->node->state, false, &txn, e) < 0)
         return -1;
     const struct state_meta *meta = state_meta(txn);
-    struct sync_row row = { .base = MAX(meta->tail, (uint64_t)1),
-                            .place = 1,
-                            .limit = meta->next_dir - 1 };
+    struct sync_row row = { .base = MAX(meta->tail, (uint64_t)1), .place = 1 };
+    uint64_t newest = meta->next_dir - 1;
     x->ship.cursor = meta->tail;
     int found = sync_row_find(x->s, txn, &row, e);
     if (found < 0)
@@ -284,11 +287,10 @@ sync_opts(struct sender *x, struct walk_opts *opts, struct err *e)
     static const uint8_t none[WIRE_HISTORY_SIZE];
     bool empty = memcmp(theirs->history, none, sizeof(none)) == 0 && theirs->accept_sync == 1;
     x->sync_base = row.base;
-    x->sync_limit = row.limit;
     *opts = (struct walk_opts){ .mode = WALK_SYNC,
                                 .store = -1,
                                 .from = row.place,
-                                .limit = row.limit,
+                                .limit = empty ? newest : 0, /* nothing stale is there */
                                 .base = row.base,
                                 .peer_empty = empty };
     return sync_row_reset(x->s, &row, e);
@@ -359,7 +361,8 @@ sync_step(struct sender *x, struct err *e)
     struct walk_progress progress;
     walk_progress(x->sync, &progress);
     x->ship.note = progress.next; /* all before it was shipped with earlier steps */
-    if (walk_step(x->sync, force, x, e) < 0)
+    struct walk_orders orders = orders_of(x);
+    if (walk_step(x->sync, &orders, e) < 0)
         return err_wrap(e, "bring %s level", x->s->peer->conf->name);
     return walk_done(x->sync) ? sync_finish(x, e) : 0;
 }
@@ -410,7 +413,8 @@ verify_step(struct sender *x, struct err *e)
 {
     if (ask_settle(x) != x->ship.cursor)
         return 0; /* what just happened is shipped first */
-    if (walk_step(x->verify, force, x, e) < 0)
+    struct walk_orders orders = orders_of(x);
+    if (walk_step(x->verify, &orders, e) < 0)
         return err_wrap(e, "verify %s", x->s->peer->conf->name);
     if (walk_done(x->verify))
         verify_finish(x, NULL);
@@ -460,6 +464,10 @@ view_fill(struct sender *x, struct link_view *view)
         .verify_waiting = x->verify != NULL && !walk_can_step(x->verify) && !walk_done(x->verify),
         .recover_pending = x->fetch != NULL && fetch_pending(x->fetch),
     };
+    if (relay_pending(&x->relay)) {
+        view->sync_pending = true;
+        view->sync_waiting = false;
+    }
     if (x->ship.window_bytes >= WINDOW_MAX) /* a walk ships contents as well */
         view->sync_waiting = true;
 }
@@ -475,7 +483,7 @@ step(struct sender *x, struct err *e)
     case LINK_WORK_RUN:
         return ship_run(&x->ship, view.durable_tail, e);
     case LINK_WORK_SYNC:
-        return sync_step(x, e);
+        return relay_pending(&x->relay) ? relay_answer(x, e) : sync_step(x, e);
     case LINK_WORK_VERIFY:
         return verify_step(x, e);
     case LINK_WORK_WAIT:
@@ -494,7 +502,7 @@ loop(struct sender *x, struct err *e)
         if (got < 0)
             return -1;
         take_order(x);
-        if (answer_needs(x, e) < 0 || step(x, e) < 0)
+        if (step(x, e) < 0)
             return -1;
         tell(x);
     }
@@ -540,6 +548,7 @@ sender_run(struct session *s, struct err *e)
                             .settle = ask_settle,
                             .signature = ask_signature,
                             .touched = tell_touched };
+    relay_init(&x.relay, &x.ship);
     if (s->daemon->capture != NULL)
         x.fetch = fetch_new(s->daemon->node, s->daemon->capture, s->io);
     int rc = wait_for_index(&x, e);
@@ -560,6 +569,6 @@ sender_run(struct session *s, struct err *e)
     fetch_free(&x.fetch);
     ship_free(&x.ship);
     buf_free(&x.signature);
-    buf_free(&x.relayed);
+    relay_free(&x.relay);
     return rc;
 }

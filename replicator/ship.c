@@ -13,12 +13,6 @@ struct flight {
     uint64_t run, seq, bytes, note;
 };
 
-bool
-ship_needs_no_dir(const struct record *r)
-{
-    return r->op == OP_PUT || r->op == OP_SYMLINK || r->op == OP_MKNOD || r->op == OP_UNLINK;
-}
-
 void
 ship_free(struct ship *s)
 {

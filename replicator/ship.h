@@ -33,9 +33,6 @@ struct ship {
     uint64_t note, acked_note;
 };
 
-/* What stands in the way of this record, on a peer that cannot carry it out, is a directory. */
-bool ship_needs_no_dir(const struct record *r);
-
 void ship_free(struct ship *s);
 /* Ships what lies behind the cursor, up to tail and up to a bound, and its COMMIT. */
 int ship_run(struct ship *s, uint64_t tail, struct err *e) _must_check_;

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ROW_SIZE (WIRE_HISTORY_SIZE + 4 * 8)
+#define ROW_SIZE (WIRE_HISTORY_SIZE + 3 * 8)
 
 static void
 row_key(const struct session *s, char key[96])
@@ -17,8 +17,7 @@ row_fill(const struct session *s, const struct sync_row *row, uint8_t bytes[ROW_
     memcpy(bytes, s->ours->history, WIRE_HISTORY_SIZE);
     put_le64(bytes + 16, row->base);
     put_le64(bytes + 24, row->place);
-    put_le64(bytes + 32, row->limit);
-    put_le64(bytes + 40, s->ours->epoch);
+    put_le64(bytes + 32, s->ours->epoch);
 }
 
 /* Told to be compared as a whole, the peer is in no sync yet, whatever its base says. */
@@ -28,7 +27,7 @@ row_fits(const struct session *s, struct span row)
     return s->decision.again && s->theirs->accept_sync == 0 && row.len == ROW_SIZE &&
            memcmp(row.ptr, s->ours->history, WIRE_HISTORY_SIZE) == 0 &&
            get_le64(row.ptr + 16) == s->theirs->sync_base &&
-           get_le64(row.ptr + 40) == s->ours->epoch;
+           get_le64(row.ptr + 32) == s->ours->epoch;
 }
 
 int
@@ -45,7 +44,6 @@ sync_row_find(const struct session *s, struct state_txn *txn, struct sync_row *r
         return 0;
     row->base = get_le64(kept.ptr + 16);
     row->place = get_le64(kept.ptr + 24);
-    row->limit = get_le64(kept.ptr + 32);
     return 1;
 }
 

@@ -10,7 +10,6 @@
 struct sync_row {
     uint64_t base;  /* the tail at its beginning */
     uint64_t place; /* directories below this id are level */
-    uint64_t limit; /* the newest directory at its beginning */
 };
 
 /* The row of the session's peer, when it is of the sync that the peer was interrupted in: same

@@ -17,8 +17,8 @@ walk_new(const struct node *node, struct ship *ship, const struct walk_opts *opt
     w->opts = *opts;
     w->places = places_new(node);
     w->next = MAX(opts->from, (uint64_t)1);
+    w->level = w->next;
     w->progress.total = opts->limit;
-    w->progress.next = w->next;
     return w;
 }
 
@@ -39,6 +39,7 @@ walk_free(struct walk **walk)
     for (size_t i = 0; i < ASKS_MAX; i++)
         ask_clear(&(*walk)->asks[i]);
     places_free(&(*walk)->places);
+    buf_free(&(*walk)->recheck);
     free(*walk);
     *walk = NULL;
 }
@@ -55,15 +56,28 @@ count_asks(const struct walk *w, enum ask_state state)
 bool
 walk_done(const struct walk *w)
 {
-    return w->all_asked && count_asks(w, ASK_FREE) == ASKS_MAX;
+    return w->complete && w->recheck.len == 0 && count_asks(w, ASK_FREE) == ASKS_MAX;
 }
 
 bool
 walk_can_step(const struct walk *w)
 {
-    if (count_asks(w, ASK_ANSWERED) > 0 || count_asks(w, ASK_WANTED) > 0)
+    if (count_asks(w, ASK_ANSWERED) > 0 || count_asks(w, ASK_WANTED) > 0 || w->recheck.len > 0)
         return true;
-    return !w->all_asked && count_asks(w, ASK_FREE) >= ASKS_MAX / 2;
+    size_t free = count_asks(w, ASK_FREE);
+    return free == ASKS_MAX ? !w->complete : !w->all_asked && free >= ASKS_MAX / 2;
+}
+
+static void
+update_level(struct walk *w)
+{
+    uint64_t level = w->next;
+    for (size_t i = 0; i < ASKS_MAX; i++) {
+        if (w->asks[i].state != ASK_FREE)
+            level = MIN(level, w->asks[i].dir);
+    }
+    if (w->recheck.len == 0) /* else a directory that was level may no longer be */
+        w->level = level;
 }
 
 void
@@ -71,12 +85,7 @@ walk_progress(const struct walk *w, struct walk_progress *ret_progress)
 {
     *ret_progress = w->progress;
     ret_progress->done = walk_done(w);
-    uint64_t next = w->next;
-    for (size_t i = 0; i < ASKS_MAX; i++) {
-        if (w->asks[i].state != ASK_FREE)
-            next = MIN(next, w->asks[i].dir);
-    }
-    ret_progress->next = next;
+    ret_progress->next = w->level;
 }
 
 /* --- our side of a directory --- */
@@ -163,6 +172,16 @@ free_ask(struct walk *w)
     return NULL;
 }
 
+static void
+want(struct walk *w, struct ask *a, uint64_t dir, uint16_t store)
+{
+    a->dir = dir;
+    a->store = store;
+    a->state = ASK_WANTED;
+    w->progress.directories++;
+    w->progress.total = MAX(w->progress.total, dir);
+}
+
 /* Takes the next directories into hand. */
 static int
 choose(struct walk *w, struct state_txn *txn, struct err *e)
@@ -173,17 +192,49 @@ choose(struct walk *w, struct state_txn *txn, struct err *e)
         int found = state_dir_next(txn, w->next, &row, e);
         if (found < 0)
             return -1;
-        if (found == 0 || row.id > w->opts.limit) {
+        if (found == 0 || (w->opts.limit != 0 && row.id > w->opts.limit)) {
             w->all_asked = true;
+            w->complete = count_asks(w, ASK_FREE) == ASKS_MAX;
             return 0;
         }
         w->next = row.id + 1;
-        if (w->opts.store >= 0 && row.store != w->opts.store)
-            continue;
-        a->dir = row.id;
-        a->store = row.store;
-        a->state = ASK_WANTED;
-        w->progress.directories++;
+        if (w->opts.store < 0 || row.store == w->opts.store)
+            want(w, a, row.id, row.store);
+    }
+    return 0;
+}
+
+static bool
+is_under_way(const struct walk *w, uint64_t dir)
+{
+    for (size_t i = 0; i < ASKS_MAX; i++) {
+        if (w->asks[i].state != ASK_FREE && w->asks[i].dir == dir)
+            return true;
+    }
+    return false;
+}
+
+/* A file with several names came to a directory that was level: its names may be one there and not
+ * here, or the other way round. */
+static int
+choose_again(struct walk *w, struct state_txn *txn, struct err *e)
+{
+    struct ask *a;
+    while (w->recheck.len > 0 && (a = free_ask(w)) != NULL) {
+        struct reader r = reader_of(buf_span(&w->recheck));
+        uint16_t store = reader_le16(&r);
+        struct span path = reader_span16(&r);
+        uint64_t dir;
+        struct span name;
+        struct state_entry entry;
+        int found = state_resolve(txn, store, path, &dir, &name, e);
+        if (found > 0)
+            found = state_entry_get(txn, dir, name, &entry, e);
+        if (found < 0)
+            return -1;
+        if (found > 0 && entry.nlink > 1 && dir < w->next && !is_under_way(w, dir))
+            want(w, a, dir, store);
+        buf_consume(&w->recheck, w->recheck.len - r.rest.len);
     }
     return 0;
 }
@@ -200,7 +251,7 @@ ask_digest(struct walk *w, struct state_txn *txn, struct ask *a, struct err *e)
     buf_add(&a->path, place->path.ptr, place->path.len);
     buf_reset(&a->touched);
     listing_free(&a->theirs);
-    a->sorted = false;
+    a->sorted = a->moved = false;
     a->after_len = 0;
     a->self_done = false;
     if (w->opts.peer_empty) {
@@ -262,8 +313,10 @@ ask_all(struct walk *w, struct err *e)
     _cleanup_txn_ struct state_txn *txn = NULL;
     if (state_begin(w->node->state, false, &txn, e) < 0)
         return -1;
-    places_forget(w->places); /* paths may have changed since the last step */
-    if (choose(w, txn, e) < 0)
+    if (state_meta(txn)->tail != w->ship->cursor)
+        return 0;                       /* the peer would be asked about what it was not told yet */
+    w->all_asked = w->complete = false; /* there may be newer ones than at the last look */
+    if (choose_again(w, txn, e) < 0 || choose(w, txn, e) < 0)
         return -1;
     for (uint16_t store = 0; store < w->node->store_count; store++) {
         if (ask_store(w, txn, store, e) < 0)
@@ -284,6 +337,18 @@ find_ask(struct walk *w, uint64_t dir)
     return NULL;
 }
 
+/* An answer is complete. */
+static void
+answered(struct ask *a)
+{
+    if (a->moved)
+        a->state = ASK_WANTED;
+    else if (a->verdict == WIRE_DIR_SAME)
+        ask_clear(a);
+    else
+        a->state = ASK_ANSWERED;
+}
+
 int
 walk_answer(struct walk *w, const struct wire_digest_answer *answer, struct err *e)
 {
@@ -291,10 +356,6 @@ walk_answer(struct walk *w, const struct wire_digest_answer *answer, struct err 
     if (a == NULL)
         return err_set(e, ERR_PROTOCOL, "an answer about directory %llu, which was not asked for",
                        (unsigned long long)answer->dir);
-    if (answer->verdict == WIRE_DIR_SAME) {
-        ask_clear(a);
-        return 0;
-    }
     if (answer->verdict == WIRE_DIR_FAILED)
         return err_set(e, ERR_PEER, "the peer could not read directory %.*s", (int)a->path.len,
                        (const char *)a->path.ptr);
@@ -303,32 +364,76 @@ walk_answer(struct walk *w, const struct wire_digest_answer *answer, struct err 
     if (listing_unpack(answer->entries, &a->theirs, e) < 0)
         return -1;
     if (!answer->more)
-        a->state = ASK_ANSWERED;
+        answered(a);
+    update_level(w);
     return 0;
 }
 
+/* A directory moves, and with it what is below: of the answer neither the old path nor the new one
+ * holds, also when it comes back. */
 static void
-touch_path(struct walk *w, uint16_t store, struct span path, bool is_dir)
+touch_moved(struct walk *w, uint16_t store, struct span path)
 {
-    struct span parent = path_parent(path);
     for (size_t i = 0; i < ASKS_MAX; i++) {
         struct ask *a = &w->asks[i];
-        if ((a->state != ASK_SENT && a->state != ASK_ANSWERED) || a->store != store)
+        if ((a->state != ASK_SENT && a->state != ASK_ANSWERED) || a->store != store ||
+            !path_is_below(buf_span(&a->path), path))
             continue;
-        if (path.len > 0 && span_equal(buf_span(&a->path), parent))
+        a->moved = true;
+        if (a->state == ASK_ANSWERED)
+            a->state = ASK_WANTED;
+    }
+}
+
+/* The names in `recheck` are those of the day. */
+static void
+rename_recheck(struct walk *w, const struct record *record)
+{
+    struct buf renamed = { 0 };
+    struct reader r = reader_of(buf_span(&w->recheck));
+    while (r.rest.len > 0) {
+        _cleanup_buf_ struct buf path = { 0 };
+        uint16_t store = reader_le16(&r);
+        struct span then = reader_span16(&r);
+        buf_add(&path, then.ptr, then.len);
+        if (store == record->store)
+            path_move(&path, record->other, record->path);
+        buf_add_le16(&renamed, store);
+        buf_add_span16(&renamed, buf_span(&path));
+    }
+    buf_free(&w->recheck);
+    w->recheck = renamed;
+}
+
+static void
+touch_name(struct walk *w, uint16_t store, struct span path)
+{
+    struct span parent = path_parent(path);
+    for (size_t i = 0; path.len > 0 && i < ASKS_MAX; i++) {
+        struct ask *a = &w->asks[i];
+        if ((a->state == ASK_SENT || a->state == ASK_ANSWERED) && a->store == store &&
+            span_equal(buf_span(&a->path), parent))
             buf_add_span16(&a->touched, path_name(path));
-        else if (is_dir && path_is_below(buf_span(&a->path), path))
-            a->tries = 0; /* its path changed: found anew by its id at the fix */
     }
 }
 
 void
 walk_touch(struct walk *w, const struct record *r)
 {
-    bool is_dir = S_ISDIR(r->attr.mode);
-    touch_path(w, r->store, r->path, is_dir);
-    if (r->op == OP_RENAME)
-        touch_path(w, r->store, r->other, is_dir);
+    touch_name(w, r->store, r->path);
+    if (r->op == OP_RENAME) {
+        touch_name(w, r->store, r->other);
+        if (S_ISDIR(r->attr.mode)) {
+            touch_moved(w, r->store, r->path);
+            touch_moved(w, r->store, r->other);
+            rename_recheck(w, r);
+        }
+    }
+    bool linked = r->op == OP_RENAME || r->op == OP_LINK;
+    if (r->seq == 0 || !linked || !S_ISREG(r->attr.mode) || w->opts.mode != WALK_SYNC)
+        return;
+    buf_add_le16(&w->recheck, r->store);
+    buf_add_span16(&w->recheck, r->path);
 }
 
 bool
@@ -342,42 +447,13 @@ ask_touched(const struct ask *a, struct span name)
     return false;
 }
 
-static int
-name_compare(struct span a, struct span b)
-{
-    int rc = memcmp(a.ptr, b.ptr, MIN(a.len, b.len));
-    return rc != 0 ? rc : (a.len > b.len) - (a.len < b.len);
-}
-
 const struct wire_entry *
 ask_find(struct ask *a, struct span name)
 {
     if (!a->sorted)
         listing_sort(&a->theirs);
     a->sorted = true;
-    size_t low = 0;
-    size_t high = a->theirs.count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        int rc = name_compare(a->theirs.entries[middle].name, name);
-        if (rc == 0)
-            return &a->theirs.entries[middle];
-        if (rc < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return NULL;
-}
-
-void
-walk_join(struct buf *out, struct span dir, struct span name)
-{
-    buf_reset(out);
-    buf_add(out, dir.ptr, dir.len);
-    if (dir.len > 0)
-        buf_add_u8(out, '/');
-    buf_add(out, name.ptr, name.len);
+    return listing_find(&a->theirs, name);
 }
 
 /* --- steps --- */
@@ -395,12 +471,12 @@ first_answered(struct walk *w)
 }
 
 static int
-step_sync(struct walk *w, const struct walk_force *force, struct err *e)
+step_sync(struct walk *w, const struct walk_orders *orders, struct err *e)
 {
     _cleanup_reclist_ struct reclist fixes = { 0 };
     struct ask *a;
     while (reclist_count(&fixes) < FIX_NAMES_MAX && (a = first_answered(w)) != NULL) {
-        int more = walk_fix(w, a, &fixes, force, e);
+        int more = walk_fix(w, a, &fixes, orders, e);
         if (more < 0)
             return -1;
         if (more > 0)
@@ -415,11 +491,11 @@ step_sync(struct walk *w, const struct walk_force *force, struct err *e)
 }
 
 static int
-step_verify(struct walk *w, const struct walk_force *force, struct err *e)
+step_verify(struct walk *w, const struct walk_orders *orders, struct err *e)
 {
     struct ask *a;
     while ((a = first_answered(w)) != NULL) {
-        int again = walk_verify(w, a, force, e);
+        int again = walk_verify(w, a, orders, e);
         if (again < 0)
             return -1;
         if (again > 0)
@@ -431,12 +507,12 @@ step_verify(struct walk *w, const struct walk_force *force, struct err *e)
 }
 
 int
-walk_step(struct walk *w, void (*force)(void *arg, uint16_t store, struct span path, bool is_dir),
-          void *arg, struct err *e)
+walk_step(struct walk *w, const struct walk_orders *orders, struct err *e)
 {
-    struct walk_force f = { .call = force, .arg = arg };
-    places_forget(w->places);
-    if (first_answered(w) != NULL)
-        return w->opts.mode == WALK_SYNC ? step_sync(w, &f, e) : step_verify(w, &f, e);
-    return ask_all(w, e);
+    places_forget(w->places); /* paths may have changed since the last step */
+    int rc = first_answered(w) == NULL   ? ask_all(w, e)
+             : w->opts.mode == WALK_SYNC ? step_sync(w, orders, e)
+                                         : step_verify(w, orders, e);
+    update_level(w);
+    return rc;
 }

@@ -22,7 +22,7 @@ struct walk_opts {
     bool peer_empty; /* SYNC: the peer has nothing: do not ask */
     uint64_t base;   /* SYNC: seq at which it began */
     uint64_t from;   /* first directory id, to go on with a sync that was broken off */
-    uint64_t limit;  /* last directory id; those found later come by records */
+    uint64_t limit;  /* last directory id; 0 none: until it has caught up with the newest */
     int store;       /* only this store, -1 all */
 };
 
@@ -36,6 +36,15 @@ struct walk_progress {
     char examples[WALK_EXAMPLES_MAX][256];
 };
 
+/* What a walk has done by others. */
+struct walk_orders {
+    /* Has a name of a directory of the index shipped again: "" is the directory itself. is_dir:
+     * what the peer has there. NULL: this node writes no records of its own, and what only the peer
+     * has is removed there by a fix-up. */
+    void (*force)(void *arg, uint64_t dir, struct span name, bool is_dir);
+    void *arg;
+};
+
 struct walk;
 
 struct walk *walk_new(const struct node *node, struct ship *ship, const struct walk_opts *opts);
@@ -44,15 +53,13 @@ void walk_free(struct walk **walk); /* NULL is fine */
 /* Is there anything to do now besides waiting for answers? */
 bool walk_can_step(const struct walk *walk);
 bool walk_done(const struct walk *walk);
-/* One step: asks, or fixes a bounded part. Only when the ship's cursor is the journal's tail.
- * force: has a name shipped again (VERIFY with repair). */
-int walk_step(struct walk *walk,
-              void (*force)(void *arg, uint16_t store, struct span path, bool is_dir), void *arg,
-              struct err *e) _must_check_;
+/* One step: asks, or fixes a bounded part. Only when the ship's cursor is the journal's tail. */
+int walk_step(struct walk *walk, const struct walk_orders *orders, struct err *e) _must_check_;
 /* An answer of the peer. */
 int walk_answer(struct walk *walk, const struct wire_digest_answer *answer,
                 struct err *e) _must_check_;
-/* A record about this name goes out: what the peer said of it before does not count. */
+/* A record goes out, or a fix-up: what the peer said of this name before does not count; nor does
+ * anything it said of a directory that moves with it. */
 void walk_touch(struct walk *walk, const struct record *record);
 void walk_progress(const struct walk *walk, struct walk_progress *ret_progress);
 

@@ -25,6 +25,7 @@ struct ask {
     struct attr self;
     struct listing theirs;
     bool sorted;
+    bool moved;                       /* its path changed since: the answer is void */
     uint8_t digest[WIRE_DIGEST_SIZE]; /* as asked, like the path */
     struct buf path;
     struct buf touched; /* names (span16) that records went out for since */
@@ -40,16 +41,13 @@ struct walk {
     struct walk_opts opts;
     struct ask asks[ASKS_MAX];
     uint64_t next;
-    bool all_asked;
+    uint64_t level;     /* all directories with a smaller id are level */
+    bool all_asked;     /* up to the newest there was at the last look */
+    bool complete;      /* and nothing was under way */
+    struct buf recheck; /* store, path (span16) of names that files were moved or linked to */
     uint32_t id;
     struct walk_progress progress;
     struct wire_msg msg;
-};
-
-/* Has a name shipped again. */
-struct walk_force {
-    void (*call)(void *arg, uint16_t store, struct span path, bool is_dir);
-    void *arg;
 };
 
 /* Did a record about this name go out since the question? */
@@ -66,14 +64,13 @@ int walk_entry_hash(const struct place *place, struct span name, struct wire_ent
                     struct err *e) _must_check_;
 /* A name of the index or of a listing, for a system call. */
 const char *walk_name_text(struct span name, char text[PATH_NAME_MAX + 1]);
-void walk_join(struct buf *out, struct span dir, struct span name);
 
 /* Collects fix-ups of an answered directory, up to a bound. 1 more of it is left or records came in
  * that go first, 0 it is complete. */
-int walk_fix(struct walk *w, struct ask *a, struct reclist *out, const struct walk_force *force,
+int walk_fix(struct walk *w, struct ask *a, struct reclist *out, const struct walk_orders *orders,
              struct err *e) _must_check_;
 /* Counts and tells what differs in an answered directory. 1 ask once more, 0 settled. */
-int walk_verify(struct walk *w, struct ask *a, const struct walk_force *force,
+int walk_verify(struct walk *w, struct ask *a, const struct walk_orders *orders,
                 struct err *e) _must_check_;
 
 #endif

@@ -12,7 +12,7 @@ tell_difference(struct walk *w, const struct ask *a, struct span name, const cha
 {
     w->progress.differences++;
     _cleanup_buf_ struct buf path = { 0 };
-    walk_join(&path, buf_span(&a->path), name);
+    path_join(&path, buf_span(&a->path), name);
     event(EV_VERIFY_DIFFERS, F_STR("store", w->node->stores[a->store].conf->name),
           F_SPAN("path", buf_span(&path)), F_STR("what", what));
     if (w->progress.example_count == WALK_EXAMPLES_MAX)
@@ -28,18 +28,16 @@ struct verifying {
     struct ask *a;
     bool count; /* else only find out whether there is any */
     bool any;
-    const struct walk_force *force;
+    const struct walk_orders *orders;
 };
 
 /* "" is the directory itself. */
 static void
 repair(struct verifying *v, struct span name, bool is_dir)
 {
-    _cleanup_buf_ struct buf path = { 0 };
-    walk_join(&path, buf_span(&v->a->path), name);
-    if (name.len == 0 && path.len > 0)
-        path.len--; /* the slash */
-    v->force->call(v->force->arg, v->a->store, buf_span(&path), is_dir);
+    if (v->orders->force == NULL)
+        return; /* nothing but the primary's word mends what its standby feeds */
+    v->orders->force(v->orders->arg, v->a->dir, name, is_dir);
 }
 
 static void
@@ -54,7 +52,7 @@ differs(struct verifying *v, struct span name, bool is_dir, const char *what)
     if (!v->w->opts.repair)
         return;
     repair(v, name, is_dir);
-    v->w->progress.repaired++;
+    v->w->progress.repaired += v->orders->force != NULL;
 }
 
 static const char *
@@ -136,7 +134,7 @@ verify_listings(struct verifying *v, const struct listing *ours)
 }
 
 int
-walk_verify(struct walk *w, struct ask *a, const struct walk_force *force, struct err *e)
+walk_verify(struct walk *w, struct ask *a, const struct walk_orders *orders, struct err *e)
 {
     _cleanup_txn_ struct state_txn *txn = NULL;
     struct place *place;
@@ -149,7 +147,7 @@ walk_verify(struct walk *w, struct ask *a, const struct walk_force *force, struc
     if (walk_ours(w, txn, place, &ours, e) < 0)
         return -1;
     listing_sort(&ours);
-    struct verifying v = { .w = w, .a = a, .force = force };
+    struct verifying v = { .w = w, .a = a, .orders = orders };
     v.count = ++a->tries >= VERIFY_TRIES;
     verify_listings(&v, &ours);
     return v.any && !v.count;

@@ -71,3 +71,26 @@ path_is_below(struct span path, struct span dir)
         return false;
     return path.len == dir.len || path.ptr[dir.len] == '/';
 }
+
+void
+path_join(struct buf *out, struct span dir, struct span name)
+{
+    buf_reset(out);
+    buf_add(out, dir.ptr, dir.len);
+    if (dir.len > 0)
+        buf_add_u8(out, '/');
+    buf_add(out, name.ptr, name.len);
+}
+
+bool
+path_move(struct buf *path, struct span from, struct span to)
+{
+    if (from.len == 0 || !path_is_below(buf_span(path), from))
+        return false;
+    struct buf moved = { 0 };
+    buf_add(&moved, to.ptr, to.len);
+    buf_add(&moved, path->ptr + from.len, path->len - from.len);
+    buf_free(path);
+    *path = moved;
+    return true;
+}

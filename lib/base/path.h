@@ -5,7 +5,7 @@
 #ifndef MAILTWIN_PATH_H
 #define MAILTWIN_PATH_H
 
-#include "lib/base/bytes.h"
+#include "lib/base/buf.h"
 
 #define PATH_NAME_MAX  255
 #define PATH_STORE_MAX 16384 /* deeper trees than PATH_MAX exist; they are walked by directory */
@@ -19,6 +19,11 @@ struct span path_parent(struct span path);
 struct span path_name(struct span path);
 /* True for the directory itself and for all below it. */
 bool path_is_below(struct span path, struct span dir);
+/* out: the name in the directory ("" is the root). */
+void path_join(struct buf *out, struct span dir, struct span name);
+/* Of a path that is `from` or below it: as it is called when `from` is called `to`. false: it is
+ * not, and stays. */
+bool path_move(struct buf *path, struct span from, struct span to);
 /* Cuts the first component off *rest; false when nothing is left. */
 bool path_next(struct span *rest, struct span *ret_name);
 

@@ -206,10 +206,12 @@ struct wire_sig {
     struct span bytes;
 };
 
-/* Receiver to sender: ship this name as it is now, what I have does not fit. */
+/* Receiver to sender: ship this name as it is now, and all below it. It is missing here, or stands
+ * in the way. */
 struct wire_need {
     uint16_t store;
-    uint64_t seq; /* the record that did not fit, 0 for none */
+    uint64_t seq;   /* the path is that of the tree at this record */
+    uint8_t is_dir; /* a directory has the name here: it goes when the sender has none there */
     struct span path;
 };
 

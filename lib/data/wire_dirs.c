@@ -243,6 +243,7 @@ need_put(const struct wire_msg *msg, struct buf *out)
 {
     buf_add_le16(out, msg->need.store);
     buf_add_le64(out, msg->need.seq);
+    buf_add_u8(out, msg->need.is_dir);
     buf_add_span16(out, msg->need.path);
 }
 
@@ -251,12 +252,15 @@ need_get(struct wire_in *in, struct wire_msg *msg)
 {
     msg->need.store = reader_le16(&in->r);
     msg->need.seq = reader_le64(&in->r);
+    msg->need.is_dir = reader_u8(&in->r);
     msg->need.path = reader_span16(&in->r);
 }
 
 static int
 need_check(const struct wire_msg *msg, struct err *e)
 {
+    if (wire_check_range(msg->need.is_dir, 0, 1, "is_dir", e) < 0)
+        return -1;
     return wire_check_place(msg->need.store, msg->need.path, e);
 }
 

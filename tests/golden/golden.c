@@ -430,6 +430,7 @@ check_need(const struct wire_msg *msg)
 {
     CHECK_INT(msg->need.store, 2);
     CHECK_INT(msg->need.seq, 1150);
+    CHECK_INT(msg->need.is_dir, 1);
     check_span(msg->need.path, "example.org/ada/cur/1.M1:2,");
 }
 

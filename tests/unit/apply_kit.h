@@ -19,7 +19,7 @@
 
 struct kit_result {
     enum apply_result result;
-    bool exists;
+    bool exists, certain;
     struct attr attr;
     uint64_t ino;
     uint32_t nlink;
@@ -171,6 +171,7 @@ kit_keep(void *arg, const struct applied *applied)
     assert_true(kit->count < KIT_MAX);
     struct kit_result *got = &kit->got[kit->count++];
     *got = (struct kit_result){ .result = applied->result, .exists = applied->exists };
+    got->certain = applied->certain;
     if (!applied->exists)
         return;
     got->attr = applied->attr;

@@ -163,8 +163,11 @@ TEST(a_name_is_recorded_again_on_demand)
                    { "nowhere/none", false }, { "ada/tmp/1.x", false },
                    { "ada/x.lock", false },   { "", true } };
     cap_hold(c);
-    for (size_t i = 0; i < ARRAY_LEN(forced); i++)
-        capture_force(c->capture, 0, span_str(forced[i].path), forced[i].is_dir);
+    for (size_t i = 0; i < ARRAY_LEN(forced); i++) {
+        struct wire_need need = { .path = span_str(forced[i].path), .is_dir = forced[i].is_dir };
+        need.seq = capture_tail(c->capture);
+        capture_need(c->capture, &need);
+    }
     cap_release(c);
     cap_check_records(c,
                       "meta \nput ada/cur/1\nmkdir ada/cur\nunlink ada/none\nrmtree ada/nodir\n");

@@ -82,7 +82,11 @@ TEST(a_message_is_found_under_whatever_name_it_has_by_now)
     cap_sh(c, "rm mail/cur/*");
     ship(c, &link, &r, &a);
     CHECK_INT(a.content, WIRE_CONTENT_GONE);
-    r.handle = (struct span){ 0 }; /* then by its name */
+    r.handle = (struct span){ 0 }; /* then by its name, and another has it */
+    ship(c, &link, &r, &a);
+    CHECK_INT(a.content, WIRE_CONTENT_GONE);
+    r = record_of(c, OP_PUT, "new/1", &look);
+    r.handle = (struct span){ 0 };
     ship(c, &link, &r, &a);
     check_arrived(c, &a, "new/1");
     buf_free(&a.bytes);

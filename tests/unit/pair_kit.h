@@ -5,7 +5,9 @@
 #define MAILTWIN_TEST_PAIR_KIT_H
 
 #include "replicator/listing.h"
+#include "replicator/needs.h"
 #include "replicator/receiver.h"
+#include "replicator/relay.h"
 #include "replicator/walk.h"
 #include "tests/unit/capture_kit.h"
 #include "tests/unit/link_kit.h"
@@ -22,7 +24,7 @@ struct pair {
     struct ledger ledger;
     pthread_t thread; /* the peer */
     pthread_mutex_t lock;
-    struct reclist needs; /* names the peer asked for */
+    struct needs needs; /* names the peer asked for and has not got */
     uint64_t seed;
     bool no_xattrs; /* random work leaves them alone */
 };
@@ -39,19 +41,26 @@ draw(struct pair *r, uint64_t below)
 /* --- the peer --- */
 
 static inline void
+peer_ask(void *arg, const struct wire_need *need)
+{
+    struct pair *r = arg;
+    struct err e = { 0 };
+    struct wire_msg *msg = xcalloc(1, sizeof(*msg));
+    msg->type = WIRE_NEED;
+    msg->need = *need;
+    if (link_io_send(r->link.from, msg, &e) < 0) {
+        print_error("the peer: %s\n", e.text);
+        abort();
+    }
+    free(msg);
+}
+
+static inline void
 peer_applied(void *arg, const struct applied *a)
 {
     struct pair *r = arg;
     struct err e = { 0 };
-    struct record need = *a->record;
-    pthread_mutex_lock(&r->lock);
-    if (a->result == APPLY_NEED)
-        reclist_add(&r->needs, &need);
-    if (a->result == APPLY_NEED && need.op == OP_RENAME) { /* what still has its old name */
-        need.path = need.other;
-        reclist_add(&r->needs, &need);
-    }
-    pthread_mutex_unlock(&r->lock);
+    needs_note(&r->needs, a, true);
     if (ledger_note(&r->ledger, a, &e) < 0) {
         print_error("the peer: %s\n", e.text);
         abort();
@@ -62,6 +71,7 @@ static inline int
 peer_commit(struct pair *r, const struct wire_commit *commit, struct err *e)
 {
     struct wire_msg *msg = xcalloc(1, sizeof(*msg));
+    apply_doubt(r->apply, true);
     if (apply_commit(r->apply, peer_applied, r, e) < 0 || ledger_run_end(&r->ledger, e) < 0 ||
         ledger_commit(&r->ledger, e) < 0)
         return -1;
@@ -91,6 +101,8 @@ peer_list(struct pair *r, const struct wire_digest_ask *ask, const struct wire_d
                      NULL, &ours, e) < 0)
         return -1;
     listing_sort(&ours);
+    if (ledger_see(&r->ledger, ask->store, dir->path, fd, &ours, e) < 0)
+        return -1;
     listing_digest(&ours, digest);
     answer->self = ours.self;
     bool same = memcmp(digest, dir->digest, sizeof(digest)) == 0;
@@ -200,6 +212,8 @@ pair_take(struct pair *r)
     assert_int_equal(got, 1);
     if (msg->type == WIRE_ACK)
         ship_acked(&r->ship, &msg->ack);
+    else if (msg->type == WIRE_NEED)
+        capture_need(r->c->capture, &msg->need);
     else if (msg->type == WIRE_DIGEST_ANSWER)
         pair_must(walk_answer(r->walk, &msg->digest_answer, &e), &e);
     else
@@ -224,10 +238,10 @@ pair_ship_tail(struct pair *r)
 }
 
 static inline void
-pair_force(void *arg, uint16_t store, struct span path, bool is_dir)
+pair_force(void *arg, uint64_t dir, struct span name, bool is_dir)
 {
     struct pair *r = arg;
-    capture_force(r->c->capture, store, path, is_dir);
+    capture_force(r->c->capture, dir, name, is_dir);
 }
 
 /* What the peer lacked is shipped again; each round asks for less. */
@@ -237,12 +251,6 @@ pair_ship_all(struct pair *r)
     for (unsigned round = 0; r->ship.cursor < capture_tail(r->c->capture); round++) {
         assert_true(round < 50);
         pair_ship_tail(r);
-        for (size_t i = 0; i < reclist_count(&r->needs); i++) {
-            struct record need;
-            reclist_get(&r->needs, i, &need);
-            pair_force(r, need.store, need.path, ship_needs_no_dir(&need));
-        }
-        reclist_clear(&r->needs);
         cap_barrier(r->c);
     }
 }
@@ -275,6 +283,8 @@ pair_new(uint64_t seed)
     r->c = c;
     r->peer = cap_new();
     r->seed = seed;
+    r->needs.ask = peer_ask;
+    r->needs.arg = r;
     pthread_mutex_init(&r->lock, NULL);
     return r;
 }
@@ -303,7 +313,7 @@ pair_free(struct pair *r)
     apply_free(&r->apply);
     ship_free(&r->ship);
     walk_free(&r->walk);
-    reclist_free(&r->needs);
+    needs_free(&r->needs);
     cap_free(r->peer);
     cap_free(r->c);
     free(r);

@@ -33,7 +33,8 @@ opts_of(struct pair *r, enum walk_mode mode)
     struct state_txn *txn;
     pair_must(state_begin(r->c->node->state, false, &txn, &r->c->e), &r->c->e);
     struct walk_opts opts = { .mode = mode, .store = -1, .from = 1 };
-    opts.limit = state_meta(txn)->next_dir - 1;
+    if (mode == WALK_VERIFY)
+        opts.limit = state_meta(txn)->next_dir - 1;
     opts.base = state_meta(txn)->tail;
     state_abort(&txn);
     return opts;
@@ -44,10 +45,11 @@ static void
 turn(struct pair *r)
 {
     struct err e = { 0 };
+    struct walk_orders orders = { .force = pair_force, .arg = r };
     if (r->ship.cursor < capture_tail(r->c->capture)) {
         pair_ship_tail(r);
     } else if (walk_can_step(r->walk)) {
-        pair_must(walk_step(r->walk, pair_force, r, &e), &e);
+        pair_must(walk_step(r->walk, &orders, &e), &e);
         pair_wait_acks(r);
     } else {
         pair_take(r);
@@ -73,18 +75,30 @@ walk_through(struct pair *r, const struct walk_opts *opts, unsigned busy)
     walk_free(&r->walk);
     cap_barrier(r->c); /* what was ordered to be removed there */
     pair_ship_all(r);
+    if (opts->mode == WALK_SYNC)
+        cap_check_index(r->peer); /* a standby's index is its tree, without a sweep */
     return progress;
 }
 
-static unsigned
+/* MAILTWIN_SEED=n plays one alone. */
+static uint64_t
+first_seed(void)
+{
+    const char *only = getenv("MAILTWIN_SEED");
+    return only != NULL ? strtoull(only, NULL, 10) : 1;
+}
+
+static uint64_t
 seeds(void)
 {
+    if (getenv("MAILTWIN_SEED") != NULL)
+        return first_seed();
     return getenv("MAILTWIN_LONG") != NULL ? 60 : 4;
 }
 
 TEST(an_empty_peer_gets_everything_without_a_question)
 {
-    for (uint64_t seed = 1; seed <= seeds(); seed++) {
+    for (uint64_t seed = first_seed(); seed <= seeds(); seed++) {
         struct pair *r = begin(seed, 300, 0);
         CAP_NEEDED(r);
         struct walk_opts opts = opts_of(r, WALK_SYNC);
@@ -97,7 +111,7 @@ TEST(an_empty_peer_gets_everything_without_a_question)
 
 TEST(any_peer_is_brought_level)
 {
-    for (uint64_t seed = 1; seed <= seeds(); seed++) {
+    for (uint64_t seed = first_seed(); seed <= seeds(); seed++) {
         struct pair *r = begin(100 + seed, 300, 300);
         CAP_NEEDED(r);
         struct walk_opts opts = opts_of(r, WALK_SYNC);
@@ -111,7 +125,7 @@ TEST(any_peer_is_brought_level)
 
 TEST(a_peer_is_brought_level_while_work_goes_on)
 {
-    for (uint64_t seed = 1; seed <= seeds(); seed++) {
+    for (uint64_t seed = first_seed(); seed <= seeds(); seed++) {
         struct pair *r = begin(200 + seed, 300, 100);
         CAP_NEEDED(r);
         struct walk_opts opts = opts_of(r, WALK_SYNC);
@@ -128,7 +142,7 @@ TEST(a_walk_that_broke_off_goes_on_where_it_was)
     struct walk_opts opts = opts_of(r, WALK_SYNC);
     struct walk_progress progress = { 0 };
     r->walk = walk_new(r->c->node, &r->ship, &opts);
-    while (!walk_done(r->walk) && progress.next < opts.limit / 2) {
+    while (!walk_done(r->walk) && progress.next < 20) {
         turn(r);
         walk_progress(r->walk, &progress);
     }
@@ -273,11 +287,12 @@ TEST(answers_that_were_not_asked_for_are_refused)
     CAP_NEEDED(r);
     struct walk_opts opts = opts_of(r, WALK_SYNC);
     struct err e = { 0 };
+    struct walk_orders orders = { .force = pair_force, .arg = r };
     struct wire_digest_answer answer = { .dir = 1, .verdict = WIRE_DIR_SAME };
     r->walk = walk_new(r->c->node, &r->ship, &opts);
     CHECK_INT(walk_answer(r->walk, &answer, &e), -1);
     CHECK_INT(e.code, ERR_PROTOCOL);
-    pair_must(walk_step(r->walk, pair_force, r, &e), &e); /* asks */
+    pair_must(walk_step(r->walk, &orders, &e), &e); /* asks */
     answer.verdict = WIRE_DIR_FAILED;
     CHECK_INT(walk_answer(r->walk, &answer, &e), -1);
     CHECK_INT(e.code, ERR_PEER);

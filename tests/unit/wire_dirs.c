@@ -169,6 +169,9 @@ TEST(what_names_a_place_names_one_inside_a_store)
     make(WIRE_NEED);
     msg.need.path = span_str("/");
     check_refused("malformed NEED: path is not a store path");
+    make(WIRE_NEED);
+    msg.need.is_dir = 2;
+    check_refused("malformed NEED: is_dir is 2, allowed are 0 to 1");
     make(WIRE_FETCH);
     msg.fetch.path = span_str("a//b");
     check_refused("malformed FETCH: path is not a store path");
