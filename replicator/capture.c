@@ -29,19 +29,11 @@ capture_settled(const struct capture *c)
     return scan_idle(&c->scan) && !c->need_sweep;
 }
 
-/* Names that are no longer held, because something newer came or they were brought back. */
 static void
-publish_released(struct capture *c)
+publish(struct capture *c, uint64_t tail, uint64_t held)
 {
-    for (size_t i = 0; i < c->held_count; i++)
-        c->held[i].released |= hints_at(&c->compare.held, i)->what == 0;
-}
-
-static void
-publish(struct capture *c, uint64_t tail)
-{
+    atomic_store(&c->held, held);
     pthread_mutex_lock(&c->lock);
-    publish_released(c);
     bool moved = c->status.tail != tail;
     c->status.tail = tail;
     if (moved)
@@ -49,7 +41,7 @@ publish(struct capture *c, uint64_t tail)
     c->status.phase = c->initial            ? CAPTURE_INITIAL
                       : !capture_settled(c) ? CAPTURE_SWEEPING
                                             : CAPTURE_LIVE;
-    c->status.held = recover_pending(&c->compare);
+    c->status.held = held;
     c->status.dirs_seen = c->scan.dirs_seen + c->scan.dirs_read;
     pthread_mutex_unlock(&c->lock);
     atomic_store(&c->tail, tail);
@@ -86,6 +78,9 @@ scan_turn(struct capture *c, struct err *e)
     if (more == 0 && was_sweeping)
         sweep_ended(c);
     if (more == 0 && c->initial) {
+        for (size_t i = 0; i < c->node->store_count; i++) /* no record tells of what is known now */
+            if (file_sync_fs(c->node->stores[i].root_fd, e) < 0)
+                return -1;
         c->initial = false;
         c->compare.record = true;
         state_meta(c->compare.txn)->indexed = 1;
@@ -111,6 +106,7 @@ turn_in(struct capture *c, struct request **orders, struct err *e)
         c->need_sweep = true;
         event(EV_OVERFLOW);
     }
+    capture_held_end(c);
     if (scan_turn(c, e) < 0)
         return -1;
     return compare_settle_parked(&c->compare, e);
@@ -139,11 +135,12 @@ turn(struct capture *c, struct request **orders, struct err *e)
     if (turn_in(c, orders, e) < 0)
         return -1;
     uint64_t tail = state_meta(txn)->tail;
+    uint64_t held = recover_pending(txn);
     if (state_commit(&txn, e) < 0)
         return -1;
     if (c->stalled)
         unstall(c);
-    publish(c, tail);
+    publish(c, tail, held);
     capture_answer(c, c->batch.drained);
     return 0;
 }

@@ -20,7 +20,7 @@ struct capture_status {
     enum capture_phase phase;
     uint64_t tail;    /* newest durable seq */
     uint64_t tail_ns; /* when its change was captured */
-    uint64_t held;    /* names waiting for a standby after a power loss */
+    uint64_t held;    /* names that a power loss took, and that are not back */
     uint64_t dirs_seen;
     char text[256];
 };
@@ -52,10 +52,37 @@ void capture_force(struct capture *capture, uint64_t dir, struct span name, bool
  * of the tree at seq. */
 void capture_need(struct capture *capture, const struct wire_need *need);
 
-/* The index-th name that a power loss may have taken; 1 found, 0 no more. */
-int capture_held(struct capture *capture, size_t index, uint16_t *ret_store, struct buf *ret_path);
-/* It was brought back, or nobody has it: from now on it is an ordinary name. */
-void capture_release(struct capture *capture, uint16_t store, struct span path);
+/* --- names that a power loss took: docs/power-loss.md --- */
+
+struct capture_held {
+    uint64_t dir; /* with name: its place in the list; 0, "" is before the first */
+    struct buf name;
+    bool doubt; /* it is there, its bytes may be wrong */
+    uint16_t store;
+    struct buf path;
+};
+
+/* From a session: a node has said how far it has come in this node's history, as a whole; 0 when it
+ * has nothing of it, or not all. */
+void capture_heard(struct capture *capture, const char *node, uint64_t tail);
+/* The next name behind *held that this node may have and can be asked for; NULL: any name. 1 found,
+ * 0 none. */
+int capture_held_next(struct capture *capture, const char *node, struct capture_held *held,
+                      struct err *e) _must_check_;
+/* Must the node be sent nothing, because it may lack a held name that another one may have? It
+ * could be promoted without it. */
+bool capture_held_waits(struct capture *capture, const char *node);
+/* Is what is there still what the power loss left? Else it is newer than what a node would give. */
+bool capture_held_still(struct capture *capture, const struct capture_held *held);
+enum capture_held_answer {
+    CAPTURE_HELD_BACK,    /* it was brought back, or is right */
+    CAPTURE_HELD_SPOILT,  /* its bytes are wrong: it is lost */
+    CAPTURE_HELD_WITHOUT, /* the node has it not */
+};
+void capture_held_answer(struct capture *capture, const struct capture_held *held, const char *node,
+                         enum capture_held_answer answer);
+/* An operator: what nobody gave back is given up now. */
+void capture_held_give_up(struct capture *capture);
 
 /* A peer's position, kept with the next commit. */
 void capture_note_peer(struct capture *capture, const char *key, struct span value);

@@ -2,7 +2,6 @@
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/capture_private.h"
-#include "replicator/recover.h"
 #include "replicator/renames.h"
 
 #include <stdlib.h>
@@ -113,32 +112,6 @@ obey_need(struct capture *c, struct request *r, struct err *e)
     return found > 0 && entry.dir != 0 ? hint_below(c, entry.dir, e) : found;
 }
 
-/* The hints of held names stand in the order of the list that the sessions see. */
-static void
-unhold(struct capture *c, const struct request *r)
-{
-    for (size_t i = 0; i < c->held_count; i++) {
-        if (c->held[i].store != r->store ||
-            !span_equal(buf_span(&c->held[i].path), buf_span(&r->bytes)))
-            continue;
-        struct hint *hint = hints_at(&c->compare.held, i);
-        hint->what = 0;
-        hints_add(&c->batch.hints, hint->dir, span_str(hints_name(&c->compare.held, hint)),
-                  HINT_FORCE | WATCH_ATTRIB);
-    }
-}
-
-/* Everything up to seq is on the disk; after a power loss only when nothing is held any more. */
-static void
-note_checkpoint(struct capture *c, uint64_t seq)
-{
-    struct state_meta *meta = state_meta(c->compare.txn);
-    if (recover_pending(&c->compare) > 0)
-        return;
-    meta->checkpoint = seq;
-    node_boot_id(meta->boot_id);
-}
-
 static int
 obey(struct capture *c, struct request *r, struct err *e)
 {
@@ -147,13 +120,16 @@ obey(struct capture *c, struct request *r, struct err *e)
         return obey_force(c, r, e);
     case REQ_NEED:
         return obey_need(c, r, e) < 0 ? -1 : 0;
-    case REQ_RELEASE:
-        unhold(c, r);
-        return 0;
+    case REQ_BACK:
+    case REQ_SPOILT:
+    case REQ_WITHOUT:
+    case REQ_HEARD:
+    case REQ_GIVE_UP:
+        return capture_obey_held(c, r, e);
     case REQ_PEER:
         return state_put(c->compare.txn, r->key, buf_span(&r->bytes), e);
     case REQ_CHECKPOINT:
-        note_checkpoint(c, r->seq);
+        state_meta(c->compare.txn)->checkpoint = r->seq; /* everything up to it is on the disk */
         return batch_times_begin(&c->batch, e);
     case REQ_BARRIER:
     case REQ_SETTLE:
@@ -330,36 +306,6 @@ capture_need(struct capture *c, const struct wire_need *need)
     r->seq = need->seq;
     r->is_dir = need->is_dir != 0;
     capture_post(c, r);
-}
-
-int
-capture_held(struct capture *c, size_t index, uint16_t *ret_store, struct buf *ret_path)
-{
-    int found = 0;
-    pthread_mutex_lock(&c->lock);
-    for (size_t i = 0; i < c->held_count && found == 0; i++) {
-        struct held *held = &c->held[i];
-        if (held->released || index-- > 0)
-            continue;
-        *ret_store = held->store;
-        buf_reset(ret_path);
-        buf_add(ret_path, held->path.ptr, held->path.len);
-        found = 1;
-    }
-    pthread_mutex_unlock(&c->lock);
-    return found;
-}
-
-void
-capture_release(struct capture *c, uint16_t store, struct span path)
-{
-    pthread_mutex_lock(&c->lock);
-    for (size_t i = 0; i < c->held_count; i++) {
-        if (c->held[i].store == store && span_equal(buf_span(&c->held[i].path), path))
-            c->held[i].released = true;
-    }
-    pthread_mutex_unlock(&c->lock);
-    capture_post(c, path_request(REQ_RELEASE, store, path));
 }
 
 void

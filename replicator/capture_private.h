@@ -1,5 +1,5 @@
 /* capture_private.h - what the files of the capture share: capture.c (the thread and its turns),
- * capture_start.c, capture_orders.c (what other threads ask). */
+ * capture_start.c, capture_orders.c and capture_held.c (what other threads ask). */
 #ifndef MAILTWIN_CAPTURE_PRIVATE_H
 #define MAILTWIN_CAPTURE_PRIVATE_H
 
@@ -17,7 +17,11 @@ enum request_kind {
     REQ_SETTLE,
     REQ_FORCE,
     REQ_NEED,
-    REQ_RELEASE,
+    REQ_BACK,    /* a held name was brought back, or was right */
+    REQ_SPOILT,  /* one in doubt is wrong */
+    REQ_WITHOUT, /* a node has it not */
+    REQ_HEARD,   /* a node told how far it has come */
+    REQ_GIVE_UP,
     REQ_PEER,
     REQ_CHECKPOINT
 };
@@ -31,14 +35,14 @@ struct request {
     bool is_dir;
     uint64_t seq;
     uint64_t dir;
-    char *key;
+    char *key;        /* or a node's name */
     struct buf bytes; /* path, name or value */
 };
 
-struct held {
-    uint16_t store;
-    bool released;
-    struct buf path;
+/* A node of the configuration, since this capture began. */
+struct heard {
+    bool heard;
+    uint64_t tail; /* how far it has come in this history, as a whole; 0 it has nothing of it */
 };
 
 struct capture {
@@ -54,12 +58,12 @@ struct capture {
     atomic_bool stop;     /* end after this turn */
     atomic_bool stopping; /* a clean stop waits for its barrier; a stall ends it at once */
     atomic_uint_fast64_t tail;
+    atomic_uint_fast64_t held; /* names held; 0 saves everybody a look */
 
     pthread_mutex_t lock; /* of what follows */
     struct request *queue, **queue_end;
     struct capture_status status;
-    struct held *held; /* names that a power loss may have taken, as found at start */
-    size_t held_count;
+    struct heard *heard; /* one for each node of the configuration */
 
     /* the thread's own */
     struct request *waiting; /* barriers not answered yet */
@@ -88,6 +92,12 @@ bool capture_barrier_waits(const struct capture *c);
 void capture_answer(struct capture *c, bool drained);
 /* A sender that asked must not hang while the journal cannot be written. */
 void capture_answer_settles(struct capture *c);
+/* Held names: capture_held.c. */
+int capture_obey_held(struct capture *c, const struct request *r, struct err *e) _must_check_;
+/* Gives up those that no node can have. */
+int capture_held_review(struct capture *c, struct err *e) _must_check_;
+/* Nothing is held any more: what was left out meanwhile is looked at. */
+void capture_held_end(struct capture *c);
 /* Nobody is left waiting at the end of the thread. */
 void capture_give_up(struct capture *c, struct request *orders);
 

@@ -21,27 +21,6 @@ nothing_happened(struct capture *c, const struct state_meta *meta)
     return node_evidence_holds(c->node);
 }
 
-/* The held names as paths, for the sessions. */
-static int
-list_held(struct capture *c, struct err *e)
-{
-    size_t count = hints_count(&c->compare.held);
-    c->held = xcalloc(count, sizeof(*c->held));
-    for (size_t i = 0; i < count; i++) {
-        const struct hint *hint = hints_at(&c->compare.held, i);
-        struct held *held = &c->held[c->held_count++];
-        struct state_dir row;
-        if (state_dir_get(c->compare.txn, hint->dir, &row, e) < 0 ||
-            state_dir_path(c->compare.txn, hint->dir, &held->path, e) < 0)
-            return -1;
-        held->store = row.store;
-        if (held->path.len > 0)
-            buf_add_u8(&held->path, '/');
-        buf_add(&held->path, hints_name(&c->compare.held, hint), hint->name_len);
-    }
-    return 0;
-}
-
 static int
 start_index(struct capture *c, bool adopted, struct err *e)
 {
@@ -58,12 +37,14 @@ start_index(struct capture *c, bool adopted, struct err *e)
         if (compare_root(&c->compare, i, e) < 0)
             return -1;
     }
-    if (!c->initial && (recover_begin(&c->compare, e) < 0 || list_held(c, e) < 0))
+    if (!c->initial && (recover_begin(&c->compare, e) < 0 || capture_held_review(c, e) < 0))
         return -1;
     c->need_sweep = !(adopted && meta->clean) && !nothing_happened(c, meta);
+    c->need_sweep |= recover_pending(txn) > 0; /* what was left out is not in the index */
     meta->clean = 0;
-    if (recover_pending(&c->compare) == 0) /* else a restart must recover once more */
-        node_boot_id(meta->boot_id);
+    node_boot_id(meta->boot_id);
+    atomic_store(&c->held, recover_pending(txn));
+    c->status.held = recover_pending(txn);
     atomic_store(&c->tail, meta->tail);
     c->status.tail = meta->tail;
     c->status.phase = c->initial      ? CAPTURE_INITIAL
@@ -96,9 +77,7 @@ static void
 capture_free(struct capture **capture)
 {
     struct capture *c = *capture;
-    for (size_t i = 0; i < c->held_count; i++)
-        buf_free(&c->held[i].path);
-    free(c->held);
+    free(c->heard);
     scan_free(&c->scan);
     batch_free(&c->batch);
     compare_free(&c->compare);
@@ -118,6 +97,7 @@ capture_start(struct node *node, int adopt_fd, void (*on_tail)(void *arg, uint64
     c->on_tail = on_tail;
     c->on_tail_arg = arg;
     c->queue_end = &c->queue;
+    c->heard = xcalloc(MAX(node->conf->node_count, (size_t)1), sizeof(*c->heard));
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     c->checkpoint_due_ms = capture_now_ms() + CHECKPOINT_MS;
     pthread_mutex_init(&c->lock, NULL);
@@ -205,9 +185,7 @@ capture_stop(struct capture **capture)
     pthread_join(c->thread, NULL);
     capture_checkpoint_join(c);
     struct err e = { 0 };
-    /* Names still held must be held again by the next start. */
-    bool clean = status.phase == CAPTURE_LIVE && !c->stalled && capture_settled(c) &&
-                 recover_pending(&c->compare) == 0;
+    bool clean = status.phase == CAPTURE_LIVE && !c->stalled && capture_settled(c);
     if (clean && stop_clean(c, &e) < 0)
         event(EV_FAILED, F_STR("while", "stopping the capture"), F_ERR(&e));
     capture_free(capture);

@@ -11,7 +11,7 @@ void
 compare_init(struct compare *c, const struct node *node)
 {
     *c = (struct compare){ .node = node, .places = places_new(node), .record = true };
-    hints_init(&c->held);
+    hints_init(&c->left_out);
     hints_init(&c->told);
     hints_init(&c->again);
 }
@@ -20,7 +20,7 @@ void
 compare_free(struct compare *c)
 {
     places_free(&c->places);
-    hints_free(&c->held);
+    hints_free(&c->left_out);
     hints_free(&c->told);
     hints_free(&c->again);
     buf_free(&c->to_read);
@@ -54,9 +54,9 @@ compare_join(struct buf *out, struct span dir, struct span name)
     buf_add(out, name.ptr, name.len);
 }
 
-static int
-emit(struct compare *c, struct record *r, const struct place *place, struct span name,
-     struct err *e)
+int
+compare_emit(struct compare *c, struct record *r, const struct place *place, struct span name,
+             struct err *e)
 {
     if (!c->record)
         return 0;
@@ -80,7 +80,7 @@ emit_look(struct compare *c, enum record_op op, const struct place *place, struc
           const struct look *look, struct err *e)
 {
     struct record r = { .op = op, .attr = look->attr, .handle = attrs_handle_span(&look->handle) };
-    return emit(c, &r, place, name, e);
+    return compare_emit(c, &r, place, name, e);
 }
 
 int
@@ -88,7 +88,7 @@ compare_emit_known(struct compare *c, enum record_op op, const struct place *pla
                    struct span name, const struct state_entry *entry, struct err *e)
 {
     struct record r = { .op = op, .attr = entry->attr, .handle = entry->handle };
-    return emit(c, &r, place, name, e);
+    return compare_emit(c, &r, place, name, e);
 }
 
 /* RENAME and LINK: `other` is a second name, in another directory of the same store. */
@@ -100,7 +100,7 @@ compare_emit_two(struct compare *c, enum record_op op, const struct place *place
     compare_join(&c->other, other_dir, other_name);
     struct record r = { .op = op, .attr = entry->attr, .handle = entry->handle };
     r.other = buf_span(&c->other);
-    return emit(c, &r, place, name, e);
+    return compare_emit(c, &r, place, name, e);
 }
 
 /* --- the same object --- */
@@ -224,7 +224,7 @@ made_symlink(struct compare *c, struct place *place, struct span name, const str
     struct record r = { .op = OP_SYMLINK, .attr = look->attr };
     r.handle = attrs_handle_span(&look->handle);
     r.other = span_of(target, (size_t)len);
-    return emit(c, &r, place, name, e);
+    return compare_emit(c, &r, place, name, e);
 }
 
 /* A peer that lacks the object cannot be given its attributes alone. */
@@ -398,50 +398,6 @@ cannot_replicate(const struct compare *c, const struct place *place, const struc
     return why != NULL;
 }
 
-/* A directory lost with the power was brought back: the same one for the index, so that what is not
- * brought back yet is still known below it. */
-static int
-adopt_dir(struct compare *c, struct place *place, struct span name, const struct known *old,
-          const struct look *look, struct err *e)
-{
-    uint8_t handle[WATCH_HANDLE_MAX];
-    struct state_dir row;
-    struct state_entry entry;
-    int found = state_dir_get(c->txn, old->entry.dir, &row, e);
-    if (found <= 0)
-        return found;
-    row.attr = look->attr;
-    row.ctime_ns = 0;
-    row.mtime_ns = 0;
-    row.handle = compare_dir_handle(c, place->store, look, handle);
-    look_to_entry(look, c->now_ns, row.id, &entry);
-    if (emit_look(c, OP_MKDIR, place, name, look, e) < 0 || state_dir_put(c->txn, &row, e) < 0 ||
-        state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
-        return -1;
-    places_forget(c->places);
-    return 0;
-}
-
-/* What a power loss left of a held name is not recorded: the peer still has all of it. 1 done, 0 it
- * is a name like others, now. */
-static int
-present_held(struct compare *c, struct place *place, struct span name, const struct known *old,
-             const struct look *look, struct err *e)
-{
-    if (look_is_less(look, &old->entry))
-        return 1;
-    hints_add(&c->held, place->dir, name, 0)->what = 0;
-    if (!S_ISDIR(look->attr.mode) || look_same_object(look, &old->entry))
-        return 0;
-    return adopt_dir(c, place, name, old, look, e) < 0 ? -1 : 1;
-}
-
-static bool
-is_held(const struct compare *c, const struct place *place, struct span name)
-{
-    return hints_what(&c->held, place->dir, name) != 0;
-}
-
 static int
 present_new(struct compare *c, struct place *place, struct span name, const struct known *old,
             const struct look *look, unsigned what, struct err *e)
@@ -466,7 +422,7 @@ clear_peer(struct compare *c, const struct place *place, struct span name, const
     if (!(what & HINT_FORCE) || !(what & WATCH_IS_DIR) || S_ISDIR(look->attr.mode))
         return 0;
     struct record r = { .op = OP_RMTREE };
-    return emit(c, &r, place, name, e);
+    return compare_emit(c, &r, place, name, e);
 }
 
 int
@@ -480,11 +436,14 @@ compare_present(struct compare *c, struct place *place, const char *name, const 
         return -1;
     struct known old;
     int found = known_get(c->txn, place->dir, n, &old, e);
-    int done = found > 0 && is_held(c, place, n) ? present_held(c, place, n, &old, look, e) : 0;
+    int done = found > 0 ? compare_present_held(c, place, n, &old, look, what, e) : 0;
     if (found < 0 || done != 0)
         return found < 0 || done < 0 ? -1 : 0;
     if (found > 0 && look_same_object(look, &old.entry))
         return compare_same(c, place, n, &old, look, what, e);
+    int hides = compare_hides(c, place, n, found > 0 ? &old : NULL, look, e);
+    if (hides != 0)
+        return hides < 0 ? -1 : 0;
     return present_new(c, place, n, found > 0 ? &old : NULL, look, what, e);
 }
 
@@ -500,8 +459,14 @@ absent_known(struct compare *c, struct place *place, struct span name, const str
         if (found != 0)
             return found < 0 ? -1 : 0;
         found = places_get(c->places, c->txn, dir, &place, e);
-        return found <= 0 ? found : compare_remove(c, place, name, old, e);
+        if (found <= 0)
+            return found;
     }
+    int held = compare_absent_held(c, place, name, old, e);
+    if (held != 0)
+        return held < 0 ? -1 : 0;
+    if (S_ISDIR(old->entry.attr.mode))
+        return compare_remove(c, place, name, old, e);
     bool may_wait = (what & (WATCH_GONE | HINT_AGAIN)) == 0; /* moved, and nobody told yet */
     if (may_wait && compare_object_lives(c, place->store, old->entry.handle))
         return 1;
@@ -515,15 +480,15 @@ compare_absent(struct compare *c, struct place *place, const char *name, unsigne
     struct span n = span_str(name);
     struct known old;
     int found = known_get(c->txn, place->dir, n, &old, e);
-    if (found < 0 || is_held(c, place, n))
-        return found < 0 ? -1 : 0;
+    if (found < 0)
+        return -1;
     if (found > 0)
         return absent_known(c, place, n, &old, what, e);
     if (!(what & HINT_FORCE))
         return 0;
     /* Only the peer has it: the record by which it may remove it. */
     struct record r = { .op = what & WATCH_IS_DIR ? OP_RMTREE : OP_UNLINK };
-    return emit(c, &r, place, n, e);
+    return compare_emit(c, &r, place, n, e);
 }
 
 int

@@ -18,7 +18,8 @@ struct compare {
     int64_t now_ns;        /* of the batch */
     uint64_t emitted;      /* records appended since start */
     struct buf to_read;    /* u64 ids: directories to be read entirely */
-    struct hints held;     /* names that a power loss may have taken: never recorded as gone */
+    struct hints left_out; /* directories: what is in them and must not be recorded while names are
+                              held */
     const struct hints
         *hints[2];     /* of this turn, and put off: what is known of other names; set by batch.c */
     struct hints told; /* of what stands aside, under the name it had before */

@@ -1,5 +1,5 @@
-/* compare_private.h - what compare.c and compare_move.c share. compare.c: what a name is, and that
- * it goes; compare_move.c: the same object under another name. */
+/* compare_private.h - what the files of compare share. compare.c: what a name is, and that it goes;
+ * compare_move.c: the same object under another name; compare_held.c: what a power loss took. */
 #ifndef MAILTWIN_COMPARE_PRIVATE_H
 #define MAILTWIN_COMPARE_PRIVATE_H
 
@@ -7,6 +7,8 @@
 
 /* --- compare.c --- */
 
+int compare_emit(struct compare *c, struct record *r, const struct place *place, struct span name,
+                 struct err *e) _must_check_;
 /* Appends a record about the object that the index has under this name. */
 int compare_emit_known(struct compare *c, enum record_op op, const struct place *place,
                        struct span name, const struct state_entry *entry,
@@ -46,5 +48,24 @@ int compare_elsewhere(struct compare *c, struct place *place, struct span name,
  * not. */
 int compare_follow_dir(struct compare *c, uint16_t store, const struct known *old,
                        struct err *e) _must_check_;
+
+/* --- compare_held.c --- */
+
+/* 1: what is there is what the loss left, and is not recorded; or it was recorded here. 0: a name
+ * like others, from now on. */
+int compare_present_held(struct compare *c, struct place *place, struct span name,
+                         const struct known *old, const struct look *look, unsigned what,
+                         struct err *e) _must_check_;
+/* The same for a name that is not there. 1: it is not recorded as gone. */
+int compare_absent_held(struct compare *c, struct place *place, struct span name,
+                        const struct known *old, struct err *e) _must_check_;
+/* Would a record about this name tell of an object that has a held name, or remove one that stands
+ * under a held name, or a directory that holds some? Then it is left out for now: 1. Either of old
+ * and look may be NULL. */
+int compare_hides(struct compare *c, struct place *place, struct span name, const struct known *old,
+                  const struct look *look, struct err *e) _must_check_;
+/* The directory that is there now is the one that the index has: it was made in its place. */
+int compare_adopt_dir(struct compare *c, uint16_t store, uint64_t dir, struct span name,
+                      const struct known *old, const struct look *look, struct err *e) _must_check_;
 
 #endif

@@ -1,5 +1,5 @@
-/* fetch.h - brings back from a standby what this primary lost with the power, name by name. Session
- * thread. */
+/* fetch.h - brings back from a standby what this primary lost with the power, name by name; and
+ * compares what may have lost only bytes. Session thread. */
 #ifndef MAILTWIN_FETCH_H
 #define MAILTWIN_FETCH_H
 
@@ -8,7 +8,9 @@
 
 struct fetch;
 
-struct fetch *fetch_new(struct node *node, struct capture *capture, struct link_io *io);
+/* peer: the name of the node at the other end; it outlives this. */
+struct fetch *fetch_new(struct node *node, struct capture *capture, const char *peer,
+                        struct link_io *io);
 void fetch_free(struct fetch **fetch); /* NULL is fine */
 /* Is there a name to ask for, and none under way? */
 bool fetch_pending(struct fetch *fetch);

@@ -76,6 +76,8 @@ ledger_start(struct ledger *l, const struct wire_start *start, bool fresh, struc
     if (sync && (meta->tail != start->from || meta->tail == 0) &&
         state_log_reset(l->txn, start->from, e) < 0)
         return -1;
+    if (state_held_clear(l->txn, e) < 0) /* what it lacks of its own past it is given now */
+        return -1;
     if (fresh)
         meta->indexed = 1; /* empty now, and every operation from here on is noted */
     l->tail = meta->tail;

@@ -82,6 +82,17 @@ look_is_less(const struct look *look, const struct state_entry *entry)
            (look->attr.mtime_ns == entry->attr.mtime_ns && look->attr.size < entry->attr.size);
 }
 
+bool
+look_is_as_left(const struct look *look, const struct state_held *held)
+{
+    if (!look->exists || held->left.len == 0)
+        return look->exists == (held->left.len > 0);
+    if (!span_equal(attrs_handle_span(&look->handle), held->left))
+        return false;
+    return !S_ISREG(look->attr.mode) ||
+           (look->attr.size == held->size && look->attr.mtime_ns == held->mtime_ns);
+}
+
 int64_t
 look_now_ns(void)
 {

@@ -32,6 +32,8 @@ int known_get(struct state_txn *txn, uint64_t dir, struct span name, struct know
 /* Is what the disk has older or less than what the index says? After a power loss that is what was
  * lost. */
 bool look_is_less(const struct look *look, const struct state_entry *entry);
+/* Is it as the power loss left it? Nobody has put anything there since. */
+bool look_is_as_left(const struct look *look, const struct state_held *held);
 bool look_same_object(const struct look *look, const struct state_entry *entry);
 /* The row for what was seen. A change time so young that the clock may not have ticked since is
  * stored as 0: it proves nothing at the next look. */

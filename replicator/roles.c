@@ -6,6 +6,7 @@
 #include "replicator/link.h"
 #include "replicator/protection.h"
 #include "replicator/receiver.h"
+#include "replicator/recover.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -159,17 +160,17 @@ tell_role(struct daemon *d, const struct state_meta *meta)
           F_U64("tail", meta->tail));
 }
 
-/* lacks: a power loss took names that no standby has given back. What follows is then brought level
- * by a sync, and is neither promoted nor fed from before that. */
+/* A power loss may have taken names that no standby has given back. A node that lacks some follows
+ * only by a sync, and is neither promoted nor fed from before that. */
 static int
-set_role(struct daemon *d, uint8_t role, bool lacks, struct err *e)
+set_role(struct daemon *d, uint8_t role, struct err *e)
 {
     _cleanup_txn_ struct state_txn *txn = NULL;
     if (state_begin(d->node->state, true, &txn, e) < 0)
         return -1;
     struct state_meta *meta = state_meta(txn);
     meta->role = role;
-    if (lacks)
+    if (recover_pending(txn) > 0)
         meta->sync_base = MAX(meta->tail, (uint64_t)1);
     struct state_meta copy = *meta;
     if (state_commit(&txn, e) < 0)
@@ -403,22 +404,13 @@ roles_promote(struct daemon *d, bool force, struct err *e)
     return 0;
 }
 
-static bool
-holds_names(const struct daemon *d)
-{
-    uint16_t store;
-    _cleanup_buf_ struct buf path = { 0 };
-    return d->capture != NULL && capture_held(d->capture, 0, &store, &path) > 0;
-}
-
 /* Sessions and capture end with the role. */
 static int
 end_primary(struct daemon *d, uint8_t role, const char *why, struct err *e)
 {
     detach_all(d);
-    bool lacks = holds_names(d);
     stop_capture(d, why);
-    int rc = set_role(d, role, lacks, e);
+    int rc = set_role(d, role, e);
     protection_update(d); /* of a standby nobody asks whether it is protected */
     return rc;
 }

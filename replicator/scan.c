@@ -57,6 +57,8 @@ int
 scan_keep_times(struct compare *c, uint64_t dir, const struct look *seen, struct err *e)
 {
     struct state_dir row;
+    if (hints_what(&c->left_out, dir, span_str("")) != 0)
+        return 0; /* it has to be read again */
     int found = state_dir_get(c->txn, dir, &row, e);
     if (found <= 0)
         return found;

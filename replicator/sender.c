@@ -476,6 +476,9 @@ static int
 step(struct sender *x, struct err *e)
 {
     struct link_view view;
+    struct capture *capture = x->s->daemon->capture;
+    if (capture != NULL && capture_held_waits(capture, x->s->peer->conf->name))
+        return receive_one(x, SAVE_MS, e) < 0 ? -1 : 0;
     view_fill(x, &view);
     switch (link_next(&view)) {
     case LINK_WORK_RECOVER:
@@ -550,7 +553,7 @@ sender_run(struct session *s, struct err *e)
                             .touched = tell_touched };
     relay_init(&x.relay, &x.ship);
     if (s->daemon->capture != NULL)
-        x.fetch = fetch_new(s->daemon->node, s->daemon->capture, s->io);
+        x.fetch = fetch_new(s->daemon->node, s->daemon->capture, s->peer->conf->name, s->io);
     int rc = wait_for_index(&x, e);
     if (rc >= 0)
         rc = begin(&x, e);

@@ -213,10 +213,24 @@ send_to(struct session *s, struct err *e)
     return rc < 0 && refused ? hold(s, e) : rc;
 }
 
+/* How far the peer has come in this node's history, as a whole: what a power loss took here it can
+ * have up to there. */
+static void
+tell_heard(struct session *s)
+{
+    const struct wire_hello *ours = s->ours;
+    const struct wire_hello *theirs = s->theirs;
+    bool whole = memcmp(theirs->history, ours->history, WIRE_HISTORY_SIZE) == 0 &&
+                 theirs->sync_base == 0;
+    if (s->daemon->capture != NULL)
+        capture_heard(s->daemon->capture, s->peer->conf->name, whole ? link_fork(ours, theirs) : 0);
+}
+
 static int
 act(struct session *s, struct err *e)
 {
     decide(s, s->ours, s->applied, &s->decision);
+    tell_heard(s);
     switch (s->decision.act) {
     case LINK_SEND:
     case LINK_SYNC:

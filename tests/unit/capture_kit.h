@@ -24,12 +24,15 @@
 #include <unistd.h>
 
 #define CAP_STORES 2
+#define CAP_NODES  3 /* mx1 is this one; then mx2, dr */
 
 struct cap {
     char base[64]; /* a tmpfs: state/ run/ s/ (another filesystem with mail/ files/ out/) */
     bool loop;     /* s is an image on a loop device */
     char paths[2 + CAP_STORES][96];
     struct conf_store stores[CAP_STORES];
+    char node_names[CAP_NODES][8];
+    struct conf_node nodes[CAP_NODES];
     struct conf conf;
     struct node *node;
     struct capture *capture;
@@ -61,6 +64,14 @@ cap_conf(struct cap *c)
     snprintf(c->paths[0], sizeof(c->paths[0]), "%s/state", c->base);
     snprintf(c->paths[1], sizeof(c->paths[1]), "%s/run", c->base);
     c->conf = (struct conf){ .state_dir = c->paths[0], .run_dir = c->paths[1] };
+    c->conf.nodes = c->nodes;
+    c->conf.node_count = CAP_NODES;
+    for (size_t i = 0; i < CAP_NODES; i++)
+        c->nodes[i].name = c->node_names[i];
+    snprintf(c->node_names[0], sizeof(c->node_names[0]), "mx1");
+    snprintf(c->node_names[1], sizeof(c->node_names[1]), "mx2");
+    snprintf(c->node_names[2], sizeof(c->node_names[2]), "dr");
+    c->conf.self = c->node_names[0];
     c->conf.stores = c->stores;
     c->conf.store_count = CAP_STORES;
     for (size_t i = 0; i < CAP_STORES; i++) {

@@ -120,6 +120,10 @@ class Daemon:
         return wait_until(look, within, lambda: f"{self.host.name}: {what}; status: "
                           f"{json.dumps(seen['status'])}\n{self.log()}", every=0.05)
 
+    def wait_recovered(self, within=60):
+        """Until nothing that a power cut took is held any more."""
+        return self.wait_status(lambda status: status.get("held") == 0, within, "names are held")
+
     def wait_role(self, role, within=30):
         return self.wait_status(lambda status: status.get("role") == role, within, f"role {role}")
 
