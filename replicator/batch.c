@@ -86,6 +86,7 @@ batch_read(struct batch *b, struct err *e)
         if (count < 0 || reading.failed)
             return -1;
         b->overflow |= overflow;
+        b->compare->blind |= overflow;
         if (count == 0) {
             b->drained = true;
             return 0;
@@ -150,14 +151,7 @@ touch(struct batch *b, uint64_t dir, struct err *e)
         return 0;
     size_t before = hints_count(&b->touched);
     hints_add(&b->touched, dir, span_str(""), 1);
-    if (hints_count(&b->touched) == before)
-        return 0;
-    struct state_dir row;
-    int found = state_dir_get(b->compare->txn, dir, &row, e);
-    if (found <= 0 || row.ctime_ns == 0)
-        return found < 0 ? -1 : 0;
-    row.ctime_ns = 0;
-    return state_dir_put(b->compare->txn, &row, e);
+    return hints_count(&b->touched) == before ? 0 : compare_unread(b->compare, dir, e);
 }
 
 /* A name that cannot be looked at must not stop all others. */
@@ -410,7 +404,9 @@ batch_times_begin(struct batch *b, struct err *e)
         if (found > 0)
             buf_add(&b->times, &times, sizeof(times));
     }
-    hints_clear(&b->touched); /* what the queue tells of now comes back */
+    hints_clear(&b->touched); /* what the queue tells of now comes back; what was put off, too */
+    for (size_t i = 0; i < hints_count(&b->later); i++)
+        hints_add(&b->touched, hints_at(&b->later, i)->dir, span_str(""), 1);
     return 0;
 }
 

@@ -132,6 +132,7 @@ turn(struct capture *c, struct request **orders, struct err *e)
         return -1;
     c->batch.now_ms = capture_now_ms();
     compare_batch(&c->compare, txn, look_now_ns());
+    c->compare.blind = c->need_sweep || c->scan.sweeping;
     if (turn_in(c, orders, e) < 0)
         return -1;
     uint64_t tail = state_meta(txn)->tail;

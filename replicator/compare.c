@@ -115,25 +115,35 @@ content_moved(const struct state_entry *old, const struct look *look, unsigned w
     if (what & HINT_FORCE)
         return true;
     /* Written again before the clock ticked: the times cannot tell, the event does. */
-    return old->ctime_ns == 0 && (what & (WATCH_MODIFIED | WATCH_CLOSED)) != 0;
+    return old->ctime_ns <= 0 && (what & (WATCH_MODIFIED | WATCH_CLOSED)) != 0;
+}
+
+/* Extended attributes are in no row: the change time says that they may be others. Whoever watched
+ * knows from the event. */
+static bool
+xattrs_may_differ(const struct compare *c, const struct state_entry *old, const struct look *look,
+                  unsigned what)
+{
+    bool young = old->ctime_ns <= 0;
+    bool told = (what & WATCH_ATTRIB) != 0;
+    bool moved = (young ? -old->ctime_ns : old->ctime_ns) != look->ctime_ns;
+    if (S_ISDIR(look->attr.mode)) /* its change time moves with every name in it */
+        return told;
+    return moved ? told || what == 0 || c->blind : told && young;
 }
 
 static bool
-attr_moved(const struct state_entry *old, const struct look *look, unsigned what)
+attr_moved(const struct compare *c, const struct state_entry *old, const struct look *look,
+           unsigned what)
 {
     if (old->attr.mode != look->attr.mode || old->attr.uid != look->attr.uid ||
         old->attr.gid != look->attr.gid)
         return true;
     if (what & HINT_FORCE)
         return true;
-    if (S_ISDIR(look->attr.mode)) /* a directory's change time moves with every name in it */
-        return (what & WATCH_ATTRIB) != 0;
-    if (!S_ISREG(look->attr.mode))
+    if (!S_ISDIR(look->attr.mode) && !S_ISREG(look->attr.mode))
         return old->attr.mtime_ns != look->attr.mtime_ns;
-    /* Without an event the change time alone says that extended attributes may have changed. */
-    bool ctime_moved = old->ctime_ns != 0 && old->ctime_ns != look->ctime_ns;
-    return ctime_moved ? (what == 0 || (what & WATCH_ATTRIB) != 0)
-                       : old->ctime_ns == 0 && (what & WATCH_ATTRIB) != 0;
+    return xattrs_may_differ(c, old, look, what);
 }
 
 struct same_object {
@@ -254,7 +264,7 @@ compare_same(struct compare *c, struct place *place, struct span name, const str
     if (S_ISDIR(look->attr.mode) && claim_dir(c, old->entry.dir, e) < 0)
         return -1;
     bool content = content_moved(&old->entry, look, what);
-    bool attr = !content && attr_moved(&old->entry, look, what);
+    bool attr = !content && attr_moved(c, &old->entry, look, what);
     if (!content && !attr && old->entry.ctime_ns == look->ctime_ns)
         return 0;
     if (content && emit_look(c, OP_PUT, place, name, look, e) < 0)
@@ -273,6 +283,17 @@ compare_same(struct compare *c, struct place *place, struct span name, const str
 
 /* --- another object --- */
 
+int
+compare_unread(struct compare *c, uint64_t dir, struct err *e)
+{
+    struct state_dir row;
+    int found = state_dir_get(c->txn, dir, &row, e);
+    if (found <= 0 || row.ctime_ns == 0)
+        return found < 0 ? -1 : 0;
+    row.ctime_ns = 0;
+    return state_dir_put(c->txn, &row, e);
+}
+
 /* A name goes that was one of several of its object: what was written through it shows in the
  * others, and nobody may have told of those. One of them is looked at, the rest follow it. */
 int
@@ -290,7 +311,7 @@ compare_look_at_others(struct compare *c, const struct place *place, struct span
         if (dir == place->dir && span_equal(other, name))
             continue;
         hints_add(&c->again, dir, other, WATCH_ATTRIB | WATCH_MODIFIED | HINT_AGAIN);
-        return 0;
+        return compare_unread(c, dir, e); /* the hint dies with the daemon */
     }
 }
 

@@ -15,6 +15,7 @@ struct compare {
     struct state_txn *txn; /* of the batch in hand */
     bool record;           /* false: the first scan fills the index and writes no records */
     bool parked;           /* directories stand aside under a name of ours */
+    bool blind;            /* events were lost, and the sweep for what they told is not done */
     int64_t now_ns;        /* of the batch */
     uint64_t emitted;      /* records appended since start */
     struct buf to_read;    /* u64 ids: directories to be read entirely */
@@ -49,6 +50,9 @@ int compare_absent(struct compare *c, struct place *place, const char *name, uns
  * that name may show in other names of the same object. */
 int compare_unreachable(struct compare *c, uint64_t dir, const char *name, unsigned what,
                         struct err *e) _must_check_;
+/* The next sweep reads the directory, whatever its times are: more of it is known than is recorded.
+ */
+int compare_unread(struct compare *c, uint64_t dir, struct err *e) _must_check_;
 /* After the names of a batch: directories that were put aside and turned up nowhere are removed. */
 int compare_settle_parked(struct compare *c, struct err *e) _must_check_;
 

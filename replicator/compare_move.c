@@ -163,8 +163,9 @@ moved_here(struct compare *c, struct place *place, struct span name, const struc
 {
     _cleanup_buf_ struct buf from = { 0 };
     struct span old_name = span_of(at->name, at->name_len);
-    bool was_young = at->known.entry.ctime_ns == 0;
+    bool was_young = at->known.entry.ctime_ns <= 0;
     what |= what_was_told(c, at->dir, span_of(at->name, at->name_len));
+    what |= c->blind ? (unsigned)WATCH_ATTRIB : 0;
     if (S_ISDIR(look->attr.mode) && untangle(c, &place, at, e) < 0)
         return -1;
     if (state_dir_path(c->txn, at->dir, &from, e) < 0 ||
@@ -202,7 +203,7 @@ linked_here(struct compare *c, struct place *place, struct span name, const stru
     /* What was written through the new name since. */
     what |= what_was_told(c, at->dir, other);
     linked.entry.nlink = MAX(linked.entry.nlink, 1u) + 1;
-    linked.entry.ctime_ns = linked.entry.ctime_ns == 0 ? 0 : look->ctime_ns + 1;
+    linked.entry.ctime_ns = linked.entry.ctime_ns <= 0 ? 0 : look->ctime_ns + 1;
     return compare_same(c, place, name, &linked, look, WATCH_MADE | what, e);
 }
 

@@ -112,7 +112,7 @@ look_to_entry(const struct look *look, int64_t now_ns, uint64_t dir, struct stat
 {
     *ret_entry = (struct state_entry){
         .attr = look->attr,
-        .ctime_ns = look_time_is_young(look->ctime_ns, now_ns) ? 0 : look->ctime_ns,
+        .ctime_ns = look_time_is_young(look->ctime_ns, now_ns) ? -look->ctime_ns : look->ctime_ns,
         .ino = look->ino,
         .nlink = 1,
         .dir = dir,

@@ -36,7 +36,7 @@ bool look_is_less(const struct look *look, const struct state_entry *entry);
 bool look_is_as_left(const struct look *look, const struct state_held *held);
 bool look_same_object(const struct look *look, const struct state_entry *entry);
 /* The row for what was seen. A change time so young that the clock may not have ticked since is
- * stored as 0: it proves nothing at the next look. */
+ * stored as a negative number: that it is still the same proves nothing at the next look. */
 void look_to_entry(const struct look *look, int64_t now_ns, uint64_t dir,
                    struct state_entry *ret_entry);
 bool look_time_is_young(int64_t ctime_ns, int64_t now_ns);

@@ -84,9 +84,11 @@ look_and_compare(struct scan *s, struct place *place, const char *name, unsigned
         return compare_present(c, place, name, &look, what & WATCH_ATTRIB, e);
     uint64_t dir = place->dir;
     int later = compare_absent(c, place, name, what, e);
-    if (later > 0)
-        hints_add(&s->moved, dir, span_str(name), 0);
-    return later < 0 ? -1 : 0;
+    if (later <= 0)
+        return later;
+    hints_add(&s->moved, dir, span_str(name), 0);
+    s->lacking |= dir == s->dir;
+    return compare_unread(c, dir, e);
 }
 
 /* 1 begun, 0 the directory is gone, -1. */
@@ -111,6 +113,7 @@ read_begin(struct scan *s, uint64_t dir, struct err *e)
     if (known < 0)
         return -1;
     s->had_entries = known > 0;
+    s->lacking = false;
     s->dir = dir;
     s->after[0] = '\0';
     s->dirs_read++;
@@ -182,7 +185,7 @@ read_step(struct scan *s, unsigned *budget, struct err *e)
     }
     if (more != 0)
         return more;
-    if (scan_keep_times(s->compare, s->dir, &s->before, e) < 0)
+    if (!s->lacking && scan_keep_times(s->compare, s->dir, &s->before, e) < 0)
         return -1;
     read_end(s);
     return 0;

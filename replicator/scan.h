@@ -15,6 +15,7 @@ struct scan {
     DIR *stream;
     bool had_entries; /* the index knew names in it before: look for those that are gone */
     bool absent_phase;
+    bool lacking;       /* of a name in it nothing is known yet: it is in moved */
     struct hints moved; /* gone from their names, and alive: perhaps under one not yet read */
     struct look before; /* its times before it was read */
     char after[PATH_NAME_MAX + 1];

@@ -336,7 +336,6 @@ begin_linked(void)
     cap_start(c);
     cap_barrier(c);
     cap_records(c, &text);
-    assert_string_equal((const char *)text.ptr, "meta \nmeta d\n"); /* their times moved */
     return c;
 }
 

@@ -26,7 +26,8 @@ struct pair {
     pthread_mutex_t lock;
     struct needs needs; /* names the peer asked for and has not got */
     uint64_t seed;
-    bool no_xattrs; /* random work leaves them alone */
+    bool no_xattrs;  /* random work leaves them alone */
+    bool mails_stay; /* and what has a name in a cur or new, as mail servers do */
 };
 
 static unsigned pair_done[16]; /* of each kind of work, in all histories */
@@ -400,6 +401,15 @@ do_attr(struct pair *r, const char *path)
     return lsetxattr(path, "user.a", value, strlen(value), 0);
 }
 
+/* A mail never changes, it only gets other names. */
+static inline bool
+may_change(const struct pair *r, const char *path)
+{
+    const char *name = strrchr(path, '/');
+    bool mail = strncmp(name - 4, "/cur", 4) == 0 || strncmp(name - 4, "/new", 4) == 0;
+    return !r->mails_stay || !mail || access(path, F_OK) < 0;
+}
+
 static inline int
 do_one(struct pair *r, unsigned act)
 {
@@ -407,6 +417,8 @@ do_one(struct pair *r, unsigned act)
     char b[256];
     draw_path(r, a);
     draw_path(r, b);
+    if ((act == 1 || act == 2 || act == 8 || act == 9) && !may_change(r, a))
+        return -1;
     switch (act) {
     case 0:
         return mkdir(a, 0700);
@@ -461,7 +473,9 @@ describe(const struct cap *c, const char *store, const char *out)
     cap_sh(c,
            "cd %s && (" ALL " ! -type d -printf '%%p %%y %%m %%U:%%G %%s %%T@ %%l\n'; " ALL
            " -type d -printf '%%p %%y %%m %%U:%%G\n'; " ALL " -type f -exec cksum {} +; " ALL
-           " ! -type l ! -type p -exec getfattr -d -m '^(user|system.posix_acl)' {} +; "
+           " ! -type l ! -type p -exec getfattr -d -m '^(user|system.posix_acl)' {} + | tr '\\n' ' "
+           "' | "
+           "sed 's/# file/\\n&/g'; echo; "
            "find . -maxdepth 0 -printf '%%m %%U:%%G\n' -exec getfattr -d -m - {} +; " ALL
            " -type f -printf '%%p %%i\n' | sort | awk '{ if (!($2 in first)) first[$2] = $1; "
            "print $1, \"is\", first[$2] }') | sort >%s",
