@@ -77,10 +77,11 @@ command_runner(const struct command *command)
         const char *name;
         command_run *run;
     } runners[] = {
-        { "status", cmd_status },   { "check", cmd_check },     { "pki", cmd_pki },
-        { "barrier", cmd_barrier }, { "verify", cmd_verify },   { "resync", cmd_resync },
-        { "promote", cmd_promote }, { "demote", cmd_demote },   { "inspect", cmd_inspect },
-        { "help", cmd_help },       { "version", cmd_version }, { "generate", cmd_generate },
+        { "status", cmd_status },     { "check", cmd_check },   { "pki", cmd_pki },
+        { "barrier", cmd_barrier },   { "verify", cmd_verify }, { "resync", cmd_resync },
+        { "promote", cmd_promote },   { "demote", cmd_demote }, { "inspect", cmd_inspect },
+        { "held", cmd_held },         { "help", cmd_help },     { "version", cmd_version },
+        { "generate", cmd_generate },
     };
     for (size_t i = 0; i < ARRAY_LEN(runners); i++)
         if (strcmp(runners[i].name, command->name) == 0)

@@ -57,6 +57,7 @@ command_run cmd_pki;
 command_run cmd_barrier;
 command_run cmd_verify;
 command_run cmd_resync;
+command_run cmd_held;
 command_run cmd_promote;
 command_run cmd_demote;
 command_run cmd_inspect;

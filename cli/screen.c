@@ -140,6 +140,14 @@ print_failover(const json_t *status, FILE *out)
     fputc('\n', out);
 }
 
+static void
+print_held(const json_t *status, FILE *out)
+{
+    double held = json_number_value(json_object_get(status, "held"));
+    if (held > 0)
+        fprintf(out, "held       %.0f names that a power loss took: see mailtwin held\n", held);
+}
+
 void
 screen_print(const json_t *status, FILE *out)
 {
@@ -147,6 +155,7 @@ screen_print(const json_t *status, FILE *out)
     print_safety(status, out);
     print_barrier(status, out);
     print_failover(status, out);
+    print_held(status, out);
     print_stores(status, out);
     print_peers(status, out);
 }

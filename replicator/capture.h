@@ -69,6 +69,9 @@ void capture_heard(struct capture *capture, const char *node, uint64_t tail);
  * 0 none. */
 int capture_held_next(struct capture *capture, const char *node, struct capture_held *held,
                       struct err *e) _must_check_;
+/* May that node have it, as far as is known? */
+bool capture_held_may_be_on(struct capture *capture, const struct capture_held *held,
+                            const char *node);
 /* Must the node be sent nothing, because it may lack a held name that another one may have? It
  * could be promoted without it. */
 bool capture_held_waits(struct capture *capture, const char *node);

@@ -232,6 +232,16 @@ capture_held_next(struct capture *c, const char *node, struct capture_held *held
 }
 
 bool
+capture_held_may_be_on(struct capture *c, const struct capture_held *held, const char *node)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    struct state_held row;
+    return state_begin(c->node->state, false, &txn, NULL) >= 0 &&
+           state_held_get(txn, held->dir, buf_span(&held->name), &row, NULL) > 0 &&
+           may_have(c, node_index(c, node), &row);
+}
+
+bool
 capture_held_waits(struct capture *c, const char *node)
 {
     if (atomic_load(&c->held) == 0)

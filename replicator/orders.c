@@ -12,6 +12,7 @@
 #include <time.h>
 
 #define BARRIER_MS_DEFAULT 5000
+#define HELD_SHOWN         1000
 
 /* --- verify: one order for each peer that is sent to; the answer sums them up --- */
 
@@ -266,6 +267,77 @@ do_resync(struct daemon *d, struct control_call *call, const json_t *request)
     finish(call, roles_resync(d, from, &e), &e);
 }
 
+/* --- what a power loss took --- */
+
+static json_t *
+held_name(struct daemon *d, const struct capture_held *held)
+{
+    json_t *nodes = json_array();
+    for (size_t i = 0; i < d->conf->node_count; i++) {
+        if (capture_held_may_be_on(d->capture, held, d->conf->nodes[i].name))
+            json_array_append_new(nodes, json_string(d->conf->nodes[i].name));
+    }
+    json_t *path = json_stringn((const char *)held->path.ptr, held->path.len);
+    if (path == NULL)
+        path = json_string("(a name that is not UTF-8)");
+    return json_pack("{s:s, s:o, s:s, s:o}", "store", d->conf->stores[held->store].name, "path",
+                     path, "kind", held->doubt ? "in doubt" : "lost", "nodes", nodes);
+}
+
+static int
+held_json(struct daemon *d, json_t **ret_json, struct err *e)
+{
+    struct capture_held held = { 0 };
+    struct capture_status status;
+    json_t *names = json_array();
+    int found = 1;
+    capture_status(d->capture, &status);
+    while (json_array_size(names) < HELD_SHOWN &&
+           (found = capture_held_next(d->capture, NULL, &held, e)) > 0)
+        json_array_append_new(names, held_name(d, &held));
+    buf_free(&held.name);
+    buf_free(&held.path);
+    *ret_json = json_pack("{s:I, s:o}", "held", (json_int_t)status.held, "names", names);
+    return found < 0 ? -1 : 0;
+}
+
+static bool
+is_primary(struct daemon *d, struct control_call *call)
+{
+    struct err e = { 0 };
+    if (d->capture != NULL)
+        return true;
+    err_set(&e, ERR_REFUSED, "this node is not the primary: nothing is held here");
+    control_fail(call, &e);
+    return false;
+}
+
+static void
+do_held(struct daemon *d, struct control_call *call, const json_t *request)
+{
+    (void)request;
+    struct err e = { 0 };
+    json_t *json;
+    if (!is_primary(d, call))
+        return;
+    if (held_json(d, &json, &e) >= 0) {
+        control_reply(call, json);
+        return;
+    }
+    json_decref(json);
+    control_fail(call, &e);
+}
+
+static void
+do_give_up(struct daemon *d, struct control_call *call, const json_t *request)
+{
+    (void)request;
+    if (!is_primary(d, call))
+        return;
+    capture_held_give_up(d->capture);
+    control_reply(call, json_object());
+}
+
 static void
 do_stop(struct daemon *d, struct control_call *call, const json_t *request)
 {
@@ -282,6 +354,7 @@ static const struct {
     { "status", do_status, false }, { "barrier", do_barrier, false },
     { "verify", do_verify, true },  { "promote", do_promote, true },
     { "demote", do_demote, true },  { "resync", do_resync, true },
+    { "held", do_held, false },     { "give-up", do_give_up, true },
     { "stop", do_stop, true },
 };
 

@@ -16,7 +16,7 @@ _mailtwin()
     --node | --from | --timeout) COMPREPLY=(); return ;;
     esac
     case $command in
-    '') words="--config --node --help --version status check pki replicatord barrier verify resync promote demote inspect help version" ;;
+    '') words="--config --node --help --version status check pki replicatord barrier verify resync held promote demote inspect help version" ;;
     status) words="--config --node --help --version --json --watch" ;;
     check) words="--config --node --help --version --json" ;;
     pki) words="--config --node --help --version --dir --json init node show" ;;
@@ -24,10 +24,11 @@ _mailtwin()
     barrier) words="--config --node --help --version --timeout --json" ;;
     verify) words="--config --node --help --version --repair --content --json" ;;
     resync) words="--config --node --help --version --from --plan --yes" ;;
+    held) words="--config --node --help --version --give-up --plan --yes --json" ;;
     promote) words="--config --node --help --version --force" ;;
     demote) words="--config --node --help --version" ;;
     inspect) words="--config --node --help --version" files=1 ;;
-    help) words="--config --node --help --version status check pki replicatord barrier verify resync promote demote inspect help version" ;;
+    help) words="--config --node --help --version status check pki replicatord barrier verify resync held promote demote inspect help version" ;;
     version) words="--config --node --help --version" ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$current"))

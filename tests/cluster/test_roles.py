@@ -1,5 +1,6 @@
 """Promotion by hand, and what becomes of a primary that comes back."""
 
+import json
 import os
 
 import pytest
@@ -201,6 +202,39 @@ def test_what_the_primary_loses_with_its_power_is_brought_back(pair, unsynced):
     assert (primary.path(primary.mail) / unsynced).read_text().endswith("fsync\n")
     assert (standby.path(standby.mail) / unsynced).exists()
     assert primary.daemon.events("BROUGHT_BACK"), primary.daemon.log()
+    pair.same(primary)
+
+
+def test_what_the_primary_lost_stays_held_until_a_node_that_may_have_it_answers(pair, unsynced):
+    primary, standby = pair["mx1"], pair["mx2"]
+    standby.daemon.stop()
+    primary.power_cut()
+    for end in (primary.daemon.kill9, primary.daemon.stop, lambda: None):  # of the daemon, in the same boot
+        primary.daemon.start()
+        primary.daemon.wait_status(lambda status: status.get("held", 0) > 0, 30, "nothing is held")
+        end()
+    held = json.loads(primary.mailtwin("held", "--json").stdout)["names"]
+    assert {"store": "mail", "path": unsynced, "kind": "lost", "nodes": ["mx2"]} in held
+    standby.daemon.start()
+    primary.daemon.wait_recovered()
+    pair.level(primary)
+    assert (primary.path(primary.mail) / unsynced).read_text().endswith("fsync\n")
+    pair.same(primary)
+
+
+def test_what_nobody_can_give_back_is_given_up_by_an_operator(pair, unsynced):
+    primary, standby = pair["mx1"], pair["mx2"]
+    standby.daemon.stop()
+    primary.power_cut()
+    primary.daemon.start()
+    primary.daemon.wait_status(lambda status: status.get("held", 0) > 0, 30, "nothing is held")
+    assert primary.mailtwin("held", "--give-up", check=False).returncode == 3  # it asks, and nobody answers
+    primary.mailtwin("held", "--give-up", "--yes")
+    primary.daemon.wait_recovered()
+    assert primary.daemon.events("GIVEN_UP")
+    standby.daemon.start()
+    pair.level(primary)
+    assert not (standby.path(standby.mail) / unsynced).exists()
     pair.same(primary)
 
 

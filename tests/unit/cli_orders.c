@@ -253,6 +253,28 @@ TEST(a_resync_without_a_terminal_wants_yes_and_a_plan_changes_nothing)
     stop_daemon();
 }
 
+TEST(what_is_held_is_listed_and_given_up_only_when_told_to)
+{
+    start_daemon("{\"held\":2,\"names\":[{\"store\":\"mail\",\"path\":\"ada/new/1\","
+                 "\"kind\":\"lost\",\"nodes\":[\"b\",\"c\"]}]}");
+    CHECK_INT(run("held"), 0);
+    CHECK_STR(said, "2 names are held\n  mail: ada/new/1  lost, may be on b c\n  and more\n");
+    CHECK_STR(asked(), "{\"do\":\"held\"}");
+    CHECK_INT(run("held --give-up --plan"), 0);
+    CHECK_CONTAINS(said, "mail: ada/new/1  lost");
+    CHECK_CONTAINS(said, "Nothing has been changed.");
+    CHECK_STR(asked(), "{\"do\":\"held\"}");
+    CHECK_INT(run("held --give-up"), 3);
+    CHECK_CONTAINS(said, "without a terminal it wants --yes");
+    CHECK_STR(asked(), "{\"do\":\"held\"}");
+    CHECK_INT(run("held --give-up --yes"), 0);
+    CHECK_STR(asked(), "{\"do\":\"give-up\"}");
+    answer_with("{\"held\":0,\"names\":[]}");
+    CHECK_INT(run("held"), 0);
+    CHECK_STR(said, "nothing is held\n");
+    stop_daemon();
+}
+
 /* --- on a terminal --- */
 
 /* Reads what the terminal shows until `text` is there. */
