@@ -1,6 +1,7 @@
 #include "replicator/recover_private.h"
 
 #include "lib/base/path.h"
+#include "lib/os/fault.h"
 #include "lib/os/file.h"
 #include "replicator/compare_private.h"
 
@@ -29,9 +30,15 @@ spot_open(const struct recovery *r, uint16_t store, struct span path, struct spo
     struct span last = path_name(path);
     *ret_spot = (struct spot){ .fd = -1 };
     memcpy(ret_spot->name, last.ptr, last.len);
+    struct err why = { 0 };
     ret_spot->fd = file_open_beneath(r->c->node->stores[store].root_fd, path_parent(path),
-                                     O_RDONLY | O_DIRECTORY, 0, NULL);
-    return ret_spot->fd < 0 ? 0 : look_at(ret_spot->fd, ret_spot->name, &ret_spot->look, e);
+                                     O_RDONLY | O_DIRECTORY, 0, &why);
+    if (ret_spot->fd >= 0)
+        return look_at(ret_spot->fd, ret_spot->name, &ret_spot->look, e);
+    if (why.sys == ENOENT || why.sys == ENOTDIR || why.sys == ELOOP)
+        return 0;
+    *e = why;
+    return -1;
 }
 
 /* --- which object is meant --- */
@@ -114,7 +121,7 @@ redo_mkdir(struct recovery *r, const struct record *record, struct err *e)
         return -1;
     if (at.fd < 0 || at.look.exists)
         return 0;
-    if (mkdirat(at.fd, at.name, 0700) < 0)
+    if (fault("mkdir") < 0 || mkdirat(at.fd, at.name, 0700) < 0)
         return err_sys(e, ERR_IO, "make %s again", at.name);
     _cleanup_close_ int fd = openat(at.fd, at.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
@@ -166,6 +173,15 @@ redo_link(struct recovery *r, const struct record *record, struct err *e)
 
 /* --- names are taken --- */
 
+/* A directory that something was kept in stays. */
+static int
+unlink_again(int dirfd, const char *name, int flags, struct err *e)
+{
+    if (fault("unlink") < 0 || unlinkat(dirfd, name, flags) < 0)
+        return errno == ENOTEMPTY ? 0 : err_sys(e, ERR_IO, "remove %s again", name);
+    return 0;
+}
+
 static int
 redo_unlink(struct recovery *r, const struct record *record, struct err *e)
 {
@@ -180,7 +196,7 @@ redo_unlink(struct recovery *r, const struct record *record, struct err *e)
     if (stays != 0)
         return stays < 0 ? -1 : 0;
     r->redone++;
-    return unlinkat(at.fd, at.name, 0) == 0 ? 0 : err_sys(e, ERR_IO, "unlink %s again", at.name);
+    return unlink_again(at.fd, at.name, 0, e);
 }
 
 static int remove_below(struct recovery *r, uint16_t store, int dirfd, struct err *e);
@@ -193,9 +209,7 @@ remove_dir(struct recovery *r, uint16_t store, int dirfd, const char *name, stru
         return err_sys(e, ERR_IO, "open %s", name);
     if (remove_below(r, store, fd, e) < 0) /* takes fd over */
         return -1;
-    if (unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOTEMPTY)
-        return err_sys(e, ERR_IO, "remove %s again", name);
-    return 0;
+    return unlink_again(dirfd, name, AT_REMOVEDIR, e);
 }
 
 /* What the index knows elsewhere stays, and what is above it: the next sweep tells of it. */
@@ -213,7 +227,7 @@ remove_one(struct recovery *r, uint16_t store, int dirfd, const char *name, stru
     r->redone++;
     if (S_ISDIR(look.attr.mode))
         return remove_dir(r, store, dirfd, name, e);
-    return unlinkat(dirfd, name, 0) == 0 ? 0 : err_sys(e, ERR_IO, "unlink %s again", name);
+    return unlink_again(dirfd, name, 0, e);
 }
 
 /* Takes fd over. */
