@@ -161,8 +161,10 @@ peer_run(void *arg)
         int got = link_io_receive(r->link.from, -1, -1, &msg, &e);
         if (got == 1 && peer_take(r, msg, &e) >= 0)
             continue;
-        if (e.code == ERR_PEER)
-            return NULL; /* the end of the test */
+        if (e.code == ERR_PEER) {    /* the end of the test */
+            ledger_free(&r->ledger); /* a transaction belongs to its thread */
+            return NULL;
+        }
         print_error("the peer: %s\n", e.text);
         abort();
     }
@@ -310,7 +312,6 @@ pair_free(struct pair *r)
     link_io_free(&r->link.to);
     assert_int_equal(pthread_join(r->thread, NULL), 0);
     link_ends_close(&r->link);
-    ledger_free(&r->ledger);
     apply_free(&r->apply);
     ship_free(&r->ship);
     walk_free(&r->walk);
