@@ -17,6 +17,7 @@
 struct daemon {
     const struct conf *conf;
     struct node *node;
+    int lock_fd; /* one daemon for one state directory */
     uv_loop_t *loop;
     struct control_server *control;
     struct net *net;
@@ -41,6 +42,18 @@ struct daemon {
     uint64_t degraded_since; /* seconds since 1970, 0 not */
     char why_not_serving[256];
 };
+
+/* Opens state and stores of d->conf and takes the one place of a daemon for this state directory. */
+int daemon_open(struct daemon *d, struct err *e) _must_check_;
+/* Serves the control socket in d->loop and takes up the role that the state says. */
+int daemon_serve(struct daemon *d, struct err *e) _must_check_;
+/* A peer is connected: a session begins. Takes link_fd over. */
+void daemon_link_up(struct daemon *d, const char *node, int link_fd);
+/* Once a second. */
+void daemon_tick(struct daemon *d);
+struct peer *daemon_peer(struct daemon *d, const char *name); /* NULL: no such node */
+/* Ends sessions, capture, network role and all handles of the loop; frees what was opened. */
+void daemon_close(struct daemon *d);
 
 /* Fills a HELLO from the state as it is now; spans point into conf. */
 int daemon_hello(struct daemon *d, struct wire_hello *ret_hello, struct err *e) _must_check_;

@@ -4,11 +4,8 @@
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "lib/os/sandbox.h"
-#include "replicator/barrier.h"
+#include "replicator/daemon.h"
 #include "replicator/link.h"
-#include "replicator/orders.h"
-#include "replicator/protection.h"
-#include "replicator/roles.h"
 
 #include <getopt.h>
 #include <linux/capability.h>
@@ -22,68 +19,25 @@
 
 #define TICK_MS        1000
 #define NET_RESTART_MS 1000
-#define LOCK_FILE      "lock"
 
 static struct daemon daemon_instance;
 static uv_poll_t net_poll;
 static uv_timer_t tick_timer, net_timer;
 static uv_signal_t signals[2];
 
-/* --- what sessions ask of the main thread --- */
-
-static void
-moved_main(void *arg)
-{
-    struct daemon *d = arg;
-    atomic_store(&d->moved_posted, false);
-    protection_update(d);
-    barriers_check(d->barriers);
-}
-
-void
-daemon_peer_moved(struct daemon *d)
-{
-    if (!atomic_exchange(&d->moved_posted, true))
-        control_post(d->control, moved_main, d);
-}
-
-void
-daemon_wake_sessions(struct daemon *d)
-{
-    for (size_t i = 0; i < d->peer_count; i++)
-        peer_wake(&d->peers[i]);
-}
-
 /* --- the network role --- */
-
-static struct peer *
-find_peer(struct daemon *d, const char *name)
-{
-    for (size_t i = 0; i < d->peer_count; i++) {
-        if (strcmp(d->peers[i].conf->name, name) == 0)
-            return &d->peers[i];
-    }
-    return NULL;
-}
 
 static void
 link_up(struct daemon *d, const struct net_notice *notice, int link_fd)
 {
-    struct peer *peer = find_peer(d, notice->peer);
-    struct err e = { 0 };
-    if (peer == NULL || link_fd < 0) {
-        file_closep(&link_fd);
-        return;
-    }
     event(EV_LINK_UP, F_STR("peer", notice->peer), F_STR("address", notice->address));
-    if (peer_attach(peer, link_fd, &e) < 0)
-        event(EV_FAILED, F_STR("while", "starting a session"), F_ERR(&e));
+    daemon_link_up(d, notice->peer, link_fd);
 }
 
 static void
 link_trouble(struct daemon *d, const struct net_notice *notice)
 {
-    struct peer *peer = find_peer(d, notice->peer);
+    struct peer *peer = daemon_peer(d, notice->peer);
     event(EV_TLS_FAILED, F_STR("peer", notice->peer), F_STR("address", notice->address),
           F_STR("why", notice->text));
     if (peer != NULL && !peer_connected(peer)) /* else another way to it works */
@@ -171,10 +125,7 @@ net_restart(uv_timer_t *timer)
 static void
 on_tick(uv_timer_t *timer)
 {
-    struct daemon *d = timer->data;
-    protection_update(d);
-    protection_check_journal(d);
-    orders_verify_due(d);
+    daemon_tick(timer->data);
     sd_notify(0, "WATCHDOG=1");
 }
 
@@ -201,52 +152,16 @@ loop_begin(struct daemon *d)
 }
 
 static void
-close_handle(uv_handle_t *handle, void *arg)
+loop_end(void)
 {
-    (void)arg;
-    if (!uv_is_closing(handle))
-        uv_close(handle, NULL);
-}
-
-static void
-loop_end(struct daemon *d)
-{
-    roles_end(d);
-    net_stop(&d->net);
-    control_server_close(&d->control);
     uv_close((uv_handle_t *)&net_poll, NULL);
     uv_close((uv_handle_t *)&net_timer, NULL);
     uv_close((uv_handle_t *)&tick_timer, NULL);
     for (size_t i = 0; i < ARRAY_LEN(signals); i++)
         uv_close((uv_handle_t *)&signals[i], NULL);
-    struct barriers *barriers = d->barriers;
-    while (uv_run(d->loop, UV_RUN_NOWAIT) != 0 && d->barriers != NULL) {
-        /* what sessions and capture posted last is still run before the waits are freed */
-        barriers = d->barriers;
-        d->barriers = NULL;
-    }
-    d->barriers = barriers;
-    barriers_free(&d->barriers);
-    uv_walk(d->loop, close_handle, NULL);
-    uv_run(d->loop, UV_RUN_DEFAULT);
 }
 
 /* --- start --- */
-
-/* One daemon for one state directory. The descriptor is held until the process ends. */
-static int
-lock_state(const struct node *node, struct err *e)
-{
-    int fd = openat(node->state_dirfd, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_sys(e, ERR_IO, "create %s/%s", node->conf->state_dir, LOCK_FILE);
-    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-    if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
-        return 0;
-    file_closep(&fd);
-    return err_set(e, ERR_BUSY, "another mailtwin-replicatord runs with the state directory %s",
-                   node->conf->state_dir);
-}
 
 static int
 adopted_queue(void)
@@ -292,43 +207,19 @@ confine(const struct daemon *d, struct err *e)
     return sandbox_seccomp(SANDBOX_STORE, e);
 }
 
+/* The network role is forked before anything else runs and before privileges go. */
 static int
-make_run_dir(const struct conf *conf, struct err *e)
-{
-    if (mkdir(conf->run_dir, 0755) < 0 && errno != EEXIST)
-        return err_sys(e, ERR_CONFIG, "make the run directory %s", conf->run_dir);
-    return 0;
-}
-
-static void
-peers_begin(struct daemon *d)
-{
-    const struct conf *conf = d->conf;
-    d->peers = xcalloc(conf->node_count, sizeof(*d->peers));
-    for (size_t i = 0; i < conf->node_count; i++) {
-        if (strcmp(conf->nodes[i].name, conf->self) != 0)
-            peer_init(&d->peers[d->peer_count++], d, &conf->nodes[i]);
-    }
-}
-
-static int
-daemon_begin(struct daemon *d, struct err *e)
+begin(struct daemon *d, struct err *e)
 {
     d->adopt_fd = adopted_queue();
-    if (make_run_dir(d->conf, e) < 0 || node_open(d->conf, &d->node, e) < 0 ||
-        lock_state(d->node, e) < 0)
+    if (daemon_open(d, e) < 0)
         return -1;
     if (net_start(d->conf, &d->net, e) < 0)
         return err_wrap(e, "start the network role");
     if (geteuid() == 0 && confine(d, e) < 0)
         return err_wrap(e, "confine this process");
-    turn_init(&d->turn);
-    peers_begin(d);
     d->loop = uv_default_loop();
-    if (control_server_open(d->loop, d->conf->run_dir, orders_handle, d, &d->control, e) < 0)
-        return -1;
-    d->barriers = barriers_new(d);
-    return roles_begin(d, e);
+    return daemon_serve(d, e);
 }
 
 static int
@@ -338,7 +229,7 @@ run(const struct conf *conf)
     struct err e = { 0 };
     d->conf = conf;
     link_rules_check();
-    if (daemon_begin(d, &e) < 0) {
+    if (begin(d, &e) < 0) {
         event(EV_FAILED, F_ERR(&e));
         net_stop(&d->net);
         return err_exit_status(e.code);
@@ -348,12 +239,8 @@ run(const struct conf *conf)
     sd_notify(0, "READY=1");
     uv_run(d->loop, UV_RUN_DEFAULT);
     sd_notify(0, "STOPPING=1");
-    loop_end(d);
-    for (size_t i = 0; i < d->peer_count; i++)
-        peer_destroy(&d->peers[i]);
-    free(d->peers);
-    turn_destroy(&d->turn);
-    node_free(&d->node);
+    loop_end();
+    daemon_close(d);
     event(EV_STOPPED);
     return 0;
 }

@@ -31,21 +31,6 @@ struct session_kit {
         }                  \
     } while (0)
 
-/* --- what main.c does in the daemon --- */
-
-void
-daemon_peer_moved(struct daemon *d)
-{
-    (void)d;
-}
-
-void
-daemon_wake_sessions(struct daemon *d)
-{
-    for (size_t i = 0; i < d->peer_count; i++)
-        peer_wake(&d->peers[i]);
-}
-
 static inline void
 session_no_orders(struct control_call *call, const json_t *request, const struct control_peer *peer,
                   void *arg)

@@ -1,0 +1,155 @@
+#include "replicator/daemon.h"
+
+#include "lib/os/event.h"
+#include "lib/os/file.h"
+#include "replicator/barrier.h"
+#include "replicator/orders.h"
+#include "replicator/protection.h"
+#include "replicator/roles.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define LOCK_FILE "lock"
+
+static void
+moved_main(void *arg)
+{
+    struct daemon *d = arg;
+    atomic_store(&d->moved_posted, false);
+    protection_update(d);
+    barriers_check(d->barriers);
+}
+
+void
+daemon_peer_moved(struct daemon *d)
+{
+    if (!atomic_exchange(&d->moved_posted, true))
+        control_post(d->control, moved_main, d);
+}
+
+void
+daemon_wake_sessions(struct daemon *d)
+{
+    for (size_t i = 0; i < d->peer_count; i++)
+        peer_wake(&d->peers[i]);
+}
+
+struct peer *
+daemon_peer(struct daemon *d, const char *name)
+{
+    for (size_t i = 0; i < d->peer_count; i++) {
+        if (strcmp(d->peers[i].conf->name, name) == 0)
+            return &d->peers[i];
+    }
+    return NULL;
+}
+
+void
+daemon_link_up(struct daemon *d, const char *name, int link_fd)
+{
+    struct peer *peer = daemon_peer(d, name);
+    struct err e = { 0 };
+    if (peer == NULL || link_fd < 0)
+        file_closep(&link_fd);
+    else if (peer_attach(peer, link_fd, &e) < 0)
+        event(EV_FAILED, F_STR("while", "starting a session"), F_ERR(&e));
+}
+
+void
+daemon_tick(struct daemon *d)
+{
+    protection_update(d);
+    protection_check_journal(d);
+    orders_verify_due(d);
+}
+
+/* --- start and end --- */
+
+static int
+lock_state(struct daemon *d, struct err *e)
+{
+    const char *state_dir = d->conf->state_dir;
+    d->lock_fd = openat(d->node->state_dirfd, LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (d->lock_fd < 0)
+        return err_sys(e, ERR_IO, "create %s/%s", state_dir, LOCK_FILE);
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    if (fcntl(d->lock_fd, F_OFD_SETLK, &lock) == 0)
+        return 0;
+    file_closep(&d->lock_fd);
+    return err_set(e, ERR_BUSY, "another mailtwin-replicatord runs with the state directory %s",
+                   state_dir);
+}
+
+static int
+make_run_dir(const struct conf *conf, struct err *e)
+{
+    if (mkdir(conf->run_dir, 0755) < 0 && errno != EEXIST)
+        return err_sys(e, ERR_CONFIG, "make the run directory %s", conf->run_dir);
+    return 0;
+}
+
+static void
+peers_begin(struct daemon *d)
+{
+    const struct conf *conf = d->conf;
+    d->peers = xcalloc(conf->node_count, sizeof(*d->peers));
+    for (size_t i = 0; i < conf->node_count; i++) {
+        if (strcmp(conf->nodes[i].name, conf->self) != 0)
+            peer_init(&d->peers[d->peer_count++], d, &conf->nodes[i]);
+    }
+}
+
+int
+daemon_open(struct daemon *d, struct err *e)
+{
+    if (make_run_dir(d->conf, e) < 0 || node_open(d->conf, &d->node, e) < 0)
+        return -1;
+    return lock_state(d, e);
+}
+
+int
+daemon_serve(struct daemon *d, struct err *e)
+{
+    turn_init(&d->turn);
+    peers_begin(d);
+    if (control_server_open(d->loop, d->conf->run_dir, orders_handle, d, &d->control, e) < 0)
+        return -1;
+    d->barriers = barriers_new(d);
+    return roles_begin(d, e);
+}
+
+static void
+close_handle(uv_handle_t *handle, void *arg)
+{
+    (void)arg;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+void
+daemon_close(struct daemon *d)
+{
+    roles_end(d);
+    net_stop(&d->net);
+    control_server_close(&d->control);
+    struct barriers *barriers = d->barriers;
+    while (uv_run(d->loop, UV_RUN_NOWAIT) != 0 && d->barriers != NULL) {
+        /* what sessions and capture posted last is still run before the waits are freed */
+        barriers = d->barriers;
+        d->barriers = NULL;
+    }
+    d->barriers = barriers;
+    barriers_free(&d->barriers);
+    uv_walk(d->loop, close_handle, NULL);
+    uv_run(d->loop, UV_RUN_DEFAULT);
+    for (size_t i = 0; i < d->peer_count; i++)
+        peer_destroy(&d->peers[i]);
+    free(d->peers);
+    d->peers = NULL;
+    d->peer_count = 0;
+    turn_destroy(&d->turn);
+    node_free(&d->node);
+    file_closep(&d->lock_fd);
+}

@@ -1,0 +1,208 @@
+/* Whole daemons, linked: initial sync, streaming, cuts, verify, changes of roles, a standby that
+ * feeds another. All threads of a real node run here; tests/cluster has the network and the
+ * processes too. */
+#include "tests/unit/daemon_kit.h"
+
+static struct daemons *
+pair_up(uint64_t seed)
+{
+    struct daemons *n = daemons_new(2, seed);
+    if (n == NULL)
+        return NULL;
+    host_work(n, 0, 200);
+    for (size_t i = 0; i < 2; i++)
+        host_start(&n->hosts[i]);
+    host_order(&n->hosts[0], "promote");
+    daemons_link(n, 0, 1);
+    host_wait_peer(&n->hosts[0], "mx2", "connected");
+    host_safe(&n->hosts[0]);
+    return n;
+}
+
+TEST(an_empty_standby_is_brought_level_and_follows)
+{
+    struct daemons *n = pair_up(1);
+    DAEMONS_NEEDED(n);
+    daemons_same(n, 0, 1);
+    for (unsigned round = 0; round < 5; round++) {
+        host_work(n, 0, 100);
+        host_safe(&n->hosts[0]);
+        daemons_same(n, 0, 1);
+    }
+    daemons_free(n);
+}
+
+TEST(links_that_break_under_work_lose_nothing)
+{
+    struct daemons *n = pair_up(2);
+    DAEMONS_NEEDED(n);
+    for (unsigned round = 0; round < 10; round++) {
+        host_work(n, 0, 50);
+        daemons_cut(n, 0, 1);
+        host_work(n, 0, 50);
+        daemons_link(n, 0, 1);
+        host_work(n, 0, 50);
+    }
+    host_wait_peer(&n->hosts[0], "mx2", "connected");
+    host_safe(&n->hosts[0]);
+    daemons_same(n, 0, 1);
+    daemons_free(n);
+}
+
+/* What happens to mail while no daemon looks: a mail file changes its name, never its content. */
+static void
+mail_goes_on(struct cap *c, unsigned round)
+{
+    cap_sh(
+        c,
+        "mkdir -p mail/u/cur mail/u/new files/kd && r=%u && echo $r >mail/u/new/$r && "
+        "echo a$r >mail/u/cur/a$r && echo l >>mail/u/dovecot-uidlist && echo $r >>files/kept && "
+        "ln files/kept files/kd/$r && if test -e mail/u/cur/a$((r - 1)); then "
+        "mv mail/u/cur/a$((r - 1)) mail/u/cur/b$((r - 1)):2,S && rm -f mail/u/new/$((r - 2)); fi",
+        round);
+}
+
+TEST(restarts_on_both_sides_lose_nothing)
+{
+    struct daemons *n = pair_up(3);
+    DAEMONS_NEEDED(n);
+    for (unsigned round = 0; round < 8; round++) {
+        struct host *h = &n->hosts[round % 2];
+        host_work(n, 0, 50);
+        host_stop(h);
+        mail_goes_on(n->hosts[0].c, round);
+        host_start(h);
+    }
+    host_wait_peer(&n->hosts[0], "mx2", "connected");
+    host_safe(&n->hosts[0]);
+    daemons_same(n, 0, 1);
+    daemons_free(n);
+}
+
+/* The differences that a verify found. */
+static json_int_t
+verify(struct host *h, bool repair)
+{
+    json_t *reply = host_must(h, "verify", "repair", json_boolean(repair));
+    json_int_t differences = json_integer_value(json_object_get(reply, "differences"));
+    json_decref(reply);
+    return differences;
+}
+
+TEST(verify_finds_and_repairs_what_somebody_did_on_the_standby)
+{
+    struct daemons *n = pair_up(4);
+    DAEMONS_NEEDED(n);
+    struct host *primary = &n->hosts[0];
+    cap_sh(primary->c, "mkdir mail/box && echo one >mail/box/one && echo two >mail/box/two");
+    host_safe(primary);
+    CHECK_INT(verify(primary, false), 0);
+    cap_sh(n->hosts[1].c, "rm mail/box/one && echo longer >>mail/box/two && echo x >mail/box/x");
+    CHECK_INT(verify(primary, false), 3);
+    CHECK_INT(verify(primary, true), 3);
+    host_safe(primary);
+    CHECK_INT(verify(primary, false), 0);
+    daemons_same(n, 0, 1);
+    daemons_free(n);
+}
+
+/* --- roles --- */
+
+TEST(roles_change_there_and_back)
+{
+    struct daemons *n = pair_up(5);
+    DAEMONS_NEEDED(n);
+    for (unsigned round = 0; round < 6; round++) {
+        size_t from = round % 2, to = 1 - from;
+        host_work(n, from, 50);
+        host_safe(&n->hosts[from]);
+        host_order(&n->hosts[from], "demote");
+        host_order(&n->hosts[to], "promote");
+        host_wait_peer(&n->hosts[to], host_names[from], "connected");
+        host_work(n, to, 50);
+        host_safe(&n->hosts[to]);
+        daemons_same(n, to, from);
+    }
+    daemons_free(n);
+}
+
+TEST(a_primary_that_was_replaced_steps_down_and_keeps_what_it_has_alone)
+{
+    struct daemons *n = pair_up(6);
+    DAEMONS_NEEDED(n);
+    struct host *old = &n->hosts[0], *new = &n->hosts[1];
+    daemons_cut(n, 0, 1);
+    host_wait_peer(new, "mx1", "connecting");
+    cap_sh(old->c, "echo alone >mail/alone");
+    json_decref(host_must(new, "promote", "force", json_true()));
+    cap_sh(new->c, "echo more >mail/more");
+    daemons_link(n, 0, 1);
+    host_wait_peer(new, "mx1", "refused");
+    host_wait_peer(old, "mx2", "refused");
+    json_t *status = host_must(old, "status", NULL, NULL);
+    CHECK_STR(json_string_value(json_object_get(status, "role")), "none");
+    json_decref(status);
+    struct err e = { 0 };
+    CHECK(host_ask(old, "promote", NULL, NULL, &e) == NULL); /* not without force */
+    CHECK_INT(e.code, ERR_REFUSED);
+    cap_sh(old->c, "test -e mail/alone && ! test -e mail/more");
+    host_order(old, "resync"); /* the operator gives it up */
+    host_wait_peer(new, "mx1", "connected");
+    host_safe(new);
+    daemons_same(n, 1, 0);
+    daemons_free(n);
+}
+
+TEST(promoting_beside_a_primary_that_answers_is_refused)
+{
+    struct daemons *n = pair_up(7);
+    DAEMONS_NEEDED(n);
+    struct err e = { 0 };
+    CHECK(host_ask(&n->hosts[1], "promote", NULL, NULL, &e) == NULL);
+    CHECK_INT(e.code, ERR_REFUSED);
+    CHECK(host_ask(&n->hosts[1], "demote", NULL, NULL, &e) == NULL);
+    CHECK(host_ask(&n->hosts[1], "barrier", NULL, NULL, &e) == NULL);
+    CHECK(host_ask(&n->hosts[1], "verify", NULL, NULL, &e) == NULL);
+    CHECK(host_ask(&n->hosts[0], "resync", NULL, NULL, &e) == NULL);
+    CHECK(host_ask(&n->hosts[0], "verify", "store", json_string("no"), &e) == NULL);
+    CHECK_INT(e.code, ERR_USAGE);
+    CHECK(host_ask(&n->hosts[0], "dance", NULL, NULL, &e) == NULL);
+    CHECK_INT(e.code, ERR_USAGE);
+    daemons_free(n);
+}
+
+TEST(one_daemon_for_one_state_directory)
+{
+    struct daemons *n = pair_up(8);
+    DAEMONS_NEEDED(n);
+    struct daemon second = { .conf = n->hosts[0].d.conf, .lock_fd = -1 };
+    struct err e = { 0 };
+    CHECK_INT(daemon_open(&second, &e), -1);
+    CHECK_INT(e.code, ERR_BUSY);
+    node_free(&second.node);
+    daemons_free(n);
+}
+
+/* --- three nodes --- */
+
+TEST(a_standby_feeds_another)
+{
+    struct daemons *n = daemons_new(3, 9);
+    DAEMONS_NEEDED(n);
+    for (size_t i = 0; i < 3; i++) {
+        n->hosts[i].nodes[2].follow = xstrdup("mx2");
+        host_start(&n->hosts[i]);
+    }
+    host_work(n, 0, 100);
+    host_order(&n->hosts[0], "promote");
+    daemons_link(n, 0, 1);
+    daemons_link(n, 1, 2);
+    daemons_link(n, 0, 2);
+    host_wait_peer(&n->hosts[0], "mx2", "connected");
+    host_wait_peer(&n->hosts[1], "mx3", "connected");
+    cap_sh(n->hosts[0].c, "mkdir -p mail/u/new && for i in 1 2 3 4 5 6 7 8 9; do "
+                          "echo $i >mail/u/new/$i; done");
+    host_safe(&n->hosts[0]);
+    daemons_same(n, 0, 1);
+    daemons_free(n);
+}
