@@ -336,7 +336,8 @@ run_meta(struct apply *a, struct apply_op *op, struct err *e)
         return settle(op, APPLY_NEED);
     if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode) && !S_ISLNK(st.st_mode))
         return settle(op, APPLY_SKIPPED);
-    bool other = !is_like(&st, &op->record.attr) && !is_like(&st, &op->now);
+    /* of what has no content it is the time itself that changed */
+    bool other = S_ISREG(st.st_mode) && !is_like(&st, &op->record.attr) && !is_like(&st, &op->now);
     if (a->doubt && op->record.seq != 0 && other)
         return settle(op, APPLY_NEED);
     int how = S_ISLNK(st.st_mode) ? O_PATH : O_RDONLY | O_NONBLOCK;

@@ -215,9 +215,15 @@ TEST(a_standby_feeds_another)
     daemons_link(n, 0, 2);
     host_wait_peer(&n->hosts[0], "mx2", "connected");
     host_wait_peer(&n->hosts[1], "mx3", "connected");
-    cap_sh(n->hosts[0].c, "mkdir -p mail/u/new && for i in 1 2 3 4 5 6 7 8 9; do "
-                          "echo $i >mail/u/new/$i; done");
-    host_safe(&n->hosts[0]);
+    for (unsigned round = 0; round < 6; round++) {
+        host_work(n, 0, 50);
+        daemons_cut(n, 1, 2);
+        host_work(n, 0, 50);
+        daemons_link(n, 1, 2);
+        host_safe(&n->hosts[0]);
+    }
     daemons_same(n, 0, 1);
+    host_wait_peer(&n->hosts[1], "mx3", "connected");
+    daemons_same(n, 0, 2);
     daemons_free(n);
 }
