@@ -43,7 +43,8 @@ struct daemon {
     char why_not_serving[256];
 };
 
-/* Opens state and stores of d->conf and takes the one place of a daemon for this state directory. */
+/* Opens state and stores of d->conf and takes the one place of a daemon for this state directory.
+ */
 int daemon_open(struct daemon *d, struct err *e) _must_check_;
 /* Serves the control socket in d->loop and takes up the role that the state says. */
 int daemon_serve(struct daemon *d, struct err *e) _must_check_;
