@@ -87,6 +87,8 @@ void capture_held_answer(struct capture *capture, const struct capture_held *hel
 /* An operator: what nobody gave back is given up now. */
 void capture_held_give_up(struct capture *capture);
 
+uint64_t capture_now_ms(void); /* monotonic */
+
 /* A peer's position, kept with the next commit. */
 void capture_note_peer(struct capture *capture, const char *key, struct span value);
 

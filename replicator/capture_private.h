@@ -75,8 +75,7 @@ struct capture {
 
 /* Nothing is being looked for, nor must be. */
 bool capture_settled(const struct capture *c);
-uint64_t capture_now_ms(void); /* monotonic */
-void *capture_run(void *arg);  /* the thread */
+void *capture_run(void *arg); /* the thread */
 void capture_checkpoint_join(struct capture *c);
 
 /* Orders. */

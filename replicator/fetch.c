@@ -4,7 +4,6 @@
 #include "lib/os/file.h"
 #include "replicator/apply.h"
 #include "replicator/look.h"
-#include "replicator/session.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -61,7 +60,7 @@ fetch_pending(struct fetch *f)
     struct err e = { 0 };
     if (f->asked || f->found)
         return f->found;
-    if (f->round_ms != 0 && session_now_ms() < f->round_ms)
+    if (f->round_ms != 0 && capture_now_ms() < f->round_ms)
         return false;
     f->round_ms = 0;
     int found = capture_held_next(f->capture, f->peer, &f->held, &e);
@@ -71,7 +70,7 @@ fetch_pending(struct fetch *f)
     if (found <= 0) { /* the round is over */
         f->held.dir = 0;
         buf_reset(&f->held.name);
-        f->round_ms = session_now_ms() + ROUND_MS;
+        f->round_ms = capture_now_ms() + ROUND_MS;
     }
     return f->found;
 }
