@@ -153,6 +153,26 @@ TEST(a_sweep_reads_only_directories_whose_times_moved)
     cap_free(c);
 }
 
+/* Looked at before its change time was old enough to prove anything. */
+TEST(attributes_of_a_file_seen_young_are_found_by_a_sweep)
+{
+    struct cap *c = begin();
+    CAP_NEEDED(c);
+    cap_start(c);
+    cap_sh(c, "echo y >files/d/y");
+    cap_barrier(c);
+    _cleanup_buf_ struct buf text = { 0 };
+    cap_records(c, &text);
+    cap_stop(c);
+    cap_grow_old();
+    cap_sh(c, "setfattr -n user.a -v 1 files/d/y");
+    cap_start(c);
+    cap_barrier(c);
+    cap_records(c, &text);
+    CHECK_CONTAINS((const char *)text.ptr, "files: meta d/y\n");
+    cap_free(c);
+}
+
 TEST(a_clock_set_back_hides_nothing)
 {
     struct cap *c = begin();
