@@ -193,8 +193,9 @@ class Mailtwin(Peer):
 
     def indexed(self):
         """Until the first look at the store is done: the index exists, changes are captured."""
-        self.a.daemon.wait_status(lambda status: all(store["state"] == "live" for store in status["stores"]), 3600,
-                                  "stores live")
+        def live(status):
+            return "stores" in status and all(store["state"] == "live" for store in status["stores"])
+        self.a.daemon.wait_status(live, 3600, "stores live")
 
     def once(self):
         self.b.daemon.start()
