@@ -117,6 +117,28 @@ op_for(uint32_t mode)
                             : OP_PUT;
 }
 
+/* A file whose reading fails at once: ask again. */
+static int
+send_later(struct answers *x, const struct record *r, struct err *e)
+{
+    if (content_send_bare(x->io, r, WIRE_CONTENT_DATA, e) < 0)
+        return -1;
+    x->out->type = WIRE_END;
+    x->out->end = (struct wire_end){ .ok = 0 };
+    return link_io_send(x->io, x->out, e);
+}
+
+/* That it is on no node is what makes the primary give it up: it is said only when it is sure. A
+ * name that waits for another one is here under its old name. */
+static int
+send_missing(struct answers *x, const struct record *r, int error, struct err *e)
+{
+    bool sure = error == 0 || error == ENOENT || error == ENOTDIR || error == ELOOP;
+    if (!sure || x->lacks)
+        return send_later(x, r, e);
+    return content_send_bare(x->io, r, WIRE_CONTENT_GONE, e);
+}
+
 /* The primary lost it with the power: it is given back as this node has it. */
 static int
 send_object(struct answers *x, const struct wire_fetch *fetch, struct err *e)
@@ -125,15 +147,16 @@ send_object(struct answers *x, const struct wire_fetch *fetch, struct err *e)
     struct record r = { .op = OP_PUT, .store = fetch->store, .path = fetch->path };
     r.attr.mode = S_IFREG;
     const struct record gone = r;
+    struct err why = { 0 };
     _cleanup_close_ int parent = file_open_beneath(store->root_fd, path_parent(fetch->path),
-                                                   O_RDONLY | O_DIRECTORY, 0, NULL);
+                                                   O_RDONLY | O_DIRECTORY, 0, &why);
     char name[PATH_NAME_MAX + 1] = "";
     struct span last = path_name(fetch->path);
     memcpy(name, last.ptr, last.len);
     struct look look = { 0 };
     _cleanup_buf_ struct buf target = { 0 };
-    if (parent < 0 || last.len == 0 || look_at(parent, name, &look, NULL) < 0 || !look.exists)
-        return content_send_bare(x->io, &r, WIRE_CONTENT_GONE, e);
+    if (parent < 0 || look_at(parent, name, &look, &why) < 0 || !look.exists)
+        return send_missing(x, &r, why.sys, e);
     if (S_ISSOCK(look.attr.mode) || S_ISCHR(look.attr.mode) || S_ISBLK(look.attr.mode))
         return content_send_bare(x->io, &r, WIRE_CONTENT_GONE, e);
     r.op = op_for(look.attr.mode);

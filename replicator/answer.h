@@ -13,6 +13,7 @@ struct answers {
     struct apply *apply;
     struct wire_msg *out;  /* room for an answer: messages are large */
     struct ledger *ledger; /* in a sync: its index learns of what is looked at; else NULL */
+    bool lacks; /* names that were asked for have not come: what is not here may be on its way */
 };
 
 /* Each checks nothing of the store's number, sends its answers and flushes them. -1: the link is

@@ -247,8 +247,12 @@ check_store(const struct receiver *x, uint16_t store, const char *what, struct e
 static int
 on_question(struct receiver *x, const struct wire_msg *msg, struct err *e)
 {
-    struct answers answers = { x->daemon->node, x->s->io, x->apply, &x->out,
-                               x->syncing ? &x->ledger : NULL };
+    struct answers answers = { x->daemon->node,
+                               x->s->io,
+                               x->apply,
+                               &x->out,
+                               x->syncing ? &x->ledger : NULL,
+                               x->syncing || x->needs.count > 0 };
     uint16_t store = msg->type == WIRE_DIGEST_ASK ? msg->digest_ask.store
                      : msg->type == WIRE_SIG_ASK  ? msg->sig_ask.store
                                                   : msg->fetch.store;

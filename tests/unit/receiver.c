@@ -113,6 +113,34 @@ hear_need(struct link_io *io, const char *path)
     CHECK_INT(msg->need.is_dir, 0);
 }
 
+static void
+say_fetch(struct link_io *io, const char *path)
+{
+    told = (struct wire_msg){ .fetch = { .path = span_str(path) } };
+    say(io, WIRE_FETCH);
+}
+
+/* What it has is no question of what it lacks. */
+TEST(nobody_is_told_that_a_name_is_nowhere_while_others_are_on_their_way)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct link_io *io = follow_mx1(k);
+    say_fetch(io, "to");
+    CHECK_INT(hear_type(io, WIRE_REC)->rec.content, WIRE_CONTENT_GONE);
+    say_misfit(io, 3, 2);
+    hear_need(io, "to");
+    hear_need(io, "from");
+    hear_journalled(k, io, 3);
+    say_fetch(io, "to/1");
+    CHECK_INT(hear_type(io, WIRE_REC)->rec.content, WIRE_CONTENT_DATA);
+    CHECK_INT(hear_type(io, WIRE_END)->end.ok, 0);
+    say_fetch(io, "a");
+    CHECK_INT(hear_type(io, WIRE_REC)->rec.content, WIRE_CONTENT_NONE);
+    link_io_free(&io);
+    session_kit_free(k);
+}
+
 /* The same link once more, on from seq. */
 static struct link_io *
 resume_mx1(struct session_kit *k, struct link_io **old, uint64_t seq)
