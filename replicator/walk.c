@@ -149,6 +149,24 @@ listing_of_index(struct state_txn *txn, const struct place *place, struct listin
     }
 }
 
+/* The disk counts links in places that are not replicated, too: a copy that was cut off left one in
+ * a Maildir's tmp. The index has those that a peer can have. */
+static int
+count_links(struct state_txn *txn, const struct place *place, struct listing *listing,
+            struct err *e)
+{
+    for (size_t i = 0; i < listing->count; i++) {
+        struct wire_entry *entry = &listing->entries[i];
+        struct state_entry known;
+        int found = entry->nlink < 2 ? 0 : state_entry_get(txn, place->dir, entry->name, &known, e);
+        if (found < 0)
+            return -1;
+        if (found > 0 && known.ino == entry->ino)
+            entry->nlink = known.nlink;
+    }
+    return 0;
+}
+
 int
 walk_ours(struct walk *w, struct state_txn *txn, const struct place *place,
           struct listing *ret_listing, struct err *e)
@@ -156,8 +174,10 @@ walk_ours(struct walk *w, struct state_txn *txn, const struct place *place,
     if (w->opts.mode == WALK_SYNC)
         return listing_of_index(txn, place, ret_listing, e);
     const struct store_rules *rules = &w->node->stores[place->store].rules;
-    return listing_read(rules, place->fd, buf_span(&place->path), w->opts.content, NULL, NULL,
-                        ret_listing, e);
+    if (listing_read(rules, place->fd, buf_span(&place->path), w->opts.content, NULL, NULL,
+                     ret_listing, e) < 0)
+        return -1;
+    return count_links(txn, place, ret_listing, e);
 }
 
 /* --- asking --- */

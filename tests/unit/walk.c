@@ -230,6 +230,25 @@ TEST(a_verify_finds_each_difference_and_repairs_it)
 }
 
 /* As they happen, and what a stopped daemon finds; of roots and of directories below. */
+TEST(links_that_are_not_replicated_are_no_difference)
+{
+    struct pair *r = pair_new(1);
+    CAP_NEEDED(r);
+    cap_sh(r->c, "mkdir -p mail/box/cur mail/box/new mail/box/tmp && echo 1 >mail/box/cur/1 && "
+                 "ln mail/box/cur/1 mail/box/tmp/1 && echo 2 >mail/box/cur/2 && "
+                 "ln mail/box/cur/2 out/2 && ln mail/box/cur/2 mail/box/new/2");
+    pair_start(r);
+    struct walk_opts opts = opts_of(r, WALK_SYNC);
+    opts.peer_empty = true;
+    walk_through(r, &opts, 0);
+    for (unsigned content = 0; content < 2; content++) {
+        opts = opts_of(r, WALK_VERIFY);
+        opts.content = content != 0;
+        CHECK_INT(walk_through(r, &opts, 0).differences, 0);
+    }
+    pair_free(r);
+}
+
 TEST(extended_attributes_and_acls_of_directories_arrive)
 {
     struct pair *r = pair_new(1);
