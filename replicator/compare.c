@@ -1,4 +1,5 @@
 #include "replicator/compare_private.h"
+#include "replicator/listing.h"
 
 #include "lib/base/path.h"
 #include "lib/os/event.h"
@@ -133,17 +134,42 @@ xattrs_may_differ(const struct compare *c, const struct state_entry *old, const 
 }
 
 static bool
+owner_moved(const struct attr *old, const struct attr *now)
+{
+    return old->mode != now->mode || old->uid != now->uid || old->gid != now->gid;
+}
+
+static bool
 attr_moved(const struct compare *c, const struct state_entry *old, const struct look *look,
            unsigned what)
 {
-    if (old->attr.mode != look->attr.mode || old->attr.uid != look->attr.uid ||
-        old->attr.gid != look->attr.gid)
-        return true;
-    if (what & HINT_FORCE)
+    if (owner_moved(&old->attr, &look->attr) || (what & HINT_FORCE) != 0)
         return true;
     if (!S_ISDIR(look->attr.mode) && !S_ISREG(look->attr.mode))
         return old->attr.mtime_ns != look->attr.mtime_ns;
     return xattrs_may_differ(c, old, look, what);
+}
+
+/* Whether a directory's attributes have to be recorded; its row gets what they are now. */
+static int
+dir_attr_moved(struct compare *c, uint64_t dir, bool moved, bool force, bool *ret_moved,
+               struct err *e)
+{
+    struct place *place;
+    struct state_dir row;
+    uint64_t xattrs;
+    int found = places_get(c->places, c->txn, dir, &place, e);
+    if (found > 0)
+        found = state_dir_get(c->txn, dir, &row, e);
+    if (found <= 0)
+        return found;
+    if (listing_dir_xattrs(place->fd, &xattrs, e) < 0)
+        return -1;
+    *ret_moved = moved || force || row.xattrs != xattrs;
+    if (row.xattrs == xattrs)
+        return 0;
+    row.xattrs = xattrs;
+    return state_dir_put(c->txn, &row, e);
 }
 
 struct same_object {
@@ -265,6 +291,10 @@ compare_same(struct compare *c, struct place *place, struct span name, const str
         return -1;
     bool content = content_moved(&old->entry, look, what);
     bool attr = !content && attr_moved(c, &old->entry, look, what);
+    if (attr && S_ISDIR(look->attr.mode) &&
+        dir_attr_moved(c, old->entry.dir, owner_moved(&old->entry.attr, &look->attr),
+                       (what & HINT_FORCE) != 0, &attr, e) < 0)
+        return -1;
     if (!content && !attr && old->entry.ctime_ns == look->ctime_ns)
         return 0;
     if (content && emit_look(c, OP_PUT, place, name, look, e) < 0)
@@ -374,7 +404,9 @@ made_dir(struct compare *c, struct place *place, struct span name, const struct 
     if (state_dir_put(c->txn, &dir, e) < 0)
         return -1;
     look_to_entry(look, c->now_ns, dir.id, &entry);
-    if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
+    bool moved;
+    if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0 ||
+        dir_attr_moved(c, dir.id, true, false, &moved, e) < 0)
         return -1;
     buf_add_le64(&c->to_read, dir.id);
     if (store_tells_kinds(&c->node->stores[place->store].rules, name))
@@ -523,9 +555,13 @@ compare_root_attr(struct compare *c, uint64_t dir, unsigned what, struct err *e)
         return found < 0 ? -1 : 0;
     if (state_dir_get(c->txn, dir, &row, e) <= 0)
         return -1;
-    bool same = row.attr.mode == look.attr.mode && row.attr.uid == look.attr.uid &&
-                row.attr.gid == look.attr.gid;
-    if (!look.exists || (same && (what & (WATCH_ATTRIB | HINT_FORCE)) == 0))
+    bool moved = owner_moved(&row.attr, &look.attr);
+    if (!look.exists || (!moved && (what & (WATCH_ATTRIB | HINT_FORCE)) == 0))
+        return 0;
+    if (dir_attr_moved(c, dir, moved, (what & HINT_FORCE) != 0, &moved, e) < 0 ||
+        state_dir_get(c->txn, dir, &row, e) <= 0)
+        return -1;
+    if (!moved)
         return 0;
     row.attr = look.attr;
     if (state_dir_put(c->txn, &row, e) < 0)

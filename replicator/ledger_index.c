@@ -9,6 +9,16 @@
 #include <sys/stat.h>
 
 static int
+dir_xattrs(struct ledger *l, const struct record *r, uint64_t *ret_xattrs, struct err *e)
+{
+    struct err why = { 0 };
+    _cleanup_close_ int fd = file_open_beneath(l->node->stores[r->store].root_fd, r->path,
+                                               O_RDONLY | O_DIRECTORY, 0, &why);
+    *ret_xattrs = 0;
+    return fd < 0 ? 0 : listing_dir_xattrs(fd, ret_xattrs, e); /* moved on within its run */
+}
+
+static int
 index_dir(struct ledger *l, uint64_t parent, struct span name, const struct applied *a,
           uint64_t *ret_id, struct err *e)
 {
@@ -21,6 +31,8 @@ index_dir(struct ledger *l, uint64_t parent, struct span name, const struct appl
     memcpy(handle + WATCH_FSID_SIZE, a->handle.ptr, a->handle.len);
     struct state_dir dir = { .parent = parent, .store = a->record->store, .attr = a->attr };
     dir.mtime_ns = STATE_DIR_UNSEEN;
+    if (dir_xattrs(l, a->record, &dir.xattrs, e) < 0)
+        return -1;
     dir.id = found > 0 && old.ino == a->ino ? old.dir : 0;
     dir.name = name;
     dir.handle = span_of(handle, WATCH_FSID_SIZE + a->handle.len);

@@ -238,6 +238,20 @@ hash_root(int dirfd, uint8_t ret_digest[WIRE_DIGEST_SIZE], struct err *e)
     return fd < 0 ? err_sys(e, ERR_IO, "open the directory") : hash_dir(fd, ret_digest, e);
 }
 
+int
+listing_dir_xattrs(int dirfd, uint64_t *ret_xattrs, struct err *e)
+{
+    uint8_t digest[WIRE_DIGEST_SIZE];
+    _cleanup_close_ int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_xattrs_ struct attrs_xattrs xattrs = { 0 };
+    if (fd < 0)
+        return err_sys(e, ERR_IO, "open the directory");
+    if (attrs_xattrs_read(fd, &xattrs, e) < 0 || hash_dir(fd, digest, e) < 0)
+        return -1;
+    *ret_xattrs = xattrs.count == 0 ? 0 : get_le64(digest);
+    return 0;
+}
+
 static int
 hash_subdir(const struct scan *scan, const char *name, struct wire_entry *entry, struct err *e)
 {

@@ -49,6 +49,9 @@ int listing_symlink(int dirfd, const char *name, struct buf *ret_target,
 /* The hash of an entry: over a symlink's target or a file's content. */
 void listing_hash(struct span bytes, uint8_t ret_digest[WIRE_DIGEST_SIZE]);
 
+/* A number for a directory's extended attributes, 0 when it has none. */
+int listing_dir_xattrs(int dirfd, uint64_t *ret_xattrs, struct err *e) _must_check_;
+
 /* To and from the packed form of DIGEST_ANSWER. */
 void listing_pack(const struct listing *l, size_t first, size_t max_bytes, struct buf *out,
                   size_t *ret_next);

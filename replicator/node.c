@@ -2,6 +2,7 @@
 
 #include "lib/os/attrs.h"
 #include "lib/os/file.h"
+#include "replicator/listing.h"
 #include "replicator/look.h"
 
 #include <stdio.h>
@@ -124,6 +125,8 @@ node_root_row(const struct node *node, struct state_dir *dir, struct state_txn *
     uint8_t handle[WATCH_HANDLE_MAX];
     memcpy(handle, s->fsid, WATCH_FSID_SIZE);
     memcpy(handle + WATCH_FSID_SIZE, look.handle.bytes, look.handle.len);
+    if (listing_dir_xattrs(s->root_fd, &dir->xattrs, e) < 0)
+        return err_wrap(e, "store %s", s->conf->name);
     dir->attr = look.attr;
     dir->handle = span_of(handle, WATCH_FSID_SIZE + look.handle.len);
     return state_dir_put(txn, dir, e);

@@ -224,7 +224,7 @@ sweep_dir(struct scan *s, const struct state_dir *row, struct err *e)
         return 0;
     bool moved = row->ctime_ns == 0 || row->ctime_ns != look.ctime_ns ||
                  row->mtime_ns != look.attr.mtime_ns;
-    unsigned what = moved && row->mtime_ns != STATE_DIR_UNSEEN ? WATCH_ATTRIB : 0;
+    unsigned what = moved ? WATCH_ATTRIB : 0; /* are its extended attributes what they were? */
     if (row->parent == 0 && compare_root_attr(c, row->id, what, e) < 0)
         return -1;
     if (moved) {

@@ -12,6 +12,7 @@ dir_encode(const struct state_dir *dir, struct buf *out)
     buf_add_le16(out, dir->store);
     buf_add_le64(out, (uint64_t)dir->mtime_ns);
     buf_add_le64(out, (uint64_t)dir->ctime_ns);
+    buf_add_le64(out, dir->xattrs);
     buf_add_le32(out, dir->attr.mode);
     buf_add_le32(out, dir->attr.uid);
     buf_add_le32(out, dir->attr.gid);
@@ -28,6 +29,7 @@ dir_decode(uint64_t id, struct span row, struct state_dir *ret_dir, struct err *
     ret_dir->store = reader_le16(&r);
     ret_dir->mtime_ns = (int64_t)reader_le64(&r);
     ret_dir->ctime_ns = (int64_t)reader_le64(&r);
+    ret_dir->xattrs = reader_le64(&r);
     ret_dir->attr.mode = reader_le32(&r);
     ret_dir->attr.uid = reader_le32(&r);
     ret_dir->attr.gid = reader_le32(&r);

@@ -48,6 +48,7 @@ struct state_dir {
     uint16_t store;
     int64_t mtime_ns; /* as read by the last look, 0: look again at the next sweep; or UNSEEN */
     int64_t ctime_ns;
+    uint64_t xattrs; /* a digest of its extended attributes as last recorded; 0 none */
     struct attr attr;
     struct span name;   /* "" for a root */
     struct span handle; /* its file handle, with the filesystem's id in front */

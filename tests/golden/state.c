@@ -141,6 +141,7 @@ cur_sample(void)
         .store = 2,
         .mtime_ns = MTIME,
         .ctime_ns = CTIME,
+        .xattrs = 0x1122334455667788,
         .attr = { .mode = S_IFDIR | 0700, .uid = 5000, .gid = 5001 },
         .name = span_str("cur"),
         .handle = span_of(cur_handle, sizeof(cur_handle)),
@@ -198,6 +199,7 @@ check_dir(struct state_txn *txn, const struct state_dir *expected)
     CHECK_INT(got.store, expected->store);
     CHECK_INT(got.mtime_ns, expected->mtime_ns);
     CHECK_INT(got.ctime_ns, expected->ctime_ns);
+    CHECK_INT(got.xattrs, expected->xattrs);
     CHECK_INT(got.attr.mode, expected->attr.mode);
     CHECK_INT(got.attr.uid, expected->attr.uid);
     CHECK_INT(got.attr.gid, expected->attr.gid);

@@ -224,7 +224,7 @@ TEST(a_change_in_place_is_content_or_attributes)
         { "chmod 640 ada/cur/1; echo x >>ada/cur/1", "put ada/cur/1\n" },
         { "chmod 750 ada", "meta ada\n" },
         { "setfattr -n user.a -v 1 ada", "meta ada\n" },
-        { "touch -d 2001-01-01 ada", "meta ada\n" },
+        { "touch -d 2001-01-01 ada", "" },
         { "cat ada/cur/1 >../out/copy; ls ada/cur", "" },
     };
     check_rows(rows, ARRAY_LEN(rows));
