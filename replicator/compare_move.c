@@ -157,6 +157,34 @@ untangle(struct compare *c, struct place **place, const struct elsewhere *at, st
     return found <= 0 ? found : places_get(c->places, c->txn, dir, place, e);
 }
 
+/* A rename or a link moves the change time that all names of the object show. Marked as young: an
+ * event about one of them may be on its way. */
+static int
+other_times_follow(struct compare *c, const struct place *place, struct span name,
+                   const struct look *look, struct err *e)
+{
+    for (unsigned i = 0; look->nlink > 1; i++) {
+        uint64_t dir;
+        struct span at_name;
+        struct known other;
+        uint8_t copy[PATH_NAME_MAX];
+        int found = state_name_of(c->txn, place->store, look->ino, i, &dir, &at_name, e);
+        if (found <= 0)
+            return found;
+        if (dir == place->dir && span_equal(at_name, name))
+            continue;
+        at_name = span_of(memcpy(copy, at_name.ptr, at_name.len), at_name.len);
+        if (known_get(c->txn, dir, at_name, &other, e) < 0)
+            return -1;
+        if (!look_same_object(look, &other.entry) || other.entry.ctime_ns == 0)
+            continue;
+        other.entry.ctime_ns = -look->ctime_ns;
+        if (state_entry_put(c->txn, dir, at_name, &other.entry, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int
 moved_here(struct compare *c, struct place *place, struct span name, const struct look *look,
            const struct elsewhere *at, unsigned what, struct err *e)
@@ -185,6 +213,8 @@ moved_here(struct compare *c, struct place *place, struct span name, const struc
     struct known moved = at->known;
     moved.entry.handle = span_of(moved.handle, at->known.entry.handle.len);
     moved.entry.ctime_ns = was_young ? 0 : look->ctime_ns + 1;
+    if (!S_ISDIR(look->attr.mode) && other_times_follow(c, place, name, look, e) < 0)
+        return -1;
     return compare_same(c, place, name, &moved, look, WATCH_ARRIVED | what, e);
 }
 
@@ -204,6 +234,8 @@ linked_here(struct compare *c, struct place *place, struct span name, const stru
     what |= what_was_told(c, at->dir, other);
     linked.entry.nlink = MAX(linked.entry.nlink, 1u) + 1;
     linked.entry.ctime_ns = linked.entry.ctime_ns <= 0 ? 0 : look->ctime_ns + 1;
+    if (other_times_follow(c, place, name, look, e) < 0)
+        return -1;
     return compare_same(c, place, name, &linked, look, WATCH_MADE | what, e);
 }
 

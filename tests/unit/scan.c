@@ -135,6 +135,28 @@ TEST(users_called_new_cur_and_tmp_lose_nothing_in_a_sweep)
     cap_free(c);
 }
 
+/* A primary that comes back with nothing of its own must not have changes of its own. */
+TEST(a_sweep_after_links_and_moves_that_were_recorded_is_silent)
+{
+    struct cap *c = begin();
+    CAP_NEEDED(c);
+    cap_start(c);
+    cap_barrier(c);
+    cap_sh(c, "ln mail/ada/cur/c1 mail/bob/cur/1 && ln mail/ada/cur/c2 mail/bob/cur/2");
+    cap_barrier(c);
+    cap_sh(c, "mv mail/ada/cur/c1 mail/ada/cur/c1:2,S && mv mail/bob/cur/2 mail/ada/new/2");
+    cap_sh(c, "setfattr -n user.a -v 1 mail/ada && rm mail/ada/new/n1");
+    cap_barrier(c);
+    _cleanup_buf_ struct buf text = { 0 };
+    cap_records(c, &text);
+    cap_stop(c);
+    cap_sh(c, "echo new >mail/bob/new/new"); /* so that there is something to sweep for */
+    cap_start(c);
+    cap_barrier(c);
+    cap_check_records(c, "put bob/new/new\n");
+    cap_free(c);
+}
+
 TEST(a_sweep_reads_only_directories_whose_times_moved)
 {
     struct cap *c = begin();
