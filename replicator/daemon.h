@@ -49,7 +49,7 @@ int daemon_open(struct daemon *d, struct err *e) _must_check_;
 /* Serves the control socket in d->loop and takes up the role that the state says. */
 int daemon_serve(struct daemon *d, struct err *e) _must_check_;
 /* A peer is connected: a session begins. Takes link_fd over. */
-void daemon_link_up(struct daemon *d, const char *node, int link_fd);
+void daemon_link_up(struct daemon *d, const char *name, int link_fd);
 /* Once a second. */
 void daemon_tick(struct daemon *d);
 struct peer *daemon_peer(struct daemon *d, const char *name); /* NULL: no such node */
