@@ -45,23 +45,13 @@ compare_class(const struct compare *c, const struct place *place, struct span na
 
 /* --- records --- */
 
-void
-compare_join(struct buf *out, struct span dir, struct span name)
-{
-    buf_reset(out);
-    buf_add(out, dir.ptr, dir.len);
-    if (dir.len > 0)
-        buf_add_u8(out, '/');
-    buf_add(out, name.ptr, name.len);
-}
-
 int
 compare_emit(struct compare *c, struct record *r, const struct place *place, struct span name,
              struct err *e)
 {
     if (!c->record)
         return 0;
-    compare_join(&c->path, buf_span(&place->path), name);
+    path_join(&c->path, buf_span(&place->path), name);
     if (c->path.len > PATH_STORE_MAX || r->other.len > PATH_STORE_MAX) {
         event(EV_SKIPPED, F_STR("why", "its path is too long"), F_SPAN("path", buf_span(&c->path)));
         return 0;
@@ -98,7 +88,7 @@ compare_emit_two(struct compare *c, enum record_op op, const struct place *place
                  struct span other_dir, struct span other_name, const struct state_entry *entry,
                  struct err *e)
 {
-    compare_join(&c->other, other_dir, other_name);
+    path_join(&c->other, other_dir, other_name);
     struct record r = { .op = op, .attr = entry->attr, .handle = entry->handle };
     r.other = buf_span(&c->other);
     return compare_emit(c, &r, place, name, e);

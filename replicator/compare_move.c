@@ -137,7 +137,7 @@ untangle(struct compare *c, struct place **place, const struct elsewhere *at, st
     uint64_t dir = (*place)->dir;
     if (state_dir_path(c->txn, at->dir, &from, e) < 0)
         return -1;
-    compare_join(&moved, buf_span(&from), span_of(at->name, at->name_len));
+    path_join(&moved, buf_span(&from), span_of(at->name, at->name_len));
     if (!path_is_below(buf_span(&(*place)->path), buf_span(&moved)))
         return 0;
     struct state_dir row;

@@ -30,7 +30,6 @@ int compare_remove(struct compare *c, struct place *place, struct span name,
 /* A directory's handle as events name it. */
 struct span compare_dir_handle(const struct compare *c, uint16_t store, const struct look *look,
                                uint8_t handle[WATCH_HANDLE_MAX]);
-void compare_join(struct buf *out, struct span dir, struct span name);
 
 /* --- compare_move.c --- */
 
