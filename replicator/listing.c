@@ -203,11 +203,12 @@ hash_content(struct scan *scan, int fd, uint64_t size, EVP_MD_CTX *hash, struct 
 
 /* Extended attributes count as content: a comparison of bytes must see them too. */
 static int
-hash_xattrs(int fd, EVP_MD_CTX *hash, struct err *e)
+hash_xattrs(int fd, EVP_MD_CTX *hash, size_t *ret_count, struct err *e)
 {
     _cleanup_xattrs_ struct attrs_xattrs xattrs = { 0 };
     if (attrs_xattrs_read(fd, &xattrs, e) < 0)
         return -1;
+    *ret_count = xattrs.count;
     for (size_t i = 0; i < xattrs.count; i++) {
         uint8_t sizes[8];
         put_le32(sizes, (uint32_t)xattrs.list[i].name.len);
@@ -221,10 +222,10 @@ hash_xattrs(int fd, EVP_MD_CTX *hash, struct err *e)
 
 /* Of a directory the extended attributes are all that is compared besides its names. */
 static int
-hash_dir(int fd, uint8_t ret_digest[WIRE_DIGEST_SIZE], struct err *e)
+hash_dir(int fd, uint8_t ret_digest[WIRE_DIGEST_SIZE], size_t *ret_count, struct err *e)
 {
     _cleanup_(hash_freep) EVP_MD_CTX *hash = hash_new();
-    if (hash_xattrs(fd, hash, e) < 0)
+    if (hash_xattrs(fd, hash, ret_count, e) < 0)
         return -1;
     hash_end(hash, ret_digest);
     return 0;
@@ -232,23 +233,21 @@ hash_dir(int fd, uint8_t ret_digest[WIRE_DIGEST_SIZE], struct err *e)
 
 /* The caller's descriptor may be O_PATH. */
 static int
-hash_root(int dirfd, uint8_t ret_digest[WIRE_DIGEST_SIZE], struct err *e)
+hash_self(int dirfd, uint8_t ret_digest[WIRE_DIGEST_SIZE], size_t *ret_count, struct err *e)
 {
     _cleanup_close_ int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? err_sys(e, ERR_IO, "open the directory") : hash_dir(fd, ret_digest, e);
+    return fd < 0 ? err_sys(e, ERR_IO, "open the directory")
+                  : hash_dir(fd, ret_digest, ret_count, e);
 }
 
 int
 listing_dir_xattrs(int dirfd, uint64_t *ret_xattrs, struct err *e)
 {
     uint8_t digest[WIRE_DIGEST_SIZE];
-    _cleanup_close_ int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_xattrs_ struct attrs_xattrs xattrs = { 0 };
-    if (fd < 0)
-        return err_sys(e, ERR_IO, "open the directory");
-    if (attrs_xattrs_read(fd, &xattrs, e) < 0 || hash_dir(fd, digest, e) < 0)
+    size_t count;
+    if (hash_self(dirfd, digest, &count, e) < 0)
         return -1;
-    *ret_xattrs = xattrs.count == 0 ? 0 : get_le64(digest);
+    *ret_xattrs = count == 0 ? 0 : get_le64(digest);
     return 0;
 }
 
@@ -256,10 +255,11 @@ static int
 hash_subdir(const struct scan *scan, const char *name, struct wire_entry *entry, struct err *e)
 {
     int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    size_t count;
     _cleanup_close_ int fd = openat(scan->dirfd, name, flags);
     if (fd < 0 && (vanished(errno) || errno == ENOTDIR))
         return 0;
-    if (fd < 0 || hash_dir(fd, entry->hash, e) < 0)
+    if (fd < 0 || hash_dir(fd, entry->hash, &count, e) < 0)
         return fd < 0 ? err_sys(e, ERR_IO, "open %s", name) : err_wrap(e, "read %s", name);
     entry->has_hash = 1;
     return 0;
@@ -274,13 +274,15 @@ hash_file(struct scan *scan, const char *name, struct wire_entry *entry, struct 
     if (fd < 0 && vanished(errno))
         return 0;
     struct stat st;
+    size_t count;
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_sys(e, ERR_IO, "open %s", name);
     if (!S_ISREG(st.st_mode)) /* it took the file's place a moment ago */
         return 0;
     entry_see(entry, &st);
     _cleanup_(hash_freep) EVP_MD_CTX *hash = hash_new();
-    if (hash_content(scan, fd, (uint64_t)st.st_size, hash, e) < 0 || hash_xattrs(fd, hash, e) < 0)
+    if (hash_content(scan, fd, (uint64_t)st.st_size, hash, e) < 0 ||
+        hash_xattrs(fd, hash, &count, e) < 0)
         return err_wrap(e, "read %s", name);
     hash_end(hash, entry->hash);
     entry->has_hash = 1;
@@ -393,7 +395,8 @@ listing_read(const struct store_rules *rules, int dirfd, struct span dir, bool c
     _cleanup_listing_ struct listing l = { 0 };
     l.self = attr_of(&st);
     l.has_self_hash = content && dir.len == 0;
-    int done = l.has_self_hash ? hash_root(dirfd, l.self_hash, e) : 0;
+    size_t count;
+    int done = l.has_self_hash ? hash_self(dirfd, l.self_hash, &count, e) : 0;
     if (done == 0)
         done = scan_names(&scan, &l, e);
     free(scan.chunk);
