@@ -66,15 +66,10 @@ int
 state_held_next(struct state_txn *txn, uint64_t dir, struct span after, struct state_held *ret_held,
                 struct err *e)
 {
-    /* The smallest key above a name is the name with a NUL behind it; names hold no NUL. */
-    uint8_t from[ENTRY_KEY_MAX + 1] = { 0 };
-    struct entry_key key;
-    struct span start = entry_key(&key, dir, after);
-    memcpy(from, start.ptr, start.len);
+    uint8_t from[ENTRY_KEY_MAX + 1];
     struct span found_key;
     struct span row;
-    size_t from_len = start.len + (after.len > 0 ? 1 : 0);
-    int found = table_seek(txn, TABLE_HELD, span_of(from, from_len), &found_key, &row, e);
+    int found = table_seek(txn, TABLE_HELD, entry_key_above(from, dir, after), &found_key, &row, e);
     if (found <= 0)
         return found;
     if (found_key.len <= 8 || found_key.len > ENTRY_KEY_MAX)

@@ -365,15 +365,11 @@ int
 state_entry_next(struct state_txn *txn, uint64_t dir, struct span after, struct span *ret_name,
                  struct state_entry *ret_entry, struct err *e)
 {
-    /* The smallest key above a name is the name with a NUL behind it; names hold no NUL. */
-    uint8_t from[ENTRY_KEY_MAX + 1] = { 0 };
-    struct entry_key key;
-    struct span start = entry_key(&key, dir, after);
-    memcpy(from, start.ptr, start.len);
+    uint8_t from[ENTRY_KEY_MAX + 1];
     struct span found_key;
     struct span row;
-    size_t from_len = start.len + (after.len > 0 ? 1 : 0);
-    int found = table_seek(txn, TABLE_ENTRIES, span_of(from, from_len), &found_key, &row, e);
+    int found = table_seek(txn, TABLE_ENTRIES, entry_key_above(from, dir, after), &found_key, &row,
+                           e);
     if (found <= 0 || found_key.len <= 8 || get_be64(found_key.ptr) != dir)
         return found < 0 ? -1 : 0;
     *ret_name = span_from(found_key, 8, found_key.len - 8);

@@ -109,4 +109,16 @@ entry_key(struct entry_key *key, uint64_t dir, struct span name)
     return span_of(key->raw, key->len);
 }
 
+/* Where to seek for what comes behind that name; "": for the directory's first. The smallest key
+ * above a name is the name with a NUL behind it; names hold no NUL. */
+static inline struct span
+entry_key_above(uint8_t from[ENTRY_KEY_MAX + 1], uint64_t dir, struct span after)
+{
+    struct entry_key key;
+    struct span start = entry_key(&key, dir, after);
+    memcpy(from, start.ptr, start.len);
+    from[start.len] = '\0';
+    return span_of(from, start.len + (after.len > 0 ? 1 : 0));
+}
+
 #endif
