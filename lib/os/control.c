@@ -385,8 +385,7 @@ call_end(struct control_call *call, json_t *json)
         return;
     }
     client->call = NULL;
-    client_send(client, json);
-    client_next(client);
+    client_send(client, json); /* line_written() goes on with the next request */
 }
 
 void

@@ -43,7 +43,8 @@ int control_server_open(uv_loop_t *loop, const char *run_dir, control_handler *h
  * is still run, posting after it is not allowed. */
 void control_server_close(struct control_server **server); /* NULL is fine */
 
-/* In the loop thread; both take the reference to the json. "ok":true is added. */
+/* In the loop thread; both take the reference to the json. "ok":true is added. The client's next
+ * request is handled in a later turn of the loop, or by a caller further up: never in this call. */
 void control_reply(struct control_call *call, json_t *reply);
 /* Intermediate line {"progress": progress}; dropped when the client does not read. */
 void control_progress(struct control_call *call, json_t *progress);

@@ -3,6 +3,7 @@
 #include "tests/unit/control_kit.h"
 
 #include "replicator/barrier.h"
+#include "replicator/session.h"
 
 #define CROWD 200 /* connections, fewer than a socket takes */
 
@@ -113,6 +114,22 @@ TEST(who_hung_up_while_waiting_keeps_no_place)
     waits_end(&w);
 }
 
+TEST(barriers_asked_for_in_one_breath_are_all_answered)
+{
+    struct waits w;
+    if (!waits_begin(&w)) {
+        skip();
+        return;
+    }
+    int fd = dial(CONTROL_BARRIER);
+    say(fd, "{\"do\":\"barrier\",\"timeout_ms\":60000}\n{\"do\":\"barrier\",\"timeout_ms\":60000}\n"
+            "{\"do\":\"barrier\",\"timeout_ms\":60000}\n");
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_CONTAINS(hear(fd, 1), "\"state\":\"safe\"");
+    close(fd);
+    waits_end(&w);
+}
+
 /* Asks on all connections at once; the answers, of which `part` is counted. */
 static unsigned
 ask_crowd(const int fds[CROWD], const char *part)
@@ -123,6 +140,24 @@ ask_crowd(const int fds[CROWD], const char *part)
     for (int i = 0; i < CROWD; i++)
         found += strstr(hear(fds[i], 1), part) != NULL;
     return found;
+}
+
+/* The capture has answered; the server takes that off its list in a moment of its own. */
+static void
+check_room_again(void)
+{
+    uint64_t until = session_now_ms() + 60000;
+    bool busy = true;
+    while (busy && session_now_ms() < until) {
+        int fd = dial(CONTROL_BARRIER);
+        say_barrier(fd, 60000);
+        const char *answer = hear(fd, 1);
+        close(fd);
+        busy = strstr(answer, "\"code\":\"BUSY\"") != NULL;
+        if (!busy)
+            CHECK_CONTAINS(answer, "\"state\":\"safe\"");
+    }
+    CHECK(!busy);
 }
 
 TEST(barriers_that_ended_late_are_bounded_while_the_journal_cannot_answer)
@@ -146,6 +181,6 @@ TEST(barriers_that_ended_late_are_bounded_while_the_journal_cannot_answer)
     for (int i = 0; i < CROWD; i++)
         close(fds[i]);
     cap_release(w.c);
-    check_answer(60000, "\"state\":\"safe\"");
+    check_room_again();
     waits_end(&w);
 }

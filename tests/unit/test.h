@@ -27,10 +27,12 @@ void test_register(const char *name, CMUnitTestFunction body);
 #define CHECK(condition)           assert_true(condition)
 #define CHECK_INT(value, expected) assert_int_equal(value, expected)
 #define CHECK_STR(value, expected) assert_string_equal(value, expected)
-#define CHECK_CONTAINS(text, part)                                      \
-    do {                                                                \
-        if (strstr((text), (part)) == NULL)                             \
-            fail_msg("\"%s\" does not contain \"%s\"", (text), (part)); \
+#define CHECK_CONTAINS(text, part)                                              \
+    do {                                                                        \
+        const char *check_text = (text); /* once: it may be what just came */   \
+        const char *check_part = (part);                                        \
+        if (strstr(check_text, check_part) == NULL)                             \
+            fail_msg("\"%s\" does not contain \"%s\"", check_text, check_part); \
     } while (0)
 
 #endif
