@@ -555,14 +555,14 @@ sender_run(struct session *s, struct err *e)
     if (s->daemon->capture != NULL)
         x.fetch = fetch_new(s->daemon->node, s->daemon->capture, s->peer->conf->name, s->io);
     int rc = wait_for_index(&x, e);
-    if (rc >= 0)
-        rc = begin(&x, e);
     if (s->decision.act == LINK_SEND)
         x.acked_durable = s->theirs->tail;
     if (rc >= 0) {
-        set_sending(&x);
-        rc = loop(&x, e);
+        set_sending(&x); /* before its state says "connected": then it protects */
+        rc = begin(&x, e);
     }
+    if (rc >= 0)
+        rc = loop(&x, e);
     struct err ended = { 0 };
     err_set(&ended, ERR_PEER, "the connection to %s ended", s->peer->conf->name);
     if (x.order != NULL)

@@ -308,6 +308,22 @@ host_safe(struct host *h)
     json_decref(reply);
 }
 
+/* The same after a cut: the host may not have noticed it yet, and then it stands alone for a
+ * moment.
+ */
+static inline void
+host_safe_again(struct host *h)
+{
+    uint64_t until = session_now_ms() + DAEMONS_WAIT_MS;
+    bool safe = false;
+    while (!safe && session_now_ms() < until) {
+        json_t *reply = host_must(h, "barrier", "timeout_ms", json_integer(DAEMONS_WAIT_MS));
+        safe = strcmp(json_string_value(json_object_get(reply, "state")), "safe") == 0;
+        json_decref(reply);
+    }
+    CHECK(safe);
+}
+
 static inline void
 host_work(struct daemons *n, size_t host, unsigned steps)
 {

@@ -43,8 +43,7 @@ TEST(links_that_break_under_work_lose_nothing)
         daemons_link(n, 0, 1);
         host_work(n, 0, 50);
     }
-    host_wait_peer(&n->hosts[0], "mx2", "connected");
-    host_safe(&n->hosts[0]);
+    host_safe_again(&n->hosts[0]);
     daemons_same(n, 0, 1);
     daemons_free(n);
 }
@@ -73,8 +72,7 @@ TEST(restarts_on_both_sides_lose_nothing)
         mail_goes_on(n->hosts[0].c, round);
         host_start(h);
     }
-    host_wait_peer(&n->hosts[0], "mx2", "connected");
-    host_safe(&n->hosts[0]);
+    host_safe_again(&n->hosts[0]);
     daemons_same(n, 0, 1);
     daemons_free(n);
 }
@@ -135,7 +133,7 @@ TEST(roles_change_there_and_back)
         promote_after_demote(&n->hosts[to]);
         host_wait_peer(&n->hosts[to], host_names[from], "connected");
         host_work(n, to, 50);
-        host_safe(&n->hosts[to]);
+        host_safe_again(&n->hosts[to]);
         daemons_same(n, to, from);
     }
     daemons_free(n);
@@ -162,8 +160,7 @@ TEST(a_primary_that_was_replaced_steps_down_and_keeps_what_it_has_alone)
     CHECK_INT(e.code, ERR_REFUSED);
     cap_sh(old->c, "test -e mail/alone && ! test -e mail/more");
     host_order(old, "resync"); /* the operator gives it up */
-    host_wait_peer(new, "mx1", "connected");
-    host_safe(new);
+    host_safe_again(new);
     daemons_same(n, 1, 0);
     daemons_free(n);
 }
