@@ -183,11 +183,13 @@ run_link(struct apply *a, struct apply_op *op, struct err *e)
     struct err why = { 0 };
     if (file_link(from.dir->fd, from.name, op->root->stage_fd, staged, &why) == 0)
         return publish(op, &to, e);
-    if (why.sys == EMLINK)
-        return settle(op, APPLY_NEED); /* this filesystem allows fewer: a copy then */
-    if (e != NULL)
-        *e = why;
-    return -1;
+    if (why.sys != EMLINK) {
+        if (e != NULL)
+            *e = why;
+        return -1;
+    }
+    /* this filesystem allows a file fewer names: asked for again it would come as a link again */
+    return apply_copy(a, op, from.dir->fd, from.name, e) < 0 ? -1 : publish(op, &to, e);
 }
 
 static int

@@ -4,7 +4,7 @@
  *   apply_root.c   a store's .mailtwin, the marker, the notes  apply_ops.c     each operation
  *   apply_stage.c  content on its way into stage/              apply_dirs.c    open directories
  *   apply_delta.c  librsync: signatures, patching              apply_pool.c    sync workers
- *   apply_need.c   what an operation lacks
+ *   apply_need.c   what an operation lacks                 apply_copy.c    instead of a link
  *   apply_aside.c  what was removed is deleted in the background */
 #ifndef MAILTWIN_APPLY_PRIVATE_H
 #define MAILTWIN_APPLY_PRIVATE_H
@@ -178,6 +178,8 @@ struct apply {
 void apply_number_name(uint64_t number, char ret_name[APPLY_NAME_SIZE]);
 /* Takes the next number in stage/ for op. */
 void apply_stage_name(struct apply *a, struct apply_op *op, char ret_name[APPLY_NAME_SIZE]);
+/* Makes a staged file for op; returns its descriptor, the caller's. */
+int apply_stage_create(struct apply *a, struct apply_op *op, struct err *e) _must_check_;
 int apply_stage_begin(struct apply *a, struct apply_op *op, struct err *e) _must_check_;
 int apply_stage_data(struct apply *a, struct apply_op *op, const struct wire_data *data,
                      struct err *e) _must_check_;
@@ -188,6 +190,9 @@ int apply_stage_wait(struct apply_op *op, struct err *e) _must_check_;
 void apply_stage_drop(struct apply_op *op); /* removes what it has staged */
 /* Owner, mode, extended attributes and, for what is not a directory, the time. In this order: chown
  * clears setuid, an ACL's mask is part of the mode, and every change but the last moves times. */
+int apply_give_attrs(int fd, const struct attr *attr, const struct attrs_xattr *xattrs,
+                     size_t xattr_count, struct err *e) _must_check_;
+/* Those that came with op. */
 int apply_set_attrs(const struct apply_op *op, int fd, struct err *e) _must_check_;
 
 /* --- deltas --- */
@@ -202,6 +207,10 @@ uint64_t apply_delta_received(const struct apply_delta *delta);
 uint64_t apply_delta_size(const struct apply_delta *delta); /* of the file made */
 
 /* --- operations --- */
+
+/* Stages a durable copy of the file dirfd/name for op, with all that it carries. */
+int apply_copy(struct apply *a, struct apply_op *op, int dirfd, const char *name,
+               struct err *e) _must_check_;
 
 /* Carries one out and sets its result. */
 int apply_op_run(struct apply *a, struct apply_op *op, struct err *e) _must_check_;

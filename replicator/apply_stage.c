@@ -24,15 +24,30 @@ apply_stage_drop(struct apply_op *op)
 }
 
 int
+apply_give_attrs(int fd, const struct attr *attr, const struct attrs_xattr *xattrs,
+                 size_t xattr_count, struct err *e)
+{
+    if (attrs_set_owner(fd, attr->uid, attr->gid, e) < 0 ||
+        attrs_xattrs_prune(fd, xattrs, xattr_count, e) < 0 ||
+        attrs_set_mode(fd, attr->mode, e) < 0 || attrs_xattrs_write(fd, xattrs, xattr_count, e) < 0)
+        return -1;
+    return S_ISDIR(attr->mode) ? 0 : attrs_set_mtime(fd, attr->mtime_ns, e);
+}
+
+int
 apply_set_attrs(const struct apply_op *op, int fd, struct err *e)
 {
-    const struct attr *now = &op->now;
-    if (attrs_set_owner(fd, now->uid, now->gid, e) < 0 ||
-        attrs_xattrs_prune(fd, op->xattrs, op->xattr_count, e) < 0 ||
-        attrs_set_mode(fd, now->mode, e) < 0 ||
-        attrs_xattrs_write(fd, op->xattrs, op->xattr_count, e) < 0)
-        return -1;
-    return S_ISDIR(now->mode) ? 0 : attrs_set_mtime(fd, now->mtime_ns, e);
+    return apply_give_attrs(fd, &op->now, op->xattrs, op->xattr_count, e);
+}
+
+int
+apply_stage_create(struct apply *a, struct apply_op *op, struct err *e)
+{
+    char name[APPLY_NAME_SIZE];
+    apply_stage_name(a, op, name);
+    int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    int fd = fault("open") < 0 ? -1 : openat(op->root->stage_fd, name, flags, 0600);
+    return fd < 0 ? err_sys(e, ERR_IO, "make stage/%s", name) : fd;
 }
 
 int
@@ -47,13 +62,8 @@ apply_stage_begin(struct apply *a, struct apply_op *op, struct err *e)
         if (op->settled)
             return 0;
     }
-    char name[APPLY_NAME_SIZE];
-    apply_stage_name(a, op, name);
-    int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    op->fd = fault("open") < 0 ? -1 : openat(op->root->stage_fd, name, flags, 0600);
-    if (op->fd < 0)
-        return err_sys(e, ERR_IO, "make stage/%s", name);
-    return 0;
+    op->fd = apply_stage_create(a, op, e);
+    return op->fd < 0 ? -1 : 0;
 }
 
 static void

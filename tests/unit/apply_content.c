@@ -3,6 +3,7 @@
 #include <librsync.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/xattr.h>
 
 TEST(apply_leaves_nothing_of_a_content_with_a_wrong_checksum)
 {
@@ -207,6 +208,88 @@ TEST(apply_asks_for_the_whole_when_a_delta_does_not_fit)
     CHECK_INT(apply_signature(kit->apply, 0, span_str("none"), collect, &delta, &kit->e), 1);
     CHECK_INT(apply_signature(kit->apply, 0, span_str(""), collect, &delta, &kit->e), 1);
     CHECK_INT(apply_signature(kit->apply, 1, span_str("f"), collect, &delta, &kit->e), -1);
+    kit_free(kit);
+}
+
+/* --- more names than the filesystem gives one file --- */
+
+/* Gives the file names until it can have no more; false: this filesystem knows no bound. */
+static bool
+link_to_the_bound(const struct kit *kit, const char *path)
+{
+    char name[32];
+    CHECK_INT(mkdirat(kit->root, "names", 0700), 0);
+    for (unsigned i = 0; i < 100000; i++) {
+        snprintf(name, sizeof(name), "names/%u", i);
+        if (linkat(kit->root, path, kit->root, name, 0) < 0) {
+            CHECK_INT(errno, EMLINK);
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct wire_rec
+full_file(enum record_op op, const char *path, const char *other)
+{
+    struct wire_rec rec = kit_rec(op, path, other);
+    rec.record.attr.mode = S_IFREG | 0640;
+    rec.record.attr.size = 8;
+    rec.now = rec.record.attr;
+    return rec;
+}
+
+/* The name has what the file has, and is no name of it. */
+static void
+check_own_copy(struct kit *kit, const char *path, const char *of)
+{
+    char value[8];
+    struct stat st = kit_stat(kit, path), from = kit_stat(kit, of);
+    kit_check_file(kit, path, "From: a\n");
+    CHECK(st.st_ino != from.st_ino);
+    CHECK_INT(st.st_nlink, 1);
+    CHECK_INT(st.st_mode, S_IFREG | 0640);
+    CHECK_INT(st.st_uid, from.st_uid);
+    CHECK_INT(st.st_gid, from.st_gid);
+    CHECK_INT(attrs_ns(&st.st_mtim), KIT_MTIME);
+    _cleanup_close_ int fd = openat(kit->root, path, O_RDONLY | O_CLOEXEC);
+    CHECK_INT(fgetxattr(fd, "user.note", value, sizeof(value)), 1);
+}
+
+TEST(apply_makes_a_copy_where_a_file_can_have_no_further_name)
+{
+    struct kit *kit = kit_new();
+    struct wire_rec put = kit_seq(1, full_file(OP_PUT, "mail", NULL));
+    put.now.uid = geteuid() == 0 ? 12345 : geteuid();
+    put.now.gid = geteuid() == 0 ? 54321 : getegid();
+    put.xattr_count = 1;
+    put.xattrs[0] = (struct wire_xattr){ span_str("user.note"), span_str("x") };
+    kit_must(kit, kit_send(kit, put, span_str("From: a\n")));
+    kit_commit(kit);
+    if (!link_to_the_bound(kit, "mail")) {
+        kit_free(kit);
+        print_message("SKIP: this filesystem gives a file as many names as one likes\n");
+        skip();
+    }
+    nlink_t names = kit_stat(kit, "mail").st_nlink;
+    CHECK_INT(kit_run(kit, kit_seq(2, full_file(OP_LINK, "a/b", "mail"))), APPLY_DONE);
+    CHECK(kit->got[0].exists && kit->got[0].certain);
+    CHECK_INT(kit->got[0].nlink, 1);
+    CHECK_INT(kit->got[0].ino, kit_stat(kit, "a/b").st_ino);
+    check_own_copy(kit, "a/b", "mail");
+    kit_put(kit, 3, "c", "something else");
+    kit_do(kit, kit_seq(4, full_file(OP_LINK, "c", "mail")));
+    kit_do(kit,
+           full_file(OP_LINK, "a/b", "mail")); /* a fix-up finds its copy, and makes it again */
+    kit_do(kit, kit_seq(5, full_file(OP_LINK, "d", "a/b"))); /* a copy has names of its own */
+    kit_commit(kit);
+    for (size_t i = 0; i < kit->count; i++)
+        CHECK_INT(kit->got[i].result, APPLY_DONE);
+    check_own_copy(kit, "c", "mail");
+    CHECK_INT(kit_stat(kit, "d").st_ino, kit_stat(kit, "a/b").st_ino);
+    CHECK_INT(kit_stat(kit, "mail").st_nlink, names);
+    CHECK_INT(kit_count_names(kit, ".mailtwin/stage"), 0);
+    CHECK_INT(apply_marker(kit->apply, 0), 5);
     kit_free(kit);
 }
 
