@@ -128,51 +128,89 @@ send_later(struct answers *x, const struct record *r, struct err *e)
     return link_io_send(x->io, x->out, e);
 }
 
+/* What cannot be looked at may be here: another time it can be told. */
+static int
+send_failed(struct answers *x, const struct record *r, const struct err *why, struct err *e)
+{
+    event(EV_SKIPPED, F_SPAN("path", r->path), F_ERR(why));
+    return send_later(x, r, e);
+}
+
 /* That it is on no node is what makes the primary give it up: it is said only when it is sure. A
  * name that waits for another one is here under its old name. */
 static int
-send_missing(struct answers *x, const struct record *r, int error, struct err *e)
+send_missing(struct answers *x, const struct record *r, struct err *e)
 {
-    bool sure = error == 0 || error == ENOENT || error == ENOTDIR || error == ELOOP;
-    if (!sure || x->lacks)
-        return send_later(x, r, e);
-    return content_send_bare(x->io, r, WIRE_CONTENT_GONE, e);
+    return x->lacks ? send_later(x, r, e) : content_send_bare(x->io, r, WIRE_CONTENT_GONE, e);
+}
+
+static int
+send_symlink(struct answers *x, struct record *r, int parent, const char *name,
+             const struct record *plain, struct err *e)
+{
+    _cleanup_buf_ struct buf target = { 0 };
+    struct err why = { 0 };
+    int found = listing_symlink(parent, name, &target, &why);
+    if (found < 0)
+        return send_failed(x, plain, &why, e);
+    if (found == 0)
+        return send_missing(x, plain, e);
+    r->other = buf_span(&target);
+    return content_send_bare(x->io, r, WIRE_CONTENT_NONE, e);
+}
+
+/* Read before anything is sent: then what cannot be read costs no link. */
+static int
+send_content(struct answers *x, const struct record *r, const struct record *plain, struct err *e)
+{
+    _cleanup_content_ struct content content;
+    struct err why = { 0 };
+    uint64_t bytes = 0;
+    if (content_open(x->node, r, &content, &why) < 0 || content_load(&content, &why) < 0)
+        return send_failed(x, plain, &why, e);
+    if (content.gone)
+        return send_missing(x, plain, e);
+    return content_send(x->io, r, &content, (struct span){ 0 }, &bytes, e);
+}
+
+/* 1 there it is, 0 it is not here, -1 nobody can say. */
+static int
+find_object(const struct answers *x, const struct wire_fetch *fetch, int *ret_parent,
+            char name[PATH_NAME_MAX + 1], struct look *ret_look, struct err *e)
+{
+    struct span last = path_name(fetch->path);
+    memcpy(name, last.ptr, last.len);
+    name[last.len] = '\0';
+    *ret_parent = file_open_beneath(x->node->stores[fetch->store].root_fd, path_parent(fetch->path),
+                                    O_RDONLY | O_DIRECTORY, 0, e);
+    if (*ret_parent < 0)
+        return e->sys == ENOENT || e->sys == ENOTDIR || e->sys == ELOOP ? 0 : -1;
+    return look_at(*ret_parent, name, ret_look, e) < 0 ? -1 : ret_look->exists;
 }
 
 /* The primary lost it with the power: it is given back as this node has it. */
 static int
 send_object(struct answers *x, const struct wire_fetch *fetch, struct err *e)
 {
-    const struct node_store *store = &x->node->stores[fetch->store];
     struct record r = { .op = OP_PUT, .store = fetch->store, .path = fetch->path };
     r.attr.mode = S_IFREG;
-    const struct record gone = r;
+    const struct record plain = r;
     struct err why = { 0 };
-    _cleanup_close_ int parent = file_open_beneath(store->root_fd, path_parent(fetch->path),
-                                                   O_RDONLY | O_DIRECTORY, 0, &why);
-    char name[PATH_NAME_MAX + 1] = "";
-    struct span last = path_name(fetch->path);
-    memcpy(name, last.ptr, last.len);
     struct look look = { 0 };
-    _cleanup_buf_ struct buf target = { 0 };
-    if (parent < 0 || look_at(parent, name, &look, &why) < 0 || !look.exists)
-        return send_missing(x, &r, why.sys, e);
+    char name[PATH_NAME_MAX + 1];
+    _cleanup_close_ int parent = -1;
+    int found = find_object(x, fetch, &parent, name, &look, &why);
+    if (found < 0)
+        return send_failed(x, &plain, &why, e);
+    if (found == 0)
+        return send_missing(x, &plain, e);
     if (S_ISSOCK(look.attr.mode) || S_ISCHR(look.attr.mode) || S_ISBLK(look.attr.mode))
-        return content_send_bare(x->io, &r, WIRE_CONTENT_GONE, e);
+        return content_send_bare(x->io, &plain, WIRE_CONTENT_GONE, e);
     r.op = op_for(look.attr.mode);
     r.attr = look.attr;
-    if (r.op == OP_SYMLINK) {
-        int found = listing_symlink(parent, name, &target, e);
-        if (found <= 0)
-            return found < 0 ? -1 : content_send_bare(x->io, &gone, WIRE_CONTENT_GONE, e);
-        r.other = buf_span(&target);
-        return content_send_bare(x->io, &r, WIRE_CONTENT_NONE, e);
-    }
-    _cleanup_content_ struct content content;
-    uint64_t bytes = 0;
-    if (content_open(x->node, &r, &content, e) < 0)
-        return -1;
-    return content_send(x->io, &r, &content, (struct span){ 0 }, &bytes, e);
+    if (r.op == OP_SYMLINK)
+        return send_symlink(x, &r, parent, name, &plain, e);
+    return send_content(x, &r, &plain, e);
 }
 
 int
