@@ -19,7 +19,8 @@ struct pair {
     struct cap *peer; /* its stores and state; no capture runs there */
     struct link_ends link;
     struct ship ship;
-    struct walk *walk; /* NULL none */
+    struct walk *walk;   /* NULL none */
+    struct relay *relay; /* answers what the peer asks for; NULL: the capture does */
     struct apply *apply;
     struct ledger ledger;
     pthread_t thread; /* the peer */
@@ -215,6 +216,8 @@ pair_take(struct pair *r)
     assert_int_equal(got, 1);
     if (msg->type == WIRE_ACK)
         ship_acked(&r->ship, &msg->ack);
+    else if (msg->type == WIRE_NEED && r->relay != NULL)
+        relay_add(r->relay, &msg->need);
     else if (msg->type == WIRE_NEED)
         capture_need(r->c->capture, &msg->need);
     else if (msg->type == WIRE_DIGEST_ANSWER)
