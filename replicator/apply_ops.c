@@ -77,6 +77,14 @@ is_meant(const struct apply *a, const struct stat *st, const struct apply_op *op
     return (st->st_mode & S_IFMT) == (attr->mode & S_IFMT);
 }
 
+/* Is it the object of a rename, as it was captured or as it was when the record was shipped? */
+static bool
+is_moved(const struct stat *st, const struct apply_op *op)
+{
+    bool captured = is_like(st, &op->record.attr) && is_owned_like(st, &op->record.attr);
+    return captured || (is_like(st, &op->now) && is_owned_like(st, &op->now));
+}
+
 static int
 settle(struct apply_op *op, enum apply_result result)
 {
@@ -220,9 +228,10 @@ move(struct apply *a, struct apply_op *op, const struct place *from, const struc
     return file_rename(from->dir->fd, from->name, to->dir->fd, to->name, false, e);
 }
 
-/* The source is not there, or is another: was it moved already? */
+/* The source is not there, or is another: was it moved already? A name that still stands there says
+ * no, and a destination of the same type says nothing: an older file may have it. */
 static int
-run_rename_lost(struct apply *a, struct apply_op *op, struct err *e)
+run_rename_lost(struct apply *a, struct apply_op *op, bool source, struct err *e)
 {
     struct place to;
     struct stat st;
@@ -231,7 +240,8 @@ run_rename_lost(struct apply *a, struct apply_op *op, struct err *e)
         found = look(&to, &st, e);
     if (found < 0)
         return -1;
-    return settle(op, found == 1 && is_meant(a, &st, op) ? APPLY_DONE : APPLY_NEED);
+    bool moved = !source && found == 1 && is_moved(&st, op);
+    return settle(op, moved ? APPLY_DONE : APPLY_NEED);
 }
 
 static int
@@ -245,7 +255,7 @@ run_rename(struct apply *a, struct apply_op *op, struct err *e)
     if (found < 0)
         return -1;
     if (found == 0 || !is_meant(a, &st, op))
-        return run_rename_lost(a, op, e);
+        return run_rename_lost(a, op, found == 1, e);
     found = make_place(a, op, &to, e);
     if (found <= 0)
         return found < 0 ? -1 : settle(op, APPLY_NEED);

@@ -177,6 +177,30 @@ TEST(apply_forgets_what_it_lacked_when_the_sender_begins_behind_it)
     kit_free(kit);
 }
 
+/* What a PUT should have replaced stands there still: its content was gone. The destination has an
+ * older file of the same type. */
+TEST(a_rename_whose_source_is_another_object_is_no_rename_that_was_done)
+{
+    static const struct {
+        const char *source, *moved;
+        enum apply_result result;
+    } cases[] = {
+        { "f", "moved here", APPLY_NEED },
+        { "f", "older", APPLY_NEED },
+        { "none", "moved here", APPLY_NEED },
+        { "none", "older", APPLY_DONE },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct kit *kit = kit_new();
+        kit_do(kit, kit_seq(1, kit_rec(OP_MKNOD, "f", NULL)));
+        kit_put(kit, 2, "a", "older");
+        kit_commit(kit);
+        struct wire_rec rename = kit_of(kit_rec(OP_RENAME, "a", cases[i].source), cases[i].moved);
+        CHECK_INT(kit_run(kit, kit_seq(3, rename)), cases[i].result);
+        kit_free(kit);
+    }
+}
+
 TEST(apply_lets_only_one_engine_have_a_store)
 {
     struct kit *kit = kit_new();
