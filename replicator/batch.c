@@ -298,7 +298,7 @@ pass_absent(struct batch *b, struct err *e)
         int rc = tolerate(compare_absent(b->compare, place, name, hint->what, e), place, name, e);
         if (rc < 0)
             return -1;
-        if (rc > 0) /* its new name is still in the queue */
+        if (rc == 1) /* its new name is still in the queue */
             put_off(b, hint, name, 0);
     }
     return 0;
@@ -369,7 +369,7 @@ take_again(struct batch *b)
     for (size_t i = 0; i < hints_count(again); i++) {
         const struct hint *hint = hints_at(again, i);
         struct span name = span_str(hints_name(again, hint));
-        hints_add(&b->later, hint->dir, name, hint->what)->due_ms = b->now_ms;
+        hints_add(&b->later, hint->dir, name, hint->what)->due_ms = b->now_ms + hint->due_ms;
     }
     hints_clear(again);
 }

@@ -8,6 +8,8 @@
 #include <limits.h>
 #include <unistd.h>
 
+#define LATER_MS 5000 /* a name of whose object nobody could say anything */
+
 void
 compare_init(struct compare *c, const struct node *node)
 {
@@ -492,6 +494,16 @@ compare_present(struct compare *c, struct place *place, const char *name, const 
 
 /* --- gone --- */
 
+/* Nobody can say what became of the object: nothing is recorded as gone. */
+static int
+look_later(struct compare *c, uint64_t dir, struct span name, unsigned what, struct err *e)
+{
+    event(EV_SKIPPED, F_SPAN("name", name), F_ERR(e));
+    err_clear(e);
+    hints_add(&c->again, dir, name, what)->due_ms = LATER_MS;
+    return compare_unread(c, dir, e) < 0 ? -1 : 2; /* the hint dies with the daemon */
+}
+
 static int
 absent_known(struct compare *c, struct place *place, struct span name, const struct known *old,
              unsigned what, struct err *e)
@@ -499,6 +511,8 @@ absent_known(struct compare *c, struct place *place, struct span name, const str
     uint64_t dir = place->dir;
     if (S_ISDIR(old->entry.attr.mode)) {
         int found = compare_follow_dir(c, place->store, old, e);
+        if (found < 0 && e->code == ERR_IO)
+            return look_later(c, dir, name, what, e);
         if (found != 0)
             return found < 0 ? -1 : 0;
         found = places_get(c->places, c->txn, dir, &place, e);
@@ -511,8 +525,9 @@ absent_known(struct compare *c, struct place *place, struct span name, const str
     if (S_ISDIR(old->entry.attr.mode))
         return compare_remove(c, place, name, old, e);
     bool may_wait = (what & (WATCH_GONE | HINT_AGAIN)) == 0; /* moved, and nobody told yet */
-    if (may_wait && compare_object_lives(c, place->store, old->entry.handle))
-        return 1;
+    int lives = may_wait ? compare_object_lives(c, place->store, old->entry.handle, e) : 0;
+    if (lives != 0)
+        return lives > 0 ? 1 : look_later(c, dir, name, what, e);
     return compare_remove(c, place, name, old, e);
 }
 

@@ -24,8 +24,8 @@ struct compare {
     const struct hints
         *hints[2];     /* of this turn, and put off: what is known of other names; set by batch.c */
     struct hints told; /* of what stands aside, under the name it had before */
-    struct hints
-        again; /* names that must be looked at once more, for other reasons than an event */
+    struct hints again; /* names that must be looked at once more, for other reasons than an event;
+                           due_ms: not before this, from now on */
     struct buf path, other;
 };
 
@@ -43,7 +43,9 @@ enum store_class compare_class(const struct compare *c, const struct place *plac
 int compare_present(struct compare *c, struct place *place, const char *name,
                     const struct look *look, unsigned what, struct err *e) _must_check_;
 /* The name does not exist. Returns 1 when it was put off: its object lives, and its new name is
- * still to be looked at (not when `what` has WATCH_GONE or HINT_AGAIN). */
+ * still to be looked at (not when `what` has WATCH_GONE or HINT_AGAIN). 2: nobody can say what
+ * became of its object; it is looked at again by itself, and until then a sweep reads the
+ * directory. */
 int compare_absent(struct compare *c, struct place *place, const char *name, unsigned what,
                    struct err *e) _must_check_;
 /* The directory no longer exists, and something was told of a name in it: what was done through

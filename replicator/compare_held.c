@@ -138,9 +138,12 @@ is_in_the_way(struct compare *c, struct place *place, struct span name, const st
               const struct look *look, struct err *e)
 {
     int above = is_above_held(c, old->entry.dir, e);
-    if (above <= 0 || compare_object_lives(c, place->store, old->entry.handle))
-        return above < 0 ? -1 : 0;
-    if (S_ISDIR(look->attr.mode))
+    if (above <= 0)
+        return above;
+    int lives = compare_object_lives(c, place->store, old->entry.handle, NULL);
+    if (lives > 0)
+        return 0;
+    if (lives == 0 && S_ISDIR(look->attr.mode))
         return dir_is_back(c, place, name, old, look, e);
     return leave_out(c, place->dir, e) < 0 ? -1 : 1;
 }

@@ -9,13 +9,24 @@
 
 #define PARKED_PREFIX STORE_PRIVATE_DIR "-parked-"
 
-bool
-compare_object_lives(const struct compare *c, uint16_t store, struct span handle)
+int
+compare_object_lives(const struct compare *c, uint16_t store, struct span handle, struct err *e)
 {
-    _cleanup_close_ int fd = attrs_handle_open(c->node->stores[store].root_fd, handle, O_PATH,
-                                               NULL);
+    struct err why = { 0 };
     struct stat st;
-    return fd >= 0 && fstat(fd, &st) == 0 && st.st_nlink > 0;
+    if (handle.len == 0)
+        return 0; /* nobody saw it here */
+    _cleanup_close_ int fd = attrs_handle_open(c->node->stores[store].root_fd, handle, O_PATH,
+                                               &why);
+    if (fd < 0 && why.code == ERR_GONE)
+        return 0;
+    if (fd >= 0 && fstat(fd, &st) < 0)
+        err_sys(&why, ERR_IO, "look at an object by its handle");
+    if (why.code == ERR_NONE)
+        return st.st_nlink > 0;
+    if (e != NULL)
+        *e = why;
+    return -1;
 }
 
 /* What events told of the object under the name it had. */
@@ -65,7 +76,8 @@ compare_clear_name(struct compare *c, struct place *place, struct span name,
                    const struct known *old, const struct look *look, struct err *e)
 {
     bool only = old->entry.nlink < 2;
-    if (only && compare_object_lives(c, place->store, old->entry.handle))
+    /* of which nobody can say: it stands aside, and is looked for before it is removed */
+    if (only && compare_object_lives(c, place->store, old->entry.handle, NULL) != 0)
         return park(c, place, name, old, e);
     if (S_ISDIR(old->entry.attr.mode) || S_ISDIR(look->attr.mode))
         return compare_remove(c, place, name, old, e);
@@ -254,25 +266,42 @@ compare_elsewhere(struct compare *c, struct place *place, struct span name, cons
     return linked_here(c, place, name, look, &at, what, e) < 0 ? -1 : 1;
 }
 
-/* A directory's place now, by way of its own "..": 1 found in the store (and compared there), 0
- * not. */
+/* Its path as the kernel knows it, and the directory above. 1, 0 it is gone, -1 nobody can say. */
+static int
+where_is_dir(const struct compare *c, uint16_t store, struct span handle, char path[PATH_MAX],
+             struct look *ret_parent, struct err *e)
+{
+    struct err why = { 0 };
+    _cleanup_close_ int fd = attrs_handle_open(c->node->stores[store].root_fd, handle,
+                                               O_RDONLY | O_DIRECTORY, &why);
+    if (fd < 0 && why.code == ERR_GONE)
+        return 0;
+    if (fd < 0) {
+        *e = why;
+        return -1;
+    }
+    char link[64];
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t len = readlink(link, path, PATH_MAX - 1);
+    if (len <= 0)
+        return errno == ENAMETOOLONG ? 0 : err_sys(e, ERR_IO, "ask for a directory's path");
+    path[len] = '\0';
+    _cleanup_close_ int up = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (up < 0 && (errno == ENOENT || errno == ESTALE))
+        return 0;
+    if (up < 0)
+        return err_sys(e, ERR_IO, "open the directory above");
+    return look_at(up, "", ret_parent, e) < 0 ? -1 : ret_parent->exists;
+}
+
 int
 compare_follow_dir(struct compare *c, uint16_t store, const struct known *old, struct err *e)
 {
-    const struct node_store *s = &c->node->stores[store];
-    _cleanup_close_ int fd = attrs_handle_open(s->root_fd, old->entry.handle,
-                                               O_RDONLY | O_DIRECTORY, NULL);
-    if (fd < 0)
-        return 0;
-    char link[64];
     char path[PATH_MAX];
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    ssize_t len = readlink(link, path, sizeof(path) - 1);
     struct look parent;
-    _cleanup_close_ int up = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (len <= 0 || up < 0 || look_at(up, "", &parent, NULL) < 0 || !parent.exists)
-        return 0;
-    path[len] = '\0';
+    int there = where_is_dir(c, store, old->entry.handle, path, &parent, e);
+    if (there <= 0)
+        return there;
     char *name = strrchr(path, '/');
     uint8_t handle[WATCH_HANDLE_MAX];
     uint64_t dir;
@@ -299,7 +328,7 @@ settle_one(struct compare *c, uint16_t store, uint64_t root, struct span name, s
     int found = known_get(c->txn, root, name, &old, e);
     if (found <= 0)
         return found;
-    found = compare_follow_dir(c, store, &old, e);
+    found = S_ISDIR(old.entry.attr.mode) ? compare_follow_dir(c, store, &old, e) : 0;
     if (found != 0)
         return found < 0 ? -1 : 0;
     struct place *place;

@@ -33,7 +33,9 @@ struct span compare_dir_handle(const struct compare *c, uint16_t store, const st
 
 /* --- compare_move.c --- */
 
-bool compare_object_lives(const struct compare *c, uint16_t store, struct span handle);
+/* 1 it does, 0 it is gone (the kernel says so: ENOENT, ESTALE), -1 nobody can say now. */
+int compare_object_lives(const struct compare *c, uint16_t store, struct span handle,
+                         struct err *e) _must_check_;
 /* What the index has under this name is another object: takes it out of the way where a plain
  * replacement would not do. */
 int compare_clear_name(struct compare *c, struct place *place, struct span name,
@@ -44,7 +46,7 @@ int compare_clear_name(struct compare *c, struct place *place, struct span name,
 int compare_elsewhere(struct compare *c, struct place *place, struct span name,
                       const struct look *look, unsigned what, struct err *e) _must_check_;
 /* A directory's place now, by way of its own "..": 1 found in the store (and compared there), 0
- * not. */
+ * not, -1 failed; ERR_IO: nobody can say now. */
 int compare_follow_dir(struct compare *c, uint16_t store, const struct known *old,
                        struct err *e) _must_check_;
 

@@ -140,8 +140,12 @@ what_is_left(struct recovery *r, const struct record *record, uint64_t dir, cons
         return STATE_HELD_LOST;
     if (S_ISDIR(look->attr.mode) && same)
         return recover_was_made(r, look) ? STATE_HELD_LOST : 0;
-    if (S_ISDIR(look->attr.mode) &&
-        !compare_object_lives(r->c, record->store, known->entry.handle)) {
+    int lives = S_ISDIR(look->attr.mode)
+                    ? compare_object_lives(r->c, record->store, known->entry.handle, e)
+                    : 1;
+    if (lives < 0)
+        return -1;
+    if (lives == 0) {
         int rc = compare_adopt_dir(r->c, record->store, dir, span_str(name), known, look, e);
         return rc < 0 ? -1 : STATE_HELD_LOST; /* its attributes, at least */
     }

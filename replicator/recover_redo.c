@@ -115,8 +115,9 @@ static int
 redo_mkdir(struct recovery *r, const struct record *record, struct err *e)
 {
     _cleanup_spot_ struct spot at;
-    if (compare_object_lives(r->c, record->store, record->handle))
-        return 0; /* under another name by now */
+    int lives = compare_object_lives(r->c, record->store, record->handle, e);
+    if (lives != 0)
+        return lives < 0 ? -1 : 0; /* under another name by now */
     if (spot_open(r, record->store, record->path, &at, e) < 0)
         return -1;
     if (at.fd < 0 || at.look.exists)

@@ -86,7 +86,8 @@ look_and_compare(struct scan *s, struct place *place, const char *name, unsigned
     int later = compare_absent(c, place, name, what, e);
     if (later <= 0)
         return later;
-    hints_add(&s->moved, dir, span_str(name), 0);
+    if (later == 1)
+        hints_add(&s->moved, dir, span_str(name), 0);
     s->lacking |= dir == s->dir;
     return compare_unread(c, dir, e);
 }

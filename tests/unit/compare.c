@@ -1,6 +1,8 @@
 /* Each row of the table in docs/replication.md, "Watch": what is seen, and the records it makes. */
+#include "replicator/batch.h"
 #include "tests/unit/capture_kit.h"
 
+#include <cap-ng.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -316,6 +318,126 @@ TEST(messages_come_before_keywords_and_those_before_the_uidlist)
           "late put bob/dovecot-uidlist\nlate unlink ada/dovecot-uidlist\n" },
     };
     check_rows(rows, ARRAY_LEN(rows));
+}
+
+/* --- when nobody can say what became of an object --- */
+
+/* compare by hand, in the middle of a batch: its directory is open. */
+struct by_hand {
+    struct compare compare;
+    struct state_txn *txn;
+    struct place *root;
+};
+
+static void
+by_hand_begin(struct by_hand *h, struct cap *c)
+{
+    cap_open(c);
+    compare_init(&h->compare, c->node);
+    CHECK_INT(state_begin(c->node->state, true, &h->txn, &c->e), 0);
+    compare_batch(&h->compare, h->txn, look_now_ns());
+    CHECK_INT(places_get(h->compare.places, h->txn, state_root(h->txn, 0), &h->root, &c->e), 1);
+}
+
+static void
+by_hand_end(struct by_hand *h, struct cap *c)
+{
+    compare_free(&h->compare);
+    state_abort(&h->txn);
+    c->e = (struct err){ 0 };
+}
+
+/* Without the right nothing opens by handle any more, and that is no word about the object. */
+static void
+handles_open(bool allowed)
+{
+    CHECK_INT(capng_get_caps_process(), 0);
+    CHECK_INT(capng_update(allowed ? CAPNG_ADD : CAPNG_DROP, CAPNG_EFFECTIVE, CAP_DAC_READ_SEARCH),
+              0);
+    CHECK_INT(capng_apply(CAPNG_SELECT_CAPS), 0);
+}
+
+static void
+check_absent(struct cap *c, const char *name, unsigned what, int result, uint64_t records)
+{
+    struct by_hand h;
+    by_hand_begin(&h, c);
+    handles_open(result != 2);
+    CHECK_INT(compare_absent(&h.compare, h.root, name, what, &c->e), result);
+    handles_open(true);
+    CHECK_INT(h.compare.emitted, records);
+    struct state_entry entry;
+    int known = state_entry_get(h.txn, state_root(h.txn, 0), span_str(name), &entry, &c->e);
+    CHECK_INT(known, records == 0);
+    struct state_dir row;
+    CHECK_INT(state_dir_get(h.txn, state_root(h.txn, 0), &row, &c->e), 1);
+    if (result == 2)
+        CHECK_INT(row.ctime_ns, 0); /* read at the next sweep, whatever happens to the daemon */
+    CHECK_INT(hints_count(&h.compare.again), result == 2);
+    by_hand_end(&h, c);
+    cap_stop(c);
+}
+
+TEST(a_name_of_whose_object_nobody_can_say_is_not_recorded_as_gone)
+{
+    struct cap *c = begin();
+    CAP_NEEDED(c);
+    cap_sh(c, "echo x >mail/f");
+    cap_barrier(c);
+    cap_stop(c);
+    cap_sh(c, "mv mail/ada mail/f out");
+    check_absent(c, "ada", WATCH_GONE | WATCH_IS_DIR, 2, 0);
+    check_absent(c, "ada", WATCH_GONE | WATCH_IS_DIR, 0, 1); /* it is out of the store */
+    check_absent(c, "f", 0, 2, 0);
+    check_absent(c, "f", 0, 1, 0); /* it lives, and may come up elsewhere */
+    cap_sh(c, "rm out/f");
+    check_absent(c, "f", 0, 0, 1);
+    cap_free(c);
+}
+
+TEST(a_directory_of_which_nobody_can_say_is_not_removed_for_another_one)
+{
+    struct cap *c = begin();
+    struct by_hand h;
+    struct look look;
+    CAP_NEEDED(c);
+    cap_stop(c);
+    cap_sh(c, "mv mail/bob out; mkdir mail/bob");
+    by_hand_begin(&h, c);
+    CHECK_INT(look_at(h.root->fd, "bob", &look, &c->e), 0);
+    handles_open(false);
+    int present = compare_present(&h.compare, h.root, "bob", &look, WATCH_MADE, &c->e);
+    int settled = present < 0 ? -1 : compare_settle_parked(&h.compare, &c->e);
+    handles_open(true);
+    CHECK_INT(settled, -1); /* the whole batch comes again */
+    CHECK_INT(c->e.code, ERR_IO);
+    by_hand_end(&h, c);
+    cap_stop(c);
+    cap_start(c);
+    cap_barrier(c);
+    cap_check_index(c);
+    cap_free(c);
+}
+
+TEST(what_was_put_off_is_looked_at_again_by_itself)
+{
+    struct cap *c = begin();
+    struct by_hand h;
+    struct batch batch;
+    CAP_NEEDED(c);
+    cap_stop(c);
+    by_hand_begin(&h, c);
+    batch_init(&batch, &h.compare, NULL);
+    batch.now_ms = 1000;
+    hints_add(&h.compare.again, h.root->dir, span_str("ada"), WATCH_GONE)->due_ms = 5000;
+    CHECK_INT(batch_process(&batch, false, &c->e), 0);
+    CHECK_INT(batch_due_in(&batch, 1000), 5000);
+    batch.now_ms = 6000;
+    batch_take_due(&batch, false);
+    CHECK_INT(hints_what(&batch.hints, h.root->dir, span_str("ada")), WATCH_GONE);
+    batch_free(&batch);
+    by_hand_end(&h, c);
+    cap_free(c);
 }
 
 /* --- several names --- */
