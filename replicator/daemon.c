@@ -4,6 +4,7 @@
 #include "lib/os/file.h"
 #include "replicator/barrier.h"
 #include "replicator/orders.h"
+#include "replicator/promotion.h"
 #include "replicator/protection.h"
 #include "replicator/roles.h"
 
@@ -20,6 +21,7 @@ moved_main(void *arg)
     atomic_store(&d->moved_posted, false);
     protection_update(d);
     barriers_check(d->barriers);
+    promotion_check(d);
 }
 
 void
@@ -131,6 +133,7 @@ close_handle(uv_handle_t *handle, void *arg)
 void
 daemon_close(struct daemon *d)
 {
+    promotion_end(d);
     roles_end(d);
     net_stop(&d->net);
     control_server_close(&d->control);

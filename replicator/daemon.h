@@ -38,6 +38,7 @@ struct daemon {
     atomic_bool apply_stalled; /* the last session ended because a disk took no writes */
     struct turn turn;          /* of the sessions that receive */
     struct barriers *barriers;
+    struct promotion *promotion; /* an order that waits, NULL none */
     double barrier_last_seconds;
     uint64_t degraded_since; /* seconds since 1970, 0 not */
     char why_not_serving[256];

@@ -2,6 +2,7 @@
 
 #include "lib/os/event.h"
 #include "replicator/barrier.h"
+#include "replicator/promotion.h"
 #include "replicator/roles.h"
 #include "replicator/session.h"
 #include "replicator/status.h"
@@ -247,8 +248,7 @@ do_verify(struct daemon *d, struct control_call *call, const json_t *request)
 static void
 do_promote(struct daemon *d, struct control_call *call, const json_t *request)
 {
-    struct err e = { 0 };
-    finish(call, roles_promote(d, flag(request, "force"), &e), &e);
+    promotion_order(d, call, flag(request, "force"));
 }
 
 static void

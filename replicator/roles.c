@@ -286,21 +286,30 @@ roles_begin(struct daemon *d, struct err *e)
 
 /* --- promote --- */
 
+struct peer *
+roles_receives_from(struct daemon *d)
+{
+    for (size_t i = 0; i < d->peer_count; i++) {
+        struct peer_facts facts;
+        peer_facts(&d->peers[i], &facts);
+        if (facts.receiving)
+            return &d->peers[i];
+    }
+    return NULL;
+}
+
 static int
 may_promote(struct daemon *d, bool force, struct err *e)
 {
     _cleanup_txn_ struct state_txn *txn = NULL;
     if (force)
         return 0;
-    for (size_t i = 0; i < d->peer_count; i++) {
-        struct peer_facts facts;
-        peer_facts(&d->peers[i], &facts);
-        if (facts.receiving)
-            return err_set(e, ERR_REFUSED,
-                           "%s is primary and answers: run `mailtwin demote` there first, or use "
-                           "--force to take over against it",
-                           d->peers[i].conf->name);
-    }
+    const struct peer *from = roles_receives_from(d);
+    if (from != NULL)
+        return err_set(e, ERR_REFUSED,
+                       "%s is primary and answers: run `mailtwin demote` there first, or use "
+                       "--force to take over against it",
+                       from->conf->name);
     if (state_begin(d->node->state, false, &txn, e) < 0)
         return -1;
     const struct state_meta *meta = state_meta(txn);

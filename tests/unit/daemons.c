@@ -3,6 +3,8 @@
  * processes too. */
 #include "tests/unit/daemon_kit.h"
 
+#include <sys/un.h>
+
 static struct daemons *
 pair_up(uint64_t seed)
 {
@@ -106,21 +108,6 @@ TEST(verify_finds_and_repairs_what_somebody_did_on_the_standby)
 
 /* --- roles --- */
 
-/* The old primary's connection may not have ended yet where it is refused. */
-static void
-promote_after_demote(struct host *h)
-{
-    struct err e = { 0 };
-    uint64_t until = session_now_ms() + DAEMONS_WAIT_MS;
-    json_t *reply;
-    while ((reply = host_ask(h, "promote", NULL, NULL, &e)) == NULL) {
-        CHECK_INT(e.code, ERR_REFUSED);
-        CHECK(session_now_ms() < until);
-        usleep(2000);
-    }
-    json_decref(reply);
-}
-
 TEST(roles_change_there_and_back)
 {
     struct daemons *n = pair_up(5);
@@ -130,7 +117,7 @@ TEST(roles_change_there_and_back)
         host_work(n, from, 50);
         host_safe(&n->hosts[from]);
         host_order(&n->hosts[from], "demote");
-        promote_after_demote(&n->hosts[to]);
+        host_order(&n->hosts[to], "promote");
         host_wait_peer(&n->hosts[to], host_names[from], "connected");
         host_work(n, to, 50);
         host_safe_again(&n->hosts[to]);
@@ -180,6 +167,109 @@ TEST(promoting_beside_a_primary_that_answers_is_refused)
     CHECK_INT(e.code, ERR_USAGE);
     CHECK(host_ask(&n->hosts[0], "dance", NULL, NULL, &e) == NULL);
     CHECK_INT(e.code, ERR_USAGE);
+    daemons_free(n);
+}
+
+/* An order whose answer is heard later, by then on its way for good. */
+static int
+begin_promotion(struct host *h)
+{
+    static const char line[] = "{\"do\":\"promote\"}\n";
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    struct timeval patience = { .tv_sec = DAEMONS_WAIT_MS / 1000 };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/" CONTROL_SOCKET, h->c->conf.run_dir);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+    assert_int_equal(send(fd, line, strlen(line), MSG_NOSIGNAL), (ssize_t)strlen(line));
+    json_decref(host_must(h, "status", NULL, NULL)); /* what came before it has been read */
+    return fd;
+}
+
+/* The answer, which ends in a newline. */
+static void
+check_promotion(int fd, const char *part)
+{
+    char text[1024] = "";
+    size_t len = 0;
+    while (len < sizeof(text) - 1 && recv(fd, text + len, 1, 0) == 1 && text[len] != '\n')
+        len++;
+    close(fd);
+    CHECK_CONTAINS(text, part);
+}
+
+static void
+check_role(struct host *h, const char *role)
+{
+    json_t *status = host_must(h, "status", NULL, NULL);
+    CHECK_STR(json_string_value(json_object_get(status, "role")), role);
+    json_decref(status);
+}
+
+TEST(a_promotion_waits_until_the_demotion_is_heard_of)
+{
+    struct daemons *n = pair_up(14);
+    DAEMONS_NEEDED(n);
+    struct err e = { 0 };
+    int order = begin_promotion(&n->hosts[1]);
+    CHECK(host_ask(&n->hosts[1], "promote", NULL, NULL, &e) == NULL);
+    CHECK_INT(e.code, ERR_BUSY); /* one waits already */
+    check_role(&n->hosts[1], "standby");
+    host_order(&n->hosts[0], "demote");
+    check_promotion(order, "\"ok\":true");
+    check_role(&n->hosts[1], "primary");
+    host_safe_again(&n->hosts[1]);
+    daemons_same(n, 1, 0);
+    daemons_free(n);
+}
+
+TEST(a_connection_that_ends_is_no_demotion)
+{
+    struct daemons *n = pair_up(15);
+    DAEMONS_NEEDED(n);
+    int order = begin_promotion(&n->hosts[1]);
+    daemons_cut(n, 0, 1);
+    daemons_link(n, 0, 1);
+    check_promotion(order, "--force");
+    check_role(&n->hosts[1], "standby");
+    host_safe_again(&n->hosts[0]);
+    daemons_same(n, 0, 1);
+    daemons_free(n);
+}
+
+TEST(a_primary_that_does_not_come_back_is_waited_for_a_moment)
+{
+    struct daemons *n = pair_up(16);
+    DAEMONS_NEEDED(n);
+    int order = begin_promotion(&n->hosts[1]);
+    daemons_cut(n, 0, 1);
+    check_promotion(order, "\"ok\":true");
+    check_role(&n->hosts[1], "primary");
+    daemons_free(n);
+}
+
+TEST(a_promotion_whose_client_hung_up_is_given_up)
+{
+    struct daemons *n = pair_up(17);
+    DAEMONS_NEEDED(n);
+    close(begin_promotion(&n->hosts[1]));
+    host_order(&n->hosts[0], "demote");
+    host_wait_peer(&n->hosts[1], "mx1", "connected");
+    check_role(&n->hosts[1], "standby");
+    host_order(&n->hosts[0], "promote");
+    host_safe_again(&n->hosts[0]);
+    check_role(&n->hosts[0], "primary");
+    check_role(&n->hosts[1], "standby");
+    daemons_free(n);
+}
+
+TEST(a_daemon_that_stops_answers_the_promotion_that_waits)
+{
+    struct daemons *n = pair_up(18);
+    DAEMONS_NEEDED(n);
+    int order = begin_promotion(&n->hosts[1]);
+    host_stop(&n->hosts[1]);
+    check_promotion(order, "the daemon stops");
     daemons_free(n);
 }
 
