@@ -163,7 +163,7 @@ send_symlink(struct answers *x, struct record *r, int parent, const char *name,
 static int
 send_content(struct answers *x, const struct record *r, const struct record *plain, struct err *e)
 {
-    _cleanup_content_ struct content content;
+    _cleanup_content_ struct content content = { .fd = -1 };
     struct err why = { 0 };
     uint64_t bytes = 0;
     if (content_open(x->node, r, &content, &why) < 0 || content_load(&content, &why) < 0)

@@ -99,12 +99,14 @@ capture_start(struct node *node, int adopt_fd, void (*on_tail)(void *arg, uint64
     c->queue_end = &c->queue;
     c->heard = xcalloc(MAX(node->conf->node_count, (size_t)1), sizeof(*c->heard));
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int rc = c->wake_fd < 0 ? err_sys(e, ERR_IO, "make the capture's eventfd") : 0;
     c->checkpoint_due_ms = capture_now_ms() + CHECKPOINT_MS;
     pthread_mutex_init(&c->lock, NULL);
     compare_init(&c->compare, node);
     scan_init(&c->scan, &c->compare);
     /* The watch first: what happens while the index is being checked must be in the queue. */
-    int rc = start_watch(c, adopt_fd, e);
+    if (rc == 0)
+        rc = start_watch(c, adopt_fd, e);
     batch_init(&c->batch, &c->compare, c->watch);
     if (rc == 0)
         rc = start_index(c, adopt_fd >= 0, e);

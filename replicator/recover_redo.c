@@ -114,7 +114,7 @@ is_known(const struct recovery *r, uint16_t store, const struct look *look, stru
 static int
 redo_mkdir(struct recovery *r, const struct record *record, struct err *e)
 {
-    _cleanup_spot_ struct spot at;
+    _cleanup_spot_ struct spot at = { .fd = -1 };
     int lives = compare_object_lives(r->c, record->store, record->handle, e);
     if (lives != 0)
         return lives < 0 ? -1 : 0; /* under another name by now */
@@ -140,7 +140,7 @@ redo_mkdir(struct recovery *r, const struct record *record, struct err *e)
 static int
 redo_rename(struct recovery *r, const struct record *record, struct err *e)
 {
-    _cleanup_spot_ struct spot old;
+    _cleanup_spot_ struct spot old = { .fd = -1 };
     _cleanup_spot_ struct spot new = { .fd = -1 };
     if (spot_open(r, record->store, record->other, &old, e) < 0 ||
         spot_open(r, record->store, record->path, &new, e) < 0)
@@ -161,7 +161,7 @@ redo_link(struct recovery *r, const struct record *record, struct err *e)
     int stays = has_name(r, record, record->path, e);
     if (stays <= 0)
         return stays;
-    _cleanup_spot_ struct spot old;
+    _cleanup_spot_ struct spot old = { .fd = -1 };
     _cleanup_spot_ struct spot new = { .fd = -1 };
     if (spot_open(r, record->store, record->other, &old, e) < 0 ||
         spot_open(r, record->store, record->path, &new, e) < 0)
@@ -186,7 +186,7 @@ unlink_again(int dirfd, const char *name, int flags, struct err *e)
 static int
 redo_unlink(struct recovery *r, const struct record *record, struct err *e)
 {
-    _cleanup_spot_ struct spot at;
+    _cleanup_spot_ struct spot at = { .fd = -1 };
     if (spot_open(r, record->store, record->path, &at, e) < 0)
         return -1;
     if (at.fd < 0 || !is_object(r, &at.look, record) || S_ISDIR(at.look.attr.mode))
@@ -256,7 +256,7 @@ remove_below(struct recovery *r, uint16_t store, int fd, struct err *e)
 static int
 redo_rmtree(struct recovery *r, const struct record *record, struct err *e)
 {
-    _cleanup_spot_ struct spot at;
+    _cleanup_spot_ struct spot at = { .fd = -1 };
     if (spot_open(r, record->store, record->path, &at, e) < 0)
         return -1;
     if (at.fd < 0 || !is_object(r, &at.look, record) || !S_ISDIR(at.look.attr.mode))

@@ -80,7 +80,7 @@ ship_one(struct ship *s, const struct record *r, struct err *e)
     s->records++;
     if (!has_object(r))
         return content_send_bare(s->io, r, WIRE_CONTENT_NONE, e);
-    _cleanup_content_ struct content content;
+    _cleanup_content_ struct content content = { .fd = -1 };
     _cleanup_buf_ struct buf signature = { 0 };
     uint64_t bytes = 0;
     if (content_open(s->node, r, &content, e) < 0 ||

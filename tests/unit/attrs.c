@@ -132,7 +132,7 @@ TEST(attrs_read_and_write_extended_attributes)
     CHECK_INT(attrs_xattrs_write(fd, list, 3, &e), 0);
     if (geteuid() == 0)
         CHECK_INT(fsetxattr(fd, "trusted.host", "1", 1, 0), 0);
-    _cleanup_xattrs_ struct attrs_xattrs got;
+    _cleanup_xattrs_ struct attrs_xattrs got = { 0 };
     CHECK_INT(attrs_xattrs_read(fd, &got, &e), 0);
     CHECK_INT(got.count, 3);
     for (size_t i = 0; i < 3; i++) {

@@ -35,7 +35,7 @@ record_of(struct cap *c, enum record_op op, const char *path, struct look *look)
 static void
 ship(struct cap *c, struct link_ends *link, const struct record *r, struct arrival *a)
 {
-    _cleanup_content_ struct content content;
+    _cleanup_content_ struct content content = { .fd = -1 };
     uint64_t bytes = 0;
     if (content_open(c->node, r, &content, &c->e) < 0)
         fail_msg("%s", c->e.text);
