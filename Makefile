@@ -9,6 +9,7 @@ MAKEFLAGS += --no-builtin-rules
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j2 # for who gives none
 endif
+comma := ,
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -41,7 +42,9 @@ MODE_clang := -O2 -D_FORTIFY_SOURCE=2
 MODE_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -DMAILTWIN_FAULTS
 # tsan leaves a program too little address space for two databases of the usual bound.
 MODE_tsan := -O1 -fsanitize=thread -DMAILTWIN_FAULTS -DMAP_SIZE_DEFAULT="(1ULL<<34)"
-MODE_cover := -O0 --coverage -fprofile-update=atomic -DMAILTWIN_FAULTS
+# Counters lie in sections of their own, for counters.ld; fork() and exec() are not to touch them.
+MODE_cover := -O0 --coverage -fprofile-update=atomic -fdata-sections -fno-builtin-fork \
+	-fno-builtin-execl -fno-builtin-execv -DMAILTWIN_FAULTS
 MODE_fuzz := -O1 -fsanitize=address,undefined,fuzzer-no-link -fno-omit-frame-pointer
 MODE_analyze := -O0 -fanalyzer -Wno-unused-value
 # Analysers see one file at a time; err.c itself cannot be told what it returns.
@@ -64,7 +67,8 @@ CLI_SRC  := $(wildcard cli/*.c)
 TEST_SRC := $(wildcard tests/unit/*.c) $(wildcard tests/sim/*.c) $(wildcard tests/faults/*.c) $(wildcard tests/golden/*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/*.c)
 PRODUCT_SRC := $(LIB_SRC) $(REPL_SRC) $(CLI_SRC)
-ALL_SRC  := $(PRODUCT_SRC) $(TEST_SRC)
+COVER_SRC := tests/tools/counters.c
+ALL_SRC  := $(PRODUCT_SRC) $(TEST_SRC) $(COVER_SRC)
 ALL_HDR  := $(wildcard include/*/*.h lib/*/*.h replicator/*.h replicator/*/*.h cli/*.h tests/*/*.h)
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 
@@ -94,11 +98,17 @@ $(B)/libmailtwin.a: $(call obj,$(LIB_SRC)) $(B)/sources
 	@echo "  AR      $@"
 	$(archive)
 
-link = @echo "  LD      $@"; $(CC) $(ALL_LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -o $@
-$(B)/mailtwin: $(call obj,$(CLI_SRC)) $(B)/libmailtwin.a $(B)/flags $(B)/sources
+# build/cover: all processes of a program count together, and what was linked anew begins at 0.
+COUNTERS_cover := $(call obj,$(COVER_SRC)) tests/tools/counters.ld
+COUNTERS := $(COUNTERS_$(VARIANT))
+PROGRAM_LDFLAGS := $(if $(COUNTERS),-T tests/tools/counters.ld -Wl$(comma)--wrap=__gcov_exit)
+
+link = @echo "  LD      $@"; $(if $(COUNTERS),rm -f $@.counters;) \
+	$(CC) $(ALL_LDFLAGS) $(PROGRAM_LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -o $@
+$(B)/mailtwin: $(call obj,$(CLI_SRC)) $(COUNTERS) $(B)/libmailtwin.a $(B)/flags $(B)/sources
 	$(link)
 
-$(B)/mailtwin-replicatord: $(call obj,$(REPL_SRC)) $(B)/libmailtwin.a $(B)/flags $(B)/sources
+$(B)/mailtwin-replicatord: $(call obj,$(REPL_SRC)) $(COUNTERS) $(B)/libmailtwin.a $(B)/flags $(B)/sources
 	$(link)
 
 # For other people's programs: needs nothing but libc, shows nothing but its three functions.
@@ -125,7 +135,7 @@ $(B)/libreplicator.a: $(REPL_OBJ_NOMAIN) $(B)/sources
 
 TEST_LIBS := $(B)/libreplicator.a $(B)/libmailtwin.a
 $(TEST_PROGS): LIBS += -lcmocka
-$(TEST_PROGS): $(B)/tests/%: $(B)/tests/%.o $(TEST_MAIN) $(TEST_LIBS) $(B)/flags
+$(TEST_PROGS): $(B)/tests/%: $(B)/tests/%.o $(TEST_MAIN) $(COUNTERS) $(TEST_LIBS) $(B)/flags
 	$(link)
 
 # --- fuzz targets: each tests/fuzz/X.c, with X.dict and corpus/X beside it (make VARIANT=fuzz) ---
@@ -142,7 +152,6 @@ fuzz-programs: $(FUZZ_PROGS)
 RUN_TESTS := tests/tools/run-tests
 CHECKS := check-tools check-layers check-shape check-docs check-shell check-units check-format \
 	check-generated check-cppcheck check-analyzer check-tidy
-comma := ,
 empty :=
 CHECK_STAGE := make:$(subst $(empty) $(empty),$(comma),$(CHECKS))
 FUZZ_SECONDS ?= 600
@@ -241,6 +250,7 @@ tidy-files: $(patsubst %.c,build/tidy/%.ok,$(PRODUCT_SRC))
 
 .PHONY: cover
 cover: ## lines and branches reached by the test programs, per folder
+	@rm -f build/cover/*.counters build/cover/tests/*/*.counters
 	@$(RUN_TESTS) programs:cover
 	@tests/tools/cover build/cover
 
