@@ -24,6 +24,7 @@ static struct daemon daemon_instance;
 static uv_poll_t net_poll;
 static uv_timer_t tick_timer, net_timer;
 static uv_signal_t signals[2];
+static int exit_status;
 
 /* --- the network role --- */
 
@@ -107,6 +108,7 @@ net_poll_closed(uv_handle_t *handle)
     struct err e = { 0 };
     if (net_start(d->conf, &d->net, &e) < 0) {
         event(EV_FAILED, F_STR("while", "starting the network role"), F_ERR(&e));
+        exit_status = err_exit_status(e.code);
         uv_stop(d->loop);
         return;
     }
@@ -154,7 +156,9 @@ loop_begin(struct daemon *d)
 static void
 loop_end(void)
 {
-    uv_close((uv_handle_t *)&net_poll, NULL);
+    if (!uv_is_closing(
+            (uv_handle_t *)&net_poll)) /* it is, when the network role did not come back */
+        uv_close((uv_handle_t *)&net_poll, NULL);
     uv_close((uv_handle_t *)&net_timer, NULL);
     uv_close((uv_handle_t *)&tick_timer, NULL);
     for (size_t i = 0; i < ARRAY_LEN(signals); i++)
@@ -242,7 +246,7 @@ run(const struct conf *conf)
     loop_end();
     daemon_close(d);
     event(EV_STOPPED);
-    return 0;
+    return exit_status;
 }
 
 static void
