@@ -2,6 +2,7 @@
 
 #include "lib/os/event.h"
 #include "replicator/scan.h"
+#include "replicator/strays.h"
 
 #include <errno.h>
 
@@ -24,6 +25,7 @@ batch_init(struct batch *b, struct compare *compare, struct watch *watch)
     hints_init(&b->hints);
     hints_init(&b->later);
     hints_init(&b->touched);
+    hints_init(&b->strays);
     compare->hints[0] = &b->hints;
     compare->hints[1] = &b->later;
 }
@@ -34,6 +36,7 @@ batch_free(struct batch *b)
     hints_free(&b->hints);
     hints_free(&b->later);
     hints_free(&b->touched);
+    hints_free(&b->strays);
     buf_free(&b->late);
     buf_free(&b->times);
 }
@@ -60,19 +63,26 @@ hint_self(struct batch *b, uint64_t dir, unsigned what, struct err *e)
     return 0;
 }
 
+static int
+take(struct batch *b, const struct watch_event *event, struct err *e)
+{
+    struct state_txn *txn = b->compare->txn;
+    uint64_t dir = 0;
+    int found = event->dir.len == 0 ? 0 : state_dir_find(txn, event->dir, &dir, e);
+    if (found < 0)
+        return -1;
+    if (found > 0 && span_equal(event->name, span_str(".")))
+        return hint_self(b, dir, event->what, e);
+    if (found > 0 && path_name_valid(event->name))
+        hints_add(&b->hints, dir, event->name, event->what);
+    return strays_note(&b->strays, txn, found > 0 ? dir : 0, event, e);
+}
+
 static void
 take_event(void *arg, const struct watch_event *event)
 {
     struct reading *r = arg;
-    uint64_t dir;
-    if (r->failed)
-        return;
-    int found = state_dir_find(r->batch->compare->txn, event->dir, &dir, r->e);
-    if (found > 0 && span_equal(event->name, span_str(".")))
-        found = hint_self(r->batch, dir, event->what, r->e);
-    else if (found > 0 && path_name_valid(event->name))
-        hints_add(&r->batch->hints, dir, event->name, event->what);
-    r->failed = found < 0;
+    r->failed = r->failed || take(r->batch, event, r->e) < 0;
 }
 
 int
@@ -80,7 +90,7 @@ batch_read(struct batch *b, struct err *e)
 {
     struct reading reading = { .batch = b, .e = e };
     b->drained = false;
-    while (hints_count(&b->hints) < HINTS_MAX) {
+    while (hints_count(&b->hints) < HINTS_MAX && hints_count(&b->strays) < HINTS_MAX) {
         bool overflow;
         int count = watch_read(b->watch, take_event, &reading, &overflow, e);
         if (count < 0 || reading.failed)
@@ -133,6 +143,29 @@ still_open(const struct hint *hint, const struct look *look)
     unsigned settled = WATCH_CLOSED | WATCH_ARRIVED | WATCH_ATTRIB | HINT_FORCE | HINT_AGAIN;
     return S_ISREG(look->attr.mode) && look->nlink == 1 && !(hint->what & settled) &&
            (hint->what & (WATCH_MADE | WATCH_MODIFIED)) != 0;
+}
+
+/* Not when the index has the object under another name: it is a link or a rename, and what is
+ * written to it will be told. */
+static int
+may_wait(const struct batch *b, const struct place *place, const char *name,
+         const struct look *look, struct err *e)
+{
+    struct state_txn *txn = b->compare->txn;
+    for (unsigned i = 0;; i++) {
+        uint64_t dir;
+        struct span at;
+        struct known known;
+        int found = state_name_of(txn, place->store, look->ino, i, &dir, &at, e);
+        if (found <= 0)
+            return found < 0 ? -1 : 1;
+        if (dir == place->dir && span_equal(at, span_str(name)))
+            continue;
+        if (known_get(txn, dir, at, &known, e) < 0)
+            return -1;
+        if (look_same_object(look, &known.entry))
+            return 0;
+    }
 }
 
 static void
@@ -239,7 +272,10 @@ look_normal(struct batch *b, struct hint *hint, bool flush, struct err *e)
         return -1;
     if (!look.exists)
         return 0;
-    if (!flush && still_open(hint, &look)) {
+    int waits = flush || !still_open(hint, &look) ? 0 : may_wait(b, place, name, &look, e);
+    if (waits < 0)
+        return -1;
+    if (waits > 0) {
         put_off(b, hint, name, MIN(OPEN_MS + look.attr.size / OPEN_PER_MS, (uint64_t)OPEN_MAX_MS));
         return 0;
     }
@@ -378,6 +414,8 @@ int
 batch_process(struct batch *b, bool flush, struct err *e)
 {
     int rc = hints_count(&b->hints) == 0 ? 0 : process(b, flush, e);
+    if (rc >= 0)
+        rc = strays_settle(&b->strays, b->compare, &b->hints, e);
     hints_clear(&b->hints);
     take_again(b);
     return rc;

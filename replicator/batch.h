@@ -13,8 +13,9 @@
 struct batch {
     struct compare *compare;
     struct watch *watch;
-    struct hints hints; /* of this turn */
-    struct hints later; /* put off: files still being written, renames half seen */
+    struct hints hints;  /* of this turn */
+    struct hints later;  /* put off: files still being written, renames half seen */
+    struct hints strays; /* of this turn: objects, by event */
     struct hints
         touched;      /* directory ids whose times in the index are 0 since the last checkpoint */
     struct buf late;  /* struct late, of this turn */

@@ -157,6 +157,7 @@ stall(struct capture *c, const struct err *e)
     if (atomic_load(&c->stopping))
         atomic_store(&c->stop, true);
     hints_clear(&c->batch.hints);
+    hints_clear(&c->batch.strays);
     places_forget(c->compare.places);
     scan_drop(&c->scan);
     buf_reset(&c->compare.to_read);

@@ -261,6 +261,8 @@ compare_elsewhere(struct compare *c, struct place *place, struct span name, cons
         return found;
     if (!at.still_there)
         return moved_here(c, place, name, look, &at, what, e) < 0 ? -1 : 1;
+    if (S_ISDIR(look->attr.mode)) /* it has one name: it went there since the look */
+        return 1;
     if (!S_ISREG(look->attr.mode))
         return 0;
     return linked_here(c, place, name, look, &at, what, e) < 0 ? -1 : 1;

@@ -18,7 +18,7 @@
 struct watch {
     int fd;
     char *buffer;
-    uint8_t dir[WATCH_HANDLE_MAX]; /* of the event being given */
+    uint8_t dir[WATCH_HANDLE_MAX], object[WATCH_HANDLE_MAX]; /* of the event being given */
 };
 
 static const struct {
@@ -64,7 +64,8 @@ watch_adopt(int fd)
 int
 watch_new(struct watch **ret_watch, struct err *e)
 {
-    int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_DFID_NAME | FAN_CLOEXEC | FAN_NONBLOCK,
+    int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_DFID_NAME_TARGET | FAN_CLOEXEC |
+                               FAN_NONBLOCK,
                            O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == EPERM)
         return err_sys(
@@ -133,29 +134,40 @@ what_of(uint64_t mask)
     return what;
 }
 
-/* One info record: directory handle and name. The kernel is trusted with its own lengths, but not
- * with an unknown future: what does not fit is passed over. */
-static bool
-info_decode(const char *info, uint8_t dir[WATCH_HANDLE_MAX], struct watch_event *ret_event)
+/* One info record: a handle, and behind that of a directory a name. The kernel is trusted with its
+ * own lengths, but not with an unknown future: what does not fit is passed over. 0: not so. */
+static size_t
+info_handle(const char *info, uint8_t ret_handle[WATCH_HANDLE_MAX])
 {
     struct fanotify_event_info_header header;
     memcpy(&header, info, sizeof(header));
     size_t fixed = sizeof(header) + WATCH_FSID_SIZE + 8;
     if (header.len < fixed)
-        return false;
+        return 0;
     uint32_t handle_len;
     int32_t handle_type;
     const char *fsid = info + sizeof(header);
     memcpy(&handle_len, fsid + WATCH_FSID_SIZE, sizeof(handle_len));
     memcpy(&handle_type, fsid + WATCH_FSID_SIZE + 4, sizeof(handle_type));
-    if (handle_len > 128 || header.len < fixed + handle_len + 1)
+    if (handle_len > 128 || header.len < fixed + handle_len)
+        return 0;
+    memcpy(ret_handle, fsid, WATCH_FSID_SIZE);
+    put_le32(ret_handle + WATCH_FSID_SIZE, (uint32_t)handle_type);
+    memcpy(ret_handle + WATCH_FSID_SIZE + 4, info + fixed, handle_len);
+    return WATCH_FSID_SIZE + 4 + handle_len;
+}
+
+static bool
+info_decode(const char *info, uint8_t dir[WATCH_HANDLE_MAX], struct watch_event *ret_event)
+{
+    struct fanotify_event_info_header header;
+    memcpy(&header, info, sizeof(header));
+    size_t len = info_handle(info, dir);
+    size_t name_at = sizeof(header) + 4 + len; /* the length of the handle stands before it */
+    if (len == 0 || header.len < name_at + 1)
         return false;
-    const char *name = info + fixed + handle_len;
-    memcpy(dir, fsid, WATCH_FSID_SIZE);
-    put_le32(dir + WATCH_FSID_SIZE, (uint32_t)handle_type);
-    memcpy(dir + WATCH_FSID_SIZE + 4, info + fixed, handle_len);
-    ret_event->dir = span_of(dir, WATCH_FSID_SIZE + 4 + handle_len);
-    ret_event->name = span_of(name, strnlen(name, header.len - fixed - handle_len));
+    ret_event->dir = span_of(dir, len);
+    ret_event->name = span_of(info + name_at, strnlen(info + name_at, header.len - name_at));
     return true;
 }
 
@@ -170,23 +182,48 @@ what_of_info(uint8_t type, uint64_t mask)
     return what;
 }
 
+/* The next info record of an event, NULL at its end. */
+static const char *
+info_next(const char *at, const char *end, struct fanotify_event_info_header *ret_header)
+{
+    if (end - at < (ptrdiff_t)sizeof(*ret_header))
+        return NULL;
+    memcpy(ret_header, at, sizeof(*ret_header));
+    return ret_header->len < sizeof(*ret_header) || ret_header->len > end - at ? NULL : at;
+}
+
+/* The record of the object comes behind those of its places. */
+static struct span
+event_object(struct watch *watch, const char *at, const char *end)
+{
+    struct fanotify_event_info_header header;
+    for (; (at = info_next(at, end, &header)) != NULL; at += header.len) {
+        if (header.info_type == FAN_EVENT_INFO_TYPE_FID)
+            return span_of(watch->object, info_handle(at, watch->object));
+    }
+    return (struct span){ 0 };
+}
+
 /* start: where the event lies in the buffer, which the kernel does not align. */
 static void
 event_give(struct watch *watch, const struct fanotify_event_metadata *meta, const char *start,
            void (*give)(void *arg, const struct watch_event *event), void *arg)
 {
-    const char *at = start + meta->metadata_len;
     const char *end = start + meta->event_len;
-    while (end - at >= (ptrdiff_t)sizeof(struct fanotify_event_info_header)) {
-        struct fanotify_event_info_header header;
-        memcpy(&header, at, sizeof(header));
-        if (header.len < sizeof(header) || header.len > end - at)
-            return;
-        struct watch_event event = { .what = what_of_info(header.info_type, meta->mask) };
-        if (header.info_type != FAN_EVENT_INFO_TYPE_FID && info_decode(at, watch->dir, &event))
-            give(arg, &event);
-        at += header.len;
+    const char *at = start + meta->metadata_len;
+    struct fanotify_event_info_header header;
+    struct watch_event event = { .object = event_object(watch, at, end) };
+    bool placed = false;
+    for (; (at = info_next(at, end, &header)) != NULL; at += header.len) {
+        event.what = what_of_info(header.info_type, meta->mask);
+        if (header.info_type == FAN_EVENT_INFO_TYPE_FID || !info_decode(at, watch->dir, &event))
+            continue;
+        placed = true;
+        give(arg, &event);
     }
+    event.what = what_of(meta->mask);
+    if (!placed && event.object.len > 0)
+        give(arg, &event);
 }
 
 int

@@ -11,7 +11,7 @@
 #include "lib/base/err.h"
 
 #define WATCH_FSID_SIZE 8
-/* A directory as events name it: the filesystem's id, then the handle as in attrs.h. */
+/* An object as events name it: the filesystem's id, then the handle as in attrs.h. */
 #define WATCH_HANDLE_MAX (WATCH_FSID_SIZE + 4 + 128)
 
 struct watch;
@@ -28,9 +28,10 @@ enum watch_what {
 };
 
 struct watch_event {
-    struct span dir;  /* fsid and handle */
+    struct span dir;  /* fsid and handle; empty: the kernel does not know where (an NFS client's) */
     struct span name; /* "." : the directory itself */
-    unsigned what;    /* of enum watch_what */
+    struct span object; /* what it happened to: fsid and handle; may be empty */
+    unsigned what;      /* of enum watch_what */
 };
 
 /* A new queue. ERR_UNSUITABLE: the kernel lacks what is needed (5.17), or rights are missing. */

@@ -419,6 +419,29 @@ TEST(a_directory_of_which_nobody_can_say_is_not_removed_for_another_one)
     cap_free(c);
 }
 
+/* It went from one name to another between two looks. */
+TEST(a_directory_has_one_name_whatever_an_old_look_says)
+{
+    struct cap *c = begin();
+    struct by_hand h;
+    struct look look, now;
+    CAP_NEEDED(c);
+    cap_stop(c);
+    cap_sh(c, "mkdir mail/x");
+    by_hand_begin(&h, c);
+    CHECK_INT(look_at(h.root->fd, "x", &look, &c->e), 0);
+    cap_sh(c, "mv mail/x mail/y");
+    CHECK_INT(look_at(h.root->fd, "y", &now, &c->e), 0);
+    CHECK_INT(compare_present(&h.compare, h.root, "y", &now, WATCH_ARRIVED, &c->e), 0);
+    CHECK_INT(h.compare.emitted, 1);
+    CHECK_INT(compare_present(&h.compare, h.root, "x", &look, WATCH_MADE, &c->e), 0);
+    CHECK_INT(h.compare.emitted, 1);
+    struct state_entry entry;
+    CHECK_INT(state_entry_get(h.txn, h.root->dir, span_str("x"), &entry, &c->e), 0);
+    by_hand_end(&h, c);
+    cap_free(c);
+}
+
 TEST(what_was_put_off_is_looked_at_again_by_itself)
 {
     struct cap *c = begin();
@@ -475,6 +498,25 @@ check_linked(const struct row *rows, size_t count)
         cap_check_index(c);
         cap_free(c);
     }
+}
+
+TEST(what_was_done_through_a_name_that_is_not_replicated_is_seen)
+{
+    static const struct row rows[] = {
+        { "ln a x; rm x", "" },
+        { "ln a ada/tmp/2.M; ln a ../out/x", "" },
+        { "ln a x; echo more >>x; rm x", "put a\nlink a > b\nlink a > d/c\n" },
+        { "ln a x; touch -d @1600000000 x; rm x", "put a\nlink a > b\nlink a > d/c\n" },
+        { "ln ada/cur/1 x; chmod 600 x; rm x", "meta ada/cur/1\n" },
+        { "ln ada/cur/1 x; setfattr -n user.a -v b x; rm x", "meta ada/cur/1\n" },
+        { "ln ada/cur/1 x; echo more >>x; echo y >y; mv y x", "put x\nput ada/cur/1\n" },
+        { "ln ada/cur/1 ada/tmp/2.M; echo more >>ada/tmp/2.M", "put ada/cur/1\n" },
+        { "ln ada/cur/1 ../out/x; echo more >>../out/x", "put ada/cur/1\n" },
+        { "exec 3>>ada/cur/1; mv ada/cur/1 ../out/1; ln ../out/1 ada/cur/1; rm ../out/1; "
+          "echo more >&3",
+          "put ada/cur/1\n" },
+    };
+    check_linked(rows, ARRAY_LEN(rows));
 }
 
 TEST(all_names_of_an_object_follow_what_happens_through_one)

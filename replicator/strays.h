@@ -1,0 +1,21 @@
+/* strays.h - objects that changed under a name which is not theirs in the index: a name that was
+ * made and is gone again, one that is not replicated, none at all (an NFS client's). What was done
+ * there shows under the names that the index has of them, and no event tells of those.
+ *
+ * Belongs to the capture thread. */
+#ifndef MAILTWIN_STRAYS_H
+#define MAILTWIN_STRAYS_H
+
+#include "lib/os/watch.h"
+#include "replicator/compare.h"
+
+/* Notes what an event says of an object, unless the index has it under that name. dir: of the
+ * event, 0 not in a store. `strays`: bounded by whoever empties it each turn. */
+int strays_note(struct hints *strays, struct state_txn *txn, uint64_t dir,
+                const struct watch_event *event, struct err *e) _must_check_;
+/* At the end of a turn: those that live and have changed since they were looked at are to be looked
+ * at again under one of their names. `looked`: the names of this turn. Empties the list. */
+int strays_settle(struct hints *strays, struct compare *c, const struct hints *looked,
+                  struct err *e) _must_check_;
+
+#endif
