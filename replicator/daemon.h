@@ -33,7 +33,6 @@ struct daemon {
     /* Newest record that was carried out in a store here: ahead of the tail after a crash, or while
      * something asked for has not come. */
     atomic_uint_fast64_t applied;
-    uint64_t newest_epoch;     /* seen of any node; main thread */
     atomic_bool moved_posted;  /* a look at positions is under way */
     atomic_bool apply_stalled; /* the last session ended because a disk took no writes */
     struct turn turn;          /* of the sessions that receive */
@@ -59,6 +58,9 @@ void daemon_close(struct daemon *d);
 
 /* Fills a HELLO from the state as it is now; spans point into conf. */
 int daemon_hello(struct daemon *d, struct wire_hello *ret_hello, struct err *e) _must_check_;
+/* From a session: a node told in HELLO of a newer promotion of this history, and is not followed.
+ */
+void daemon_hear_epoch(struct daemon *d, const struct wire_hello *hello);
 /* From a session: a node with a newer epoch exists. */
 void daemon_step_down(struct daemon *d, const char *node, uint64_t epoch);
 /* From a session: this node, deposed before, follows the new primary. */

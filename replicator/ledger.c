@@ -67,6 +67,9 @@ ledger_start(struct ledger *l, const struct wire_start *start, bool fresh, struc
         return -1;
     struct state_meta *meta = state_meta(l->txn);
     bool sync = start->mode == WIRE_MODE_SYNC;
+    bool other = memcmp(meta->history, start->history, sizeof(meta->history)) != 0;
+    if (other && state_epoch_forget(l->txn, e) < 0) /* it counted the promotions of the old one */
+        return -1;
     memcpy(meta->history, start->history, sizeof(meta->history));
     meta->epoch = start->epoch;
     meta->role = WIRE_ROLE_STANDBY;

@@ -161,12 +161,14 @@ tell_role(struct daemon *d, const struct state_meta *meta)
 }
 
 /* A power loss may have taken names that no standby has given back. A node that lacks some follows
- * only by a sync, and is neither promoted nor fed from before that. */
+ * only by a sync, and is neither promoted nor fed from before that. heard: the epoch that ends the
+ * role, 0 none: it is not forgotten where the role is not. */
 static int
-set_role(struct daemon *d, uint8_t role, struct err *e)
+set_role(struct daemon *d, uint8_t role, uint64_t heard, struct err *e)
 {
     _cleanup_txn_ struct state_txn *txn = NULL;
-    if (state_begin(d->node->state, true, &txn, e) < 0)
+    if (state_begin(d->node->state, true, &txn, e) < 0 ||
+        (heard > 0 && state_epoch_hear(txn, heard, e) < 0))
         return -1;
     struct state_meta *meta = state_meta(txn);
     meta->role = role;
@@ -298,6 +300,22 @@ roles_receives_from(struct daemon *d)
     return NULL;
 }
 
+/* What was done behind a promotion that this node has heard of and not followed is not here. */
+static int
+may_replace_newest(struct state_txn *txn, struct err *e)
+{
+    uint64_t heard;
+    uint64_t epoch = state_meta(txn)->epoch;
+    if (state_epoch_heard(txn, &heard, e) < 0)
+        return -1;
+    if (heard <= epoch)
+        return 0;
+    return err_set(e, ERR_REFUSED,
+                   "a node was promoted later (epoch %llu), and this one (epoch %llu) has not "
+                   "followed it: see `mailtwin status`, or use --force to take over against it",
+                   (unsigned long long)heard, (unsigned long long)epoch);
+}
+
 static int
 may_promote(struct daemon *d, bool force, struct err *e)
 {
@@ -323,7 +341,7 @@ may_promote(struct daemon *d, bool force, struct err *e)
         return err_set(e, ERR_REFUSED,
                        "this node was deposed by a newer primary: see `mailtwin status`, or use "
                        "--force to take over against it");
-    return 0;
+    return may_replace_newest(txn, e);
 }
 
 static size_t
@@ -378,7 +396,10 @@ write_promotion(struct daemon *d, struct err *e)
         return err_sys(e, ERR_IO, "get random bytes for the history's id");
     if (!first)
         meta->tail = MAX(meta->tail, atomic_load(&d->applied));
-    meta->epoch = link_next_epoch(MAX(meta->epoch, d->newest_epoch), self_index(d->conf),
+    uint64_t heard;
+    if (state_epoch_heard(txn, &heard, e) < 0 || state_epoch_forget(txn, e) < 0)
+        return -1;
+    meta->epoch = link_next_epoch(MAX(meta->epoch, heard), self_index(d->conf),
                                   d->conf->node_count);
     meta->role = WIRE_ROLE_PRIMARY;
     meta->sync_base = 0;
@@ -415,11 +436,11 @@ roles_promote(struct daemon *d, bool force, struct err *e)
 
 /* Sessions and capture end with the role. */
 static int
-end_primary(struct daemon *d, uint8_t role, const char *why, struct err *e)
+end_primary(struct daemon *d, uint8_t role, uint64_t heard, const char *why, struct err *e)
 {
     detach_all(d);
     stop_capture(d, why);
-    int rc = set_role(d, role, e);
+    int rc = set_role(d, role, heard, e);
     protection_update(d); /* of a standby nobody asks whether it is protected */
     return rc;
 }
@@ -429,7 +450,7 @@ roles_demote(struct daemon *d, struct err *e)
 {
     if (d->role != WIRE_ROLE_PRIMARY)
         return err_set(e, ERR_REFUSED, "this node is not the primary");
-    return end_primary(d, WIRE_ROLE_STANDBY, "this node was demoted", e);
+    return end_primary(d, WIRE_ROLE_STANDBY, 0, "this node was demoted", e);
 }
 
 int
@@ -450,6 +471,50 @@ roles_resync(struct daemon *d, const char *from, struct err *e)
     return 0;
 }
 
+/* --- a newer promotion is heard of --- */
+
+struct heard {
+    struct daemon *daemon;
+    uint64_t epoch;
+    uint8_t history[WIRE_HISTORY_SIZE];
+};
+
+/* A session that receives has the state for itself for as long as it likes: the epoch is told again
+ * when it has ended. */
+static int
+hear_epoch(const struct heard *h, struct err *e)
+{
+    struct daemon *d = h->daemon;
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (d->role == WIRE_ROLE_PRIMARY || roles_receives_from(d) != NULL)
+        return 0;
+    if (state_begin(d->node->state, true, &txn, e) < 0)
+        return -1;
+    const struct state_meta *meta = state_meta(txn);
+    if (h->epoch <= meta->epoch || memcmp(h->history, meta->history, sizeof(h->history)) != 0)
+        return 0;
+    return state_epoch_hear(txn, h->epoch, e) < 0 ? -1 : state_commit(&txn, e);
+}
+
+static void
+hear_epoch_main(void *arg)
+{
+    struct err e = { 0 };
+    if (hear_epoch(arg, &e) < 0)
+        event(EV_FAILED, F_STR("while", "noting a newer epoch"), F_ERR(&e));
+    free(arg);
+}
+
+void
+daemon_hear_epoch(struct daemon *d, const struct wire_hello *hello)
+{
+    struct heard *h = xcalloc(1, sizeof(*h));
+    h->daemon = d;
+    h->epoch = hello->epoch;
+    memcpy(h->history, hello->history, sizeof(h->history));
+    control_post(d->control, hear_epoch_main, h);
+}
+
 /* --- stepping down, asked for by a session --- */
 
 struct step_down {
@@ -463,13 +528,12 @@ step_down_main(void *arg)
 {
     struct step_down *s = arg;
     struct daemon *d = s->daemon;
-    d->newest_epoch = MAX(d->newest_epoch, s->epoch);
     if (d->role == WIRE_ROLE_PRIMARY) {
         struct err e = { 0 };
         event(EV_DEPOSED, F_STR("by", s->node), F_U64("epoch", s->epoch));
         snprintf(d->why_not_serving, sizeof(d->why_not_serving),
                  "deposed by %s, which has epoch %llu", s->node, (unsigned long long)s->epoch);
-        if (end_primary(d, WIRE_ROLE_NONE, d->why_not_serving, &e) < 0)
+        if (end_primary(d, WIRE_ROLE_NONE, s->epoch, d->why_not_serving, &e) < 0)
             event(EV_FAILED, F_STR("while", "stepping down"), F_ERR(&e));
     }
     free(s);

@@ -128,12 +128,37 @@ session_changed(struct session *s, bool position, struct err *e)
            decision.row != s->decision.row || (position && position_moved(s, now));
 }
 
+/* Epochs count the promotions of one history: those of another say nothing. */
+static bool
+is_of_our_history(const struct session *s)
+{
+    return memcmp(s->theirs->history, s->ours->history, WIRE_HISTORY_SIZE) == 0;
+}
+
+/* Of a newer promotion that is not followed from here. Until it is noted it is told again. */
+static int
+tell_epoch(const struct session *s, struct err *e)
+{
+    uint64_t heard;
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (s->theirs->epoch <= s->ours->epoch || !is_of_our_history(s))
+        return 0;
+    if (state_begin(s->daemon->node->state, false, &txn, e) < 0 ||
+        state_epoch_heard(txn, &heard, e) < 0)
+        return -1;
+    if (heard < s->theirs->epoch)
+        daemon_hear_epoch(s->daemon, s->theirs);
+    return 0;
+}
+
 /* Holds the link without using it, until it ends. What the peer says of its reasons is kept. */
 static int
 hold(struct session *s, struct err *e)
 {
     while (!session_stopped(s)) {
         const struct wire_msg *msg;
+        if (tell_epoch(s, e) < 0)
+            return -1;
         int got = link_io_receive(s->io, HOLD_MS, s->peer->wake_fd, &msg, e);
         uint64_t count;
         if (got < 0)

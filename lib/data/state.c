@@ -13,6 +13,7 @@
 #define READERS_MAX      256
 #define ROOM_MIN         (64 << 10) /* free bytes: less is a full disk */
 #define META_KEY         "node"
+#define NEWEST_EPOCH     "newest_epoch"
 #define META_SIZE        96
 #define META_VERSION     1
 #define META_OFF_VERSION 91
@@ -331,4 +332,32 @@ int
 state_del(struct state_txn *txn, const char *key, struct err *e)
 {
     return table_del(txn, TABLE_META, span_str(key), e);
+}
+
+int
+state_epoch_heard(struct state_txn *txn, uint64_t *ret_epoch, struct err *e)
+{
+    struct span row;
+    int found = state_get(txn, NEWEST_EPOCH, &row, e);
+    if (found > 0 && row.len != 8)
+        return err_set(e, ERR_CORRUPT, "the row " NEWEST_EPOCH " has %zu bytes", row.len);
+    *ret_epoch = found > 0 ? get_le64(row.ptr) : 0;
+    return found < 0 ? -1 : 0;
+}
+
+int
+state_epoch_hear(struct state_txn *txn, uint64_t epoch, struct err *e)
+{
+    uint64_t heard;
+    uint8_t row[8];
+    if (state_epoch_heard(txn, &heard, e) < 0)
+        return -1;
+    put_le64(row, MAX(heard, epoch));
+    return state_put(txn, NEWEST_EPOCH, span_of(row, sizeof(row)), e);
+}
+
+int
+state_epoch_forget(struct state_txn *txn, struct err *e)
+{
+    return state_del(txn, NEWEST_EPOCH, e);
 }

@@ -85,6 +85,12 @@ int state_put(struct state_txn *txn, const char *key, struct span value,
               struct err *e) _must_check_;
 int state_del(struct state_txn *txn, const char *key, struct err *e) _must_check_;
 
+/* The newest promotion of this history that any node told of, 0 none: the node's own epoch only
+ * moves when it follows. It only grows, until it is forgotten with the history. */
+int state_epoch_heard(struct state_txn *txn, uint64_t *ret_epoch, struct err *e) _must_check_;
+int state_epoch_hear(struct state_txn *txn, uint64_t epoch, struct err *e) _must_check_;
+int state_epoch_forget(struct state_txn *txn, struct err *e) _must_check_;
+
 /* Journal. Appends with seq tail + 1 and the current epoch when r->seq is 0, else with the record's
  * own (a standby's copy; must be above the tail). Trims the oldest beyond journal_max. */
 int state_append(struct state_txn *txn, struct record *r, struct err *e) _must_check_;

@@ -32,7 +32,7 @@ static const struct {
     { "state-dir-root", "dirs", 8 },      { "state-dir", "dirs", 8 },
     { "state-handle", "handles", 20 },    { "state-entry", "entries", 18 },
     { "state-entry-dir", "entries", 11 }, { "state-inode", "inodes", 10 },
-    { "state-held", "held", 18 },
+    { "state-held", "held", 18 },         { "state-newest-epoch", "meta", 12 },
 };
 
 struct place {
@@ -254,6 +254,8 @@ write_samples(struct state *db)
     must(state_entry_put(txn, CUR_ID, span_str("2.M2"), &mail, &e), &e);
     struct state_held held = held_sample();
     must(state_held_put(txn, &held, &e), &e);
+    must(state_epoch_hear(txn, 258, &e), &e);
+    must(state_epoch_hear(txn, 257, &e), &e);
     *meta = meta_sample;
     must(state_commit(&txn, &e), &e);
 }
@@ -354,6 +356,7 @@ check_samples(struct state_txn *txn)
     struct state_entry cur_entry = cur_entry_sample();
     struct state_entry mail = mail_sample();
     uint64_t id;
+    uint64_t heard;
     struct span name;
     assert_memory_equal(meta->history, meta_sample.history, sizeof(meta->history));
     assert_memory_equal(meta->boot_id, meta_sample.boot_id, sizeof(meta->boot_id));
@@ -368,6 +371,8 @@ check_samples(struct state_txn *txn)
     CHECK_INT(meta->indexed, 1);
     CHECK_INT(meta->next_dir, meta_sample.next_dir);
     CHECK_INT(state_root(txn, 2), ROOT_ID);
+    CHECK_INT(state_epoch_heard(txn, &heard, NULL), 0);
+    CHECK_INT(heard, 258);
     CHECK_INT(state_dir_find(txn, cur.handle, &id, NULL), 1);
     CHECK_INT(id, CUR_ID);
     check_dir(txn, &root);

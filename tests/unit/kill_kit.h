@@ -66,6 +66,13 @@ daemon_follows(struct daemon *d)
 }
 
 void
+daemon_hear_epoch(struct daemon *d, const struct wire_hello *hello)
+{
+    (void)d;
+    (void)hello;
+}
+
+void
 daemon_step_down(struct daemon *d, const char *node, uint64_t epoch)
 {
     print_error("%s steps down before %s, epoch %llu\n", d->conf->self, node,

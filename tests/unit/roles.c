@@ -1,4 +1,5 @@
 /* What the state and the status say after a change of role. */
+#include "replicator/receiver.h"
 #include "tests/unit/session_kit.h"
 
 #include <signal.h>
@@ -126,6 +127,107 @@ TEST(a_promotion_counts_what_the_stores_have_beyond_the_journal)
     session_must(roles_promote(&k->d, true, &e), &e);
     session_must(daemon_hello(&k->d, hello, &e), &e);
     CHECK_INT(hello->epochs[hello->epoch_count - 1].first_seq, 8);
+    session_kit_free(k);
+}
+
+static uint64_t
+heard_now(struct session_kit *k)
+{
+    struct state_txn *txn;
+    struct err e = { 0 };
+    uint64_t heard;
+    session_must(state_begin(k->c->node->state, false, &txn, &e), &e);
+    session_must(state_epoch_heard(txn, &heard, &e), &e);
+    state_abort(&txn);
+    return heard;
+}
+
+static void
+wait_heard(struct session_kit *k, uint64_t epoch)
+{
+    for (unsigned i = 0; i < 2000 && heard_now(k) != epoch; i++)
+        usleep(10000);
+    CHECK_INT(heard_now(k), epoch);
+}
+
+TEST(promotions_of_another_history_do_not_count)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct err e = { 0 };
+    _cleanup_free_ struct wire_start *start = xcalloc(1, sizeof(*start));
+    struct state_txn *txn;
+    was_standby(k);
+    session_must(state_begin(k->c->node->state, true, &txn, &e), &e);
+    session_must(state_epoch_hear(txn, 40, &e), &e);
+    session_must(state_commit(&txn, &e), &e);
+    for (uint8_t history = 1; history <= 2; history++) {
+        struct ledger ledger;
+        *start = (struct wire_start){ .mode = WIRE_MODE_SYNC, .epoch = 5, .sync_base = 1 };
+        start->history[0] = history;
+        session_must(ledger_open(&ledger, k->c->node, &e), &e);
+        session_must(ledger_start(&ledger, start, false, &e), &e);
+        ledger_free(&ledger);
+        CHECK_INT(heard_now(k), history == 1 ? 40 : 0);
+    }
+    session_kit_free(k);
+}
+
+static void
+wait_deposed(struct session_kit *k)
+{
+    for (unsigned i = 0; i < 2000 && atomic_load(&k->d.role) == WIRE_ROLE_PRIMARY; i++)
+        usleep(10000);
+    CHECK_INT(atomic_load(&k->d.role), WIRE_ROLE_NONE);
+}
+
+TEST(a_newer_epoch_is_known_after_a_restart)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct err e = { 0 };
+    was_standby(k);
+    session_must(roles_promote(&k->d, true, &e), &e);
+    struct link_io *io = session_link(k, 0);
+    add_epoch(primary_hello(k, 0, 40, 5), 40, 3);
+    say(io, WIRE_HELLO);
+    hear_type(io, WIRE_HELLO);
+    wait_deposed(k);
+    link_io_free(&io);
+    session_stop(k);
+    session_start(k);
+    CHECK_INT(roles_promote(&k->d, false, &e), -1);
+    CHECK_CONTAINS(e.text, "deposed");
+    session_must(roles_promote(&k->d, true, &e), &e);
+    CHECK_INT(meta_now(k).epoch, 42); /* the next of the third of three nodes */
+    session_kit_free(k);
+}
+
+TEST(a_standby_that_did_not_follow_the_newest_primary_is_promoted_by_force_only)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct err e = { 0 };
+    was_standby(k);
+    session_must(roles_promote(&k->d, true, &e), &e);
+    session_must(roles_demote(&k->d, &e), &e);
+    struct link_io *io = session_link(k, 0);
+    add_epoch(primary_hello(k, 0, 40, 5), 40, 3);
+    say(io, WIRE_HELLO);
+    hear_type(io, WIRE_HELLO);
+    CHECK_INT(hear_type(io, WIRE_REFUSE)->refuse.code, WIRE_REFUSE_DIVERGED);
+    wait_heard(k, 40);
+    for (unsigned restarts = 0; restarts < 2; restarts++) {
+        CHECK_INT(roles_promote(&k->d, false, &e), -1);
+        CHECK_INT(e.code, ERR_REFUSED);
+        CHECK_CONTAINS(e.text, "epoch 40");
+        link_io_free(&io);
+        session_stop(k);
+        session_start(k);
+    }
+    session_must(roles_promote(&k->d, true, &e), &e);
+    session_must(roles_demote(&k->d, &e), &e);
+    session_must(roles_promote(&k->d, false, &e), &e); /* it is the newest itself */
     session_kit_free(k);
 }
 
