@@ -172,7 +172,8 @@ hold(struct session *s, struct err *e)
         if (got > 0 && msg->type == WIRE_REFUSE) {
             peer_set_state(s->peer, PEER_REFUSED, "%.*s", (int)msg->refuse.text.len,
                            (const char *)msg->refuse.text.ptr);
-            if (msg->refuse.epoch > s->ours->epoch && s->daemon->role == WIRE_ROLE_PRIMARY)
+            if (is_of_our_history(s) && msg->refuse.epoch > s->ours->epoch &&
+                s->daemon->role == WIRE_ROLE_PRIMARY)
                 daemon_step_down(s->daemon, s->peer->conf->name, msg->refuse.epoch);
         }
     }

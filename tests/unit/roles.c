@@ -203,6 +203,50 @@ TEST(a_newer_epoch_is_known_after_a_restart)
     session_kit_free(k);
 }
 
+static void
+say_refuse(struct session_kit *k, struct link_io *io, const char *text)
+{
+    struct peer_facts facts = { 0 };
+    told = (struct wire_msg){ .refuse = { .code = WIRE_REFUSE_FOREIGN, .epoch = 40 } };
+    told.refuse.node = span_str("mx1");
+    told.refuse.text = span_str(text);
+    say(io, WIRE_REFUSE);
+    for (unsigned i = 0; i < 2000 && strcmp(facts.text, text) != 0; i++) {
+        usleep(10000);
+        peer_facts(&k->d.peers[0], &facts);
+    }
+    CHECK_STR(facts.text, text);
+}
+
+static void
+main_was_here(void *arg)
+{
+    sem_post(arg);
+}
+
+TEST(a_primary_is_not_deposed_by_an_epoch_of_another_history)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct err e = { 0 };
+    sem_t sem;
+    sem_init(&sem, 0, 0);
+    session_must(roles_promote(&k->d, false, &e), &e);
+    struct link_io *io = session_link(k, 0);
+    primary_hello(k, 0, 40, 5);
+    say(io, WIRE_HELLO);
+    hear_type(io, WIRE_HELLO);
+    CHECK_INT(hear_type(io, WIRE_REFUSE)->refuse.code, WIRE_REFUSE_FOREIGN);
+    say_refuse(k, io, "not of our history");
+    say_refuse(k, io, "and that is all"); /* the first one is dealt with */
+    control_post(k->d.control, main_was_here, &sem);
+    cap_wait(&sem);
+    CHECK_INT(atomic_load(&k->d.role), WIRE_ROLE_PRIMARY);
+    sem_destroy(&sem);
+    link_io_free(&io);
+    session_kit_free(k);
+}
+
 TEST(a_standby_that_did_not_follow_the_newest_primary_is_promoted_by_force_only)
 {
     struct session_kit *k = begin();
