@@ -202,6 +202,16 @@ want(struct walk *w, struct ask *a, uint64_t dir, uint16_t store)
     w->progress.total = MAX(w->progress.total, dir);
 }
 
+/* A directory that is made before the removal of its name is carried out keeps what the peer has
+ * there: it has to be looked at like any other. */
+static bool
+orders_done(struct walk *w)
+{
+    bool done = !w->ordered || w->ship->settle(w->ship->owner) == w->ship->cursor;
+    w->ordered = false;
+    return done;
+}
+
 /* Takes the next directories into hand. */
 static int
 choose(struct walk *w, struct state_txn *txn, struct err *e)
@@ -214,7 +224,7 @@ choose(struct walk *w, struct state_txn *txn, struct err *e)
             return -1;
         if (found == 0 || (w->opts.limit != 0 && row.id > w->opts.limit)) {
             w->all_asked = true;
-            w->complete = count_asks(w, ASK_FREE) == ASKS_MAX;
+            w->complete = count_asks(w, ASK_FREE) == ASKS_MAX && orders_done(w);
             return 0;
         }
         w->next = row.id + 1;

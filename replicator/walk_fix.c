@@ -95,6 +95,7 @@ fix_extra(struct fixing *f, const struct wire_entry *theirs, const struct walk_o
     struct look look;
     f->w->progress.differences++;
     if (orders->force != NULL) {
+        f->w->ordered = true;
         orders->force(orders->arg, f->a->dir, theirs->name, S_ISDIR(theirs->attr.mode));
         return 0;
     }

@@ -44,6 +44,7 @@ struct walk {
     uint64_t level;     /* all directories with a smaller id are level */
     bool all_asked;     /* up to the newest there was at the last look */
     bool complete;      /* and nothing was under way */
+    bool ordered;       /* removals that may not be in the journal yet */
     struct buf recheck; /* store, path (span16) of names that files were moved or linked to */
     uint32_t id;
     struct walk_progress progress;

@@ -156,6 +156,167 @@ TEST(a_walk_that_broke_off_goes_on_where_it_was)
     pair_free(r);
 }
 
+/* --- directories that change their place during the walk --- */
+
+/* Until this many turns have passed, or the walk has ended. */
+static void
+turns(struct pair *r, unsigned count)
+{
+    for (; count > 0 && !walk_done(r->walk); count--)
+        turn(r);
+}
+
+static void
+touched_by_name(void *owner, const struct record *record)
+{
+    bool removes = record->op == OP_UNLINK || record->op == OP_RMTREE;
+    if (record->seq == 0 && removes)
+        fail_msg("no record names the removal of %.*s", (int)record->path.len,
+                 (const char *)record->path.ptr);
+    pair_touched(owner, record);
+}
+
+/* What was removed by a record is in the list, " a b ". */
+static void
+check_removed(struct cap *c, const char *list)
+{
+    _cleanup_buf_ struct buf text = { 0 };
+    cap_records(c, &text);
+    char *rest = (char *)text.ptr;
+    for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
+        char name[300];
+        if (sscanf(line, "unlink %297s", name) == 1 || sscanf(line, "rmtree %297s", name) == 1) {
+            size_t len = strlen(name);
+            memmove(name + 1, name, len);
+            memcpy(name + len + 1, " ", 2);
+            name[0] = ' ';
+            CHECK_CONTAINS(list, name);
+        }
+    }
+}
+
+/* Trees that differ in mail/d and around it. The primary changes before turn `at` of the walk, and
+ * again `later` turns behind that. False: the walk had ended before. */
+static bool
+change_within(unsigned at, const char *change, unsigned later, const char *again,
+              const char *removed)
+{
+    struct pair *r = pair_new(1);
+    if (r == NULL) {
+        skip();
+        return false;
+    }
+    cap_sh(r->c, "mkdir -p mail/d/sub mail/e && echo a >mail/d/a && echo x >mail/d/sub/x");
+    cap_sh(r->peer, "mkdir -p mail/d/sub mail/d/old mail/z/sub && echo longer >mail/d/a && "
+                    "echo s >mail/d/stale && echo o >mail/d/sub/o && echo n >mail/d/old/n && "
+                    "echo s >mail/z/s && echo y >mail/z/sub/y");
+    pair_start(r);
+    r->ship.touched = touched_by_name;
+    struct walk_opts opts = opts_of(r, WALK_SYNC);
+    r->walk = walk_new(r->c->node, &r->ship, &opts);
+    turns(r, at);
+    bool within = !walk_done(r->walk);
+    cap_sh(r->c, "%s", change);
+    cap_barrier(r->c);
+    turns(r, later);
+    cap_sh(r->c, "%s", again);
+    cap_barrier(r->c);
+    turns(r, 10000);
+    CHECK(walk_done(r->walk));
+    cap_barrier(r->c);
+    pair_ship_all(r);
+    check_same(r);
+    check_removed(r->c, removed);
+    cap_check_index(r->c);
+    cap_check_index(r->peer);
+    pair_free(r);
+    return within;
+}
+
+TEST(a_directory_made_anew_under_the_same_name_during_the_walk_ends_level)
+{
+    static const struct {
+        const char *change, *removed; /* by itself, or because only the peer had it */
+    } rows[] = {
+        { "rm -r mail/d && mkdir -p mail/d/sub && echo new >mail/d/a && echo s2 >mail/d/stale && "
+          "echo new >mail/d/sub/x",
+          " d d/a d/sub d/sub/x d/stale d/old d/sub/o z " },
+        { "rm -r mail/d && mkdir mail/d && echo b >mail/d/b",
+          " d d/a d/sub d/sub/x d/stale d/old d/sub/o z " },
+        { "mv mail/d mail/e/d && mkdir -p mail/d/old && echo s2 >mail/d/stale && "
+          "echo n2 >mail/d/old/n",
+          " d/stale d/old d/sub/o e/d/stale e/d/old e/d/sub/o z " },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        unsigned at = 0;
+        while (change_within(at, rows[i].change, 0, "true", rows[i].removed))
+            at++;
+        CHECK(at == 0 || at > 3); /* 0: skipped */
+    }
+}
+
+TEST(a_directory_moved_away_and_back_during_the_walk_ends_level)
+{
+    static const struct {
+        const char *away, *back;
+    } rows[] = {
+        { "mv mail/d mail/z", "mv mail/z mail/d" },
+        { "mv mail/d mail/z && mkdir mail/d && echo i >mail/d/stale",
+          "mv mail/d mail/e/i && mv mail/z mail/d" },
+        { "mv mail/d mail/e/d && mkdir mail/z", "mv mail/e/d mail/z/d && mv mail/z/d mail/d" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        for (unsigned later = 0; later < 3; later += 2) {
+            unsigned at = 0;
+            while (change_within(at, rows[i].away, later, rows[i].back,
+                                 " d/stale d/old d/sub/o z z/s z/sub z/stale z/old z/sub/o "
+                                 "z/sub/y e/d/stale e/d/old e/d/sub/o "))
+                at++;
+            CHECK(at == 0 || at > 3);
+        }
+    }
+}
+
+static bool stands; /* the capture */
+
+/* A directory comes to be under a name that only the peer has, before the capture has carried out
+ * the order to remove it there. */
+static void
+make_before_the_order(struct pair *r)
+{
+    if (!stands)
+        return;
+    stands = false;
+    cap_sh(r->c, "mkdir mail/z && echo new >mail/z/new");
+    cap_release(r->c);
+}
+
+static uint64_t
+settle_behind_it(void *owner)
+{
+    make_before_the_order(owner);
+    return pair_settle(owner);
+}
+
+TEST(a_walk_ends_when_its_orders_are_carried_out)
+{
+    struct pair *r = pair_new(1);
+    CAP_NEEDED(r);
+    cap_sh(r->peer, "mkdir mail/z && echo s >mail/z/s");
+    pair_start(r);
+    r->ship.settle = settle_behind_it;
+    struct walk_opts opts = opts_of(r, WALK_SYNC);
+    r->walk = walk_new(r->c->node, &r->ship, &opts);
+    cap_hold(r->c);
+    stands = true;
+    turns(r, 10000);
+    CHECK(walk_done(r->walk));
+    make_before_the_order(r); /* at the latest */
+    pair_ship_all(r);
+    check_same(r);
+    pair_free(r);
+}
+
 /* --- verify --- */
 
 TEST(a_verify_finds_nothing_where_all_is_level_however_busy)
