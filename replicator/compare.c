@@ -193,7 +193,14 @@ other_follows(struct same_object *s, uint64_t dir, struct span name, struct err 
     uint8_t copy[PATH_NAME_MAX];
     memcpy(copy, name.ptr, name.len);
     struct span other = span_of(copy, name.len);
-    if (s->op != 0 && tell_other(s, dir, other, e) < 0)
+    struct state_entry row;
+    int found = state_entry_get(s->c->txn, dir, other, &row, e);
+    if (found < 0)
+        return -1;
+    bool same = found > 0 && !owner_moved(&row.attr, &s->entry.attr) &&
+                row.attr.mtime_ns == s->entry.attr.mtime_ns;
+    bool untold = s->op == OP_META && same;
+    if (s->op != 0 && !untold && tell_other(s, dir, other, e) < 0)
         return -1;
     return state_entry_put(s->c->txn, dir, other, &s->entry, e);
 }
@@ -455,8 +462,12 @@ present_new(struct compare *c, struct place *place, struct span name, const stru
         found = compare_elsewhere(c, place, name, look, what, e);
     if (found != 0)
         return found < 0 ? -1 : 0;
-    return S_ISDIR(look->attr.mode) ? made_dir(c, place, name, look, e)
-                                    : made_file(c, place, name, look, e);
+    if (S_ISDIR(look->attr.mode))
+        return made_dir(c, place, name, look, e);
+    if (made_file(c, place, name, look, e) < 0)
+        return -1;
+    bool copied = look->nlink > 1 && !S_ISREG(look->attr.mode);
+    return copied ? follow_others(c, place, name, look, false, e) : 0;
 }
 
 /* The peer has a directory there, and nothing but a record's word removes one. */

@@ -205,6 +205,13 @@ keep_settled(const struct settling *s, struct need *need)
     return need->more && ask_once_more(s->needs, need, S_ISDIR(s->applied->attr.mode));
 }
 
+/* Attributes alone fit whatever stands there; only a store's root is answered so. */
+static bool
+is_in_passing(const struct record *r)
+{
+    return r->op == OP_META && r->path.len > 0;
+}
+
 static bool
 keep_unsettled(void *arg, struct need *need, struct buf *path)
 {
@@ -215,7 +222,7 @@ keep_unsettled(void *arg, struct need *need, struct buf *path)
     if (need->store != r->store)
         return true;
     if (span_equal(need->path, r->path))
-        return keep_settled(s, need);
+        return is_in_passing(r) || keep_settled(s, need);
     if (cleared && path_is_below(need->path, r->path))
         return false;
     if (r->op != OP_RENAME)

@@ -472,7 +472,7 @@ begin_linked(void)
     struct cap *c = begin();
     if (c == NULL)
         return NULL;
-    cap_sh(c, "cd mail && echo linked >a && ln a b && mkdir d && ln a d/c");
+    cap_sh(c, "cd mail && echo linked >a && ln a b && mkdir d && ln a d/c && mkfifo p");
     cap_grow_old();
     cap_barrier(c);
     _cleanup_buf_ struct buf text = { 0 };
@@ -528,6 +528,8 @@ TEST(all_names_of_an_object_follow_what_happens_through_one)
         { ": >a; rm a", "unlink a\nput b\nlink b > d/c\n" },
         { "chmod 640 a; rm a", "unlink a\nmeta b\n" },
         { "rm b", "unlink b\nmeta a\n" },
+        { "ln p q", "mknod q\n" },
+        { "ln p q; chmod 640 q", "mknod q\nmeta p\n" },
         { "mv a ../out/a", "unlink a\nmeta b\n" },
         { "mv a e", "rename a > e\n" },
         { "mv a e; mv b f; mv d/c g", "rename a > e\nrename b > f\nrename d/c > g\n" },

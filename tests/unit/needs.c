@@ -131,6 +131,23 @@ is_dir_a(void *arg, uint16_t store, struct span path)
     return span_equal(path, span_str("a"));
 }
 
+/* A rename did not fit, and what still stands under its new name gets the attributes. */
+TEST(attributes_settle_nothing)
+{
+    begin();
+    lacks(OP_RENAME, 101, "a", "a");
+    check_asked("a 101\n");
+    done(OP_META, 102, "a", NULL);
+    CHECK_INT(needs.count, 1);
+    done(OP_SYMLINK, 103, "a", NULL);
+    CHECK_INT(needs.count, 0);
+    lacks(OP_META, 104, "", "");
+    check_asked(" 104\n");
+    done(OP_META, 105, "", NULL); /* a store's root has no other answer */
+    CHECK_INT(needs.count, 0);
+    end();
+}
+
 TEST(needs_outlive_link_and_daemon_and_are_given_up_in_the_end)
 {
     begin();
