@@ -126,16 +126,10 @@ xattrs_may_differ(const struct compare *c, const struct state_entry *old, const 
 }
 
 static bool
-owner_moved(const struct attr *old, const struct attr *now)
-{
-    return old->mode != now->mode || old->uid != now->uid || old->gid != now->gid;
-}
-
-static bool
 attr_moved(const struct compare *c, const struct state_entry *old, const struct look *look,
            unsigned what)
 {
-    if (owner_moved(&old->attr, &look->attr) || (what & HINT_FORCE) != 0)
+    if (compare_owner_moved(&old->attr, &look->attr) || (what & HINT_FORCE) != 0)
         return true;
     if (!S_ISDIR(look->attr.mode) && !S_ISREG(look->attr.mode))
         return old->attr.mtime_ns != look->attr.mtime_ns;
@@ -162,87 +156,6 @@ dir_attr_moved(struct compare *c, uint64_t dir, bool moved, bool force, bool *re
         return 0;
     row.xattrs = xattrs;
     return state_dir_put(c->txn, &row, e);
-}
-
-struct same_object {
-    struct compare *c;
-    uint16_t store;
-    uint64_t dir;
-    struct span name;
-    struct buf path;
-    struct state_entry entry;
-    enum record_op op; /* what the peer is told of the other names, 0 nothing */
-};
-
-static int
-tell_other(struct same_object *s, uint64_t dir, struct span name, struct err *e)
-{
-    struct compare *c = s->c;
-    struct place *place;
-    int found = places_get(c->places, c->txn, dir, &place, e);
-    if (found <= 0)
-        return found;
-    if (s->op == OP_META)
-        return compare_emit_known(c, OP_META, place, name, &s->entry, e);
-    return compare_emit_two(c, OP_LINK, place, name, buf_span(&s->path), s->name, &s->entry, e);
-}
-
-static int
-other_follows(struct same_object *s, uint64_t dir, struct span name, struct err *e)
-{
-    uint8_t copy[PATH_NAME_MAX];
-    memcpy(copy, name.ptr, name.len);
-    struct span other = span_of(copy, name.len);
-    struct state_entry row;
-    int found = state_entry_get(s->c->txn, dir, other, &row, e);
-    if (found < 0)
-        return -1;
-    bool same = found > 0 && !owner_moved(&row.attr, &s->entry.attr) &&
-                row.attr.mtime_ns == s->entry.attr.mtime_ns;
-    bool untold = s->op == OP_META && same;
-    if (s->op != 0 && !untold && tell_other(s, dir, other, e) < 0)
-        return -1;
-    return state_entry_put(s->c->txn, dir, other, &s->entry, e);
-}
-
-/* What was seen of an object holds for all of its names. */
-static int
-others_follow(struct same_object *s, struct err *e)
-{
-    for (unsigned i = 0;; i++) {
-        uint64_t dir;
-        struct span name;
-        int found = state_name_of(s->c->txn, s->store, s->entry.ino, i, &dir, &name, e);
-        if (found <= 0)
-            return found;
-        bool is_self = dir == s->dir && span_equal(name, s->name);
-        if (!is_self && other_follows(s, dir, name, e) < 0)
-            return -1;
-    }
-}
-
-/* A file's new content replaces the old one on the peer, and its other names there are linked anew.
- * What is no file has a copy there for each name. */
-static enum record_op
-op_for_others(const struct look *look, bool content)
-{
-    if (content)
-        return OP_LINK;
-    return S_ISREG(look->attr.mode) ? 0 : OP_META;
-}
-
-static int
-follow_others(struct compare *c, const struct place *place, struct span name,
-              const struct look *look, bool content, struct err *e)
-{
-    struct same_object s = { .c = c, .store = place->store, .dir = place->dir };
-    s.name = name;
-    s.op = op_for_others(look, content);
-    buf_add(&s.path, place->path.ptr, place->path.len);
-    look_to_entry(look, c->now_ns, 0, &s.entry);
-    int rc = others_follow(&s, e);
-    buf_free(&s.path);
-    return rc;
 }
 
 static int
@@ -291,7 +204,7 @@ compare_same(struct compare *c, struct place *place, struct span name, const str
     bool content = content_moved(&old->entry, look, what);
     bool attr = !content && attr_moved(c, &old->entry, look, what);
     if (attr && S_ISDIR(look->attr.mode) &&
-        dir_attr_moved(c, old->entry.dir, owner_moved(&old->entry.attr, &look->attr),
+        dir_attr_moved(c, old->entry.dir, compare_owner_moved(&old->entry.attr, &look->attr),
                        (what & HINT_FORCE) != 0, &attr, e) < 0)
         return -1;
     if (!content && !attr && old->entry.ctime_ns == look->ctime_ns)
@@ -306,8 +219,12 @@ compare_same(struct compare *c, struct place *place, struct span name, const str
     look_to_entry(look, c->now_ns, old->entry.dir, &entry);
     if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
         return -1;
-    bool several = !S_ISDIR(look->attr.mode) && old->entry.nlink > 1;
-    return several && (content || attr) ? follow_others(c, place, name, look, content, e) : 0;
+    bool several = !S_ISDIR(look->attr.mode) && MAX(old->entry.nlink, look->nlink) > 1;
+    if (!several || !(content || attr))
+        return 0;
+    if (compare_others_follow(c, place, name, look, content, e) < 0)
+        return -1;
+    return compare_tell_stores(c, place->store, look, what, e);
 }
 
 /* --- another object --- */
@@ -321,27 +238,6 @@ compare_unread(struct compare *c, uint64_t dir, struct err *e)
         return found < 0 ? -1 : 0;
     row.ctime_ns = 0;
     return state_dir_put(c->txn, &row, e);
-}
-
-/* A name goes that was one of several of its object: what was written through it shows in the
- * others, and nobody may have told of those. One of them is looked at, the rest follow it. */
-int
-compare_look_at_others(struct compare *c, const struct place *place, struct span name,
-                       const struct known *old, struct err *e)
-{
-    if (S_ISDIR(old->entry.attr.mode) || old->entry.nlink < 2)
-        return 0;
-    for (unsigned i = 0;; i++) {
-        uint64_t dir;
-        struct span other;
-        int found = state_name_of(c->txn, place->store, old->entry.ino, i, &dir, &other, e);
-        if (found <= 0)
-            return found;
-        if (dir == place->dir && span_equal(other, name))
-            continue;
-        hints_add(&c->again, dir, other, WATCH_ATTRIB | WATCH_MODIFIED | HINT_AGAIN);
-        return compare_unread(c, dir, e); /* the hint dies with the daemon */
-    }
 }
 
 int
@@ -466,8 +362,11 @@ present_new(struct compare *c, struct place *place, struct span name, const stru
         return made_dir(c, place, name, look, e);
     if (made_file(c, place, name, look, e) < 0)
         return -1;
-    bool copied = look->nlink > 1 && !S_ISREG(look->attr.mode);
-    return copied ? follow_others(c, place, name, look, false, e) : 0;
+    if (look->nlink < 2)
+        return 0;
+    if (!S_ISREG(look->attr.mode) && compare_others_follow(c, place, name, look, false, e) < 0)
+        return -1;
+    return compare_tell_stores(c, place->store, look, what, e);
 }
 
 /* The peer has a directory there, and nothing but a record's word removes one. */
@@ -571,7 +470,7 @@ compare_root_attr(struct compare *c, uint64_t dir, unsigned what, struct err *e)
         return found < 0 ? -1 : 0;
     if (state_dir_get(c->txn, dir, &row, e) <= 0)
         return -1;
-    bool moved = owner_moved(&row.attr, &look.attr);
+    bool moved = compare_owner_moved(&row.attr, &look.attr);
     if (!look.exists || (!moved && (what & (WATCH_ATTRIB | HINT_FORCE)) == 0))
         return 0;
     if (dir_attr_moved(c, dir, moved, (what & HINT_FORCE) != 0, &moved, e) < 0 ||

@@ -1,5 +1,6 @@
 /* compare_private.h - what the files of compare share. compare.c: what a name is, and that it goes;
- * compare_move.c: the same object under another name; compare_held.c: what a power loss took. */
+ * compare_links.c: an object with several names; compare_move.c: the same object under another
+ * name; compare_held.c: what a power loss took. */
 #ifndef MAILTWIN_COMPARE_PRIVATE_H
 #define MAILTWIN_COMPARE_PRIVATE_H
 
@@ -20,16 +21,27 @@ int compare_emit_two(struct compare *c, enum record_op op, const struct place *p
 /* The name has the object that the index has: content and attributes. */
 int compare_same(struct compare *c, struct place *place, struct span name, const struct known *old,
                  const struct look *look, unsigned what, struct err *e) _must_check_;
-/* A name goes that was one of several of its object: what was written through it shows in the
- * others, and nobody may have told of those. */
-int compare_look_at_others(struct compare *c, const struct place *place, struct span name,
-                           const struct known *old, struct err *e) _must_check_;
 /* The name goes, in journal and index. */
 int compare_remove(struct compare *c, struct place *place, struct span name,
                    const struct known *old, struct err *e) _must_check_;
 /* A directory's handle as events name it. */
 struct span compare_dir_handle(const struct compare *c, uint16_t store, const struct look *look,
                                uint8_t handle[WATCH_HANDLE_MAX]);
+
+/* --- compare_links.c --- */
+
+bool compare_owner_moved(const struct attr *old, const struct attr *now);
+/* What was seen of an object holds for all of its names in the store, in journal and index. */
+int compare_others_follow(struct compare *c, const struct place *place, struct span name,
+                          const struct look *look, bool content, struct err *e) _must_check_;
+/* The same for its names in other stores on the same filesystem: they are looked at again, unless
+ * they were since it changed. */
+int compare_tell_stores(struct compare *c, uint16_t store, const struct look *look, unsigned what,
+                        struct err *e) _must_check_;
+/* A name goes that was one of several of its object: what was written through it shows in the
+ * others, and nobody may have told of those. */
+int compare_look_at_others(struct compare *c, const struct place *place, struct span name,
+                           const struct known *old, struct err *e) _must_check_;
 
 /* --- compare_move.c --- */
 

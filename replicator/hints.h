@@ -8,6 +8,7 @@
 enum {
     HINT_FORCE = 256, /* ship this name even when it equals the index */
     HINT_AGAIN = 512, /* was looked at before and put off */
+    HINT_TOLD = 1024, /* its object changed under a name in another store */
 };
 
 struct hint {

@@ -472,7 +472,8 @@ begin_linked(void)
     struct cap *c = begin();
     if (c == NULL)
         return NULL;
-    cap_sh(c, "cd mail && echo linked >a && ln a b && mkdir d && ln a d/c && mkfifo p");
+    cap_sh(c, "cd mail && echo linked >a && ln a b && mkdir d && ln a d/c && mkfifo p && "
+              "echo z >z && ln z ../files/z");
     cap_grow_old();
     cap_barrier(c);
     _cleanup_buf_ struct buf text = { 0 };
@@ -498,6 +499,22 @@ check_linked(const struct row *rows, size_t count)
         cap_check_index(c);
         cap_free(c);
     }
+}
+
+TEST(an_object_with_names_in_two_stores_changes_in_both)
+{
+    static const struct row rows[] = {
+        { "ln a ../files/a", "files: put a\nmeta a\n" },
+        { "ln a ../files/a; echo more >>../files/a",
+          "files: put a\nput a\nlink a > b\nlink a > d/c\n" },
+        { "ln a ../files/a; echo more >>../files/a; rm ../files/a",
+          "put a\nlink a > b\nlink a > d/c\n" },
+        { "echo more >>../files/z; rm ../files/z", "files: unlink z\nput z\n" },
+        { "chmod 640 ../files/z", "files: meta z\nmeta z\n" },
+        { "echo more >>z", "put z\nfiles: put z\n" },
+        { "exec 3>>z; rm z; echo more >&3", "unlink z\nfiles: put z\n" },
+    };
+    check_linked(rows, ARRAY_LEN(rows));
 }
 
 TEST(what_was_done_through_a_name_that_is_not_replicated_is_seen)

@@ -1,0 +1,180 @@
+/* compare_links.c - an object with several names: what is seen under one holds for all. */
+#include "replicator/compare_private.h"
+
+#include "lib/base/path.h"
+
+bool
+compare_owner_moved(const struct attr *old, const struct attr *now)
+{
+    return old->mode != now->mode || old->uid != now->uid || old->gid != now->gid;
+}
+
+struct same_object {
+    struct compare *c;
+    uint16_t store;
+    uint64_t dir;
+    struct span name;
+    struct buf path;
+    struct state_entry entry;
+    enum record_op op; /* what the peer is told of the other names, 0 nothing */
+};
+
+static int
+tell_other(struct same_object *s, uint64_t dir, struct span name, struct err *e)
+{
+    struct compare *c = s->c;
+    struct place *place;
+    int found = places_get(c->places, c->txn, dir, &place, e);
+    if (found <= 0)
+        return found;
+    if (s->op == OP_META)
+        return compare_emit_known(c, OP_META, place, name, &s->entry, e);
+    return compare_emit_two(c, OP_LINK, place, name, buf_span(&s->path), s->name, &s->entry, e);
+}
+
+static int
+other_follows(struct same_object *s, uint64_t dir, struct span name, struct err *e)
+{
+    uint8_t copy[PATH_NAME_MAX];
+    memcpy(copy, name.ptr, name.len);
+    struct span other = span_of(copy, name.len);
+    struct state_entry row;
+    int found = state_entry_get(s->c->txn, dir, other, &row, e);
+    if (found < 0)
+        return -1;
+    bool same = found > 0 && !compare_owner_moved(&row.attr, &s->entry.attr) &&
+                row.attr.mtime_ns == s->entry.attr.mtime_ns;
+    bool untold = s->op == OP_META && same;
+    if (s->op != 0 && !untold && tell_other(s, dir, other, e) < 0)
+        return -1;
+    return state_entry_put(s->c->txn, dir, other, &s->entry, e);
+}
+
+/* What was seen of an object holds for all of its names. */
+static int
+others_follow(struct same_object *s, struct err *e)
+{
+    for (unsigned i = 0;; i++) {
+        uint64_t dir;
+        struct span name;
+        int found = state_name_of(s->c->txn, s->store, s->entry.ino, i, &dir, &name, e);
+        if (found <= 0)
+            return found;
+        bool is_self = dir == s->dir && span_equal(name, s->name);
+        if (!is_self && other_follows(s, dir, name, e) < 0)
+            return -1;
+    }
+}
+
+/* A file's new content replaces the old one on the peer, and its other names there are linked anew.
+ * What is no file has a copy there for each name. */
+static enum record_op
+op_for_others(const struct look *look, bool content)
+{
+    if (content)
+        return OP_LINK;
+    return S_ISREG(look->attr.mode) ? 0 : OP_META;
+}
+
+int
+compare_others_follow(struct compare *c, const struct place *place, struct span name,
+                      const struct look *look, bool content, struct err *e)
+{
+    struct same_object s = { .c = c, .store = place->store, .dir = place->dir };
+    s.name = name;
+    s.op = op_for_others(look, content);
+    buf_add(&s.path, place->path.ptr, place->path.len);
+    look_to_entry(look, c->now_ns, 0, &s.entry);
+    int rc = others_follow(&s, e);
+    buf_free(&s.path);
+    return rc;
+}
+
+/* --- names in other stores --- */
+
+struct told_object {
+    uint64_t ino;
+    struct span handle;
+    int64_t ctime_ns; /* as it was seen now, 0 not */
+    bool back;        /* another store told of it */
+};
+
+/* Equal change times: it was looked at since, unless that was within one tick of the clock. */
+static bool
+knows_already(const struct told_object *object, const struct known *known)
+{
+    int64_t seen = known->entry.ctime_ns;
+    return seen == object->ctime_ns || (object->back && -seen == object->ctime_ns);
+}
+
+static int
+tell_store(struct compare *c, uint16_t store, const struct told_object *object, struct err *e)
+{
+    for (unsigned i = 0;; i++) {
+        uint64_t dir;
+        struct span name;
+        struct known known;
+        int found = state_name_of(c->txn, store, object->ino, i, &dir, &name, e);
+        if (found <= 0)
+            return found;
+        uint8_t copy[PATH_NAME_MAX];
+        name = span_of(memcpy(copy, name.ptr, name.len), name.len);
+        if (known_get(c->txn, dir, name, &known, e) < 0)
+            return -1;
+        if (!span_equal(known.entry.handle, object->handle))
+            continue;
+        if (knows_already(object, &known))
+            return 0;
+        hints_add(&c->again, dir, name, WATCH_ATTRIB | WATCH_MODIFIED | HINT_AGAIN | HINT_TOLD);
+        return compare_unread(c, dir, e); /* the hint dies with the daemon */
+    }
+}
+
+static int
+tell_stores(struct compare *c, uint16_t store, const struct told_object *object, struct err *e)
+{
+    const struct node_store *stores = c->node->stores;
+    for (size_t i = 0; i < c->node->store_count; i++) {
+        if (i != store && stores[i].device == stores[store].device &&
+            tell_store(c, (uint16_t)i, object, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int
+compare_tell_stores(struct compare *c, uint16_t store, const struct look *look, unsigned what,
+                    struct err *e)
+{
+    struct told_object object = { .ino = look->ino,
+                                  .handle = attrs_handle_span(&look->handle),
+                                  .ctime_ns = look->ctime_ns,
+                                  .back = (what & HINT_TOLD) != 0 };
+    return tell_stores(c, store, &object, e);
+}
+
+/* --- a name goes --- */
+
+int
+compare_look_at_others(struct compare *c, const struct place *place, struct span name,
+                       const struct known *old, struct err *e)
+{
+    struct told_object object = { .ino = old->entry.ino, .handle = old->entry.handle };
+    if (S_ISDIR(old->entry.attr.mode))
+        return 0;
+    if (tell_stores(c, place->store, &object, e) < 0)
+        return -1;
+    if (old->entry.nlink < 2) /* names in this store */
+        return 0;
+    for (unsigned i = 0;; i++) {
+        uint64_t dir;
+        struct span other;
+        int found = state_name_of(c->txn, place->store, old->entry.ino, i, &dir, &other, e);
+        if (found <= 0)
+            return found;
+        if (dir == place->dir && span_equal(other, name))
+            continue;
+        hints_add(&c->again, dir, other, WATCH_ATTRIB | WATCH_MODIFIED | HINT_AGAIN);
+        return compare_unread(c, dir, e); /* the hint dies with the daemon */
+    }
+}
