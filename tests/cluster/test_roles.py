@@ -5,6 +5,7 @@ import os
 
 import pytest
 from lab import mail
+from lab.host import STORE
 from lab.imap import pop3_uidls
 from lab.load import ANN, BOB, Mix
 
@@ -177,19 +178,30 @@ def test_promoting_beside_a_living_primary_is_refused(pair):
     pair.same(pair["mx1"])
 
 
-@pytest.fixture
-def unsynced(pair):
-    """A mail whose name is on the standby's disk, and not yet on the primary's."""
-    primary = pair["mx1"]
+def raw_mailbox(lab, primary):
+    """A mailbox that is on every disk; from now on the primary's writes nothing by itself, so that a power cut
+    takes what nobody synced, however slowly the scenario gets there."""
     root = primary.path(primary.mail) / "example.org/raw"
     for part in ("tmp", "new", "cur"):
         (root / part).mkdir(parents=True)
-    pair.level(primary)
+    lab.level(primary)
     primary.sync()
+    primary.remount(STORE, "rw,commit=300")
+
+
+def deliver_unsynced(primary):
+    """A mail whose name is on a standby's disk, and not yet on the primary's."""
+    root = primary.path(primary.mail) / "example.org/raw"
     (root / "tmp/1.M1.raw").write_text("Message-ID: <raw@lab>\n\nnobody called fsync\n")
     os.rename(root / "tmp/1.M1.raw", root / "new/1.M1.raw")
     primary.mailtwin("barrier", "--timeout", "10s")
     return "example.org/raw/new/1.M1.raw"
+
+
+@pytest.fixture
+def unsynced(pair):
+    raw_mailbox(pair, pair["mx1"])
+    return deliver_unsynced(pair["mx1"])
 
 
 def test_what_the_primary_loses_with_its_power_is_brought_back(pair, unsynced):
@@ -220,6 +232,35 @@ def test_what_the_primary_lost_stays_held_until_a_node_that_may_have_it_answers(
     pair.level(primary)
     assert (primary.path(primary.mail) / unsynced).read_text().endswith("fsync\n")
     pair.same(primary)
+
+
+def test_who_lacks_what_the_primary_lost_is_fed_after_another_gave_it_back(make_lab):
+    lab = make_lab(names=("mx1", "mx2", "mx3"))
+    primary = lab.start("mx1", dovecot=False)
+    lacks, has = lab["mx2"], lab["mx3"]
+    raw_mailbox(lab, primary)
+    lacks.daemon.stop()
+    lost = deliver_unsynced(primary)
+    primary.power_cut()
+    has.daemon.stop()
+    assert not (primary.path(primary.mail) / lost).exists(), "the lab did not lose what it should"
+    primary.daemon.start()
+    lacks.daemon.start()
+    primary.daemon.wait_peer("mx2", "connected")
+    names = json.loads(primary.mailtwin("held", "--json").stdout)["names"]
+    assert {"store": "mail", "path": lost, "kind": "lost", "nodes": ["mx3"]} in names
+    later = primary.path(primary.files) / "later"
+    later.write_text("after the loss\n")
+    assert primary.mailtwin("barrier", "--timeout", "2s", check=False).returncode != 0
+    assert not (lacks.path(lacks.files) / "later").exists(), "fed before the loss was made good"
+    has.daemon.start()
+    primary.daemon.wait_recovered()
+    lab.level(primary)
+    assert primary.daemon.events("BROUGHT_BACK") and not primary.daemon.events("GIVEN_UP")
+    for host in lab.hosts.values():
+        assert (host.path(host.mail) / lost).read_text().endswith("fsync\n")
+        assert (host.path(host.files) / "later").exists()
+    lab.same(primary)
 
 
 def test_what_nobody_can_give_back_is_given_up_by_an_operator(pair, unsynced):
