@@ -61,8 +61,8 @@ TEST(status_is_true_at_once_after_a_promotion)
     was_standby(k);
     snprintf(k->d.why_not_serving, sizeof(k->d.why_not_serving), "deposed by mx2");
     peer_set_state(&k->d.peers[1], PEER_REFUSED, "%s", "of the role before");
-    session_must(roles_promote(&k->d, true, &e), &e);
-    json_t *status = status_json(&k->d);
+    session_must(session_promote(k, true, &e), &e);
+    json_t *status = session_status(k);
     CHECK_STR(text_of(status, "role"), "primary");
     CHECK_STR(text_of(status, "state"), "degraded");
     CHECK_INT(number_of(status, "epoch"), 6);
@@ -75,8 +75,8 @@ TEST(status_is_true_at_once_after_a_promotion)
         CHECK_INT(number_of(peer_of(status, i), "durable_seq"), 0);
     }
     json_decref(status);
-    session_must(roles_demote(&k->d, &e), &e);
-    status = status_json(&k->d);
+    session_must(session_demote(k, &e), &e);
+    status = session_status(k);
     CHECK_STR(text_of(status, "role"), "standby");
     CHECK_STR(text_of(status, "state"), "following");
     CHECK(json_is_null(json_object_get(status, "degraded_since")));
@@ -89,10 +89,10 @@ TEST(a_primary_that_starts_says_that_nobody_protects_it)
     struct session_kit *k = begin();
     SESSION_NEEDED(k);
     struct err e = { 0 };
-    session_must(roles_promote(&k->d, false, &e), &e);
+    session_must(session_promote(k, false, &e), &e);
     session_stop(k);
     session_start(k);
-    json_t *status = status_json(&k->d);
+    json_t *status = session_status(k);
     CHECK_STR(text_of(status, "state"), "degraded");
     json_decref(status);
     session_kit_free(k);
@@ -105,7 +105,7 @@ TEST(an_epoch_that_was_never_reached_is_not_in_the_past)
     struct err e = { 0 };
     _cleanup_free_ struct wire_hello *hello = xcalloc(1, sizeof(*hello));
     was_standby(k); /* told of epochs 1 and 5, of which 5 begins at seq 90 */
-    session_must(roles_promote(&k->d, true, &e), &e);
+    session_must(session_promote(k, true, &e), &e);
     session_must(daemon_hello(&k->d, hello, &e), &e);
     CHECK_INT(hello->epoch_count, 2);
     CHECK_INT(hello->epochs[0].epoch, 1);
@@ -124,7 +124,7 @@ TEST(a_promotion_counts_what_the_stores_have_beyond_the_journal)
     session_stop(k);
     cap_sh(k->c, "cd mail/.mailtwin/applied && mv * %016x.%016x", 7u, 2u);
     session_start(k);
-    session_must(roles_promote(&k->d, true, &e), &e);
+    session_must(session_promote(k, true, &e), &e);
     session_must(daemon_hello(&k->d, hello, &e), &e);
     CHECK_INT(hello->epochs[hello->epoch_count - 1].first_seq, 8);
     session_kit_free(k);
@@ -187,7 +187,7 @@ TEST(a_newer_epoch_is_known_after_a_restart)
     SESSION_NEEDED(k);
     struct err e = { 0 };
     was_standby(k);
-    session_must(roles_promote(&k->d, true, &e), &e);
+    session_must(session_promote(k, true, &e), &e);
     struct link_io *io = session_link(k, 0);
     add_epoch(primary_hello(k, 0, 40, 5), 40, 3);
     say(io, WIRE_HELLO);
@@ -196,9 +196,9 @@ TEST(a_newer_epoch_is_known_after_a_restart)
     link_io_free(&io);
     session_stop(k);
     session_start(k);
-    CHECK_INT(roles_promote(&k->d, false, &e), -1);
+    CHECK_INT(session_promote(k, false, &e), -1);
     CHECK_CONTAINS(e.text, "deposed");
-    session_must(roles_promote(&k->d, true, &e), &e);
+    session_must(session_promote(k, true, &e), &e);
     CHECK_INT(meta_now(k).epoch, 42); /* the next of the third of three nodes */
     session_kit_free(k);
 }
@@ -231,7 +231,7 @@ TEST(a_primary_is_not_deposed_by_an_epoch_of_another_history)
     struct err e = { 0 };
     sem_t sem;
     sem_init(&sem, 0, 0);
-    session_must(roles_promote(&k->d, false, &e), &e);
+    session_must(session_promote(k, false, &e), &e);
     struct link_io *io = session_link(k, 0);
     primary_hello(k, 0, 40, 5);
     say(io, WIRE_HELLO);
@@ -253,8 +253,8 @@ TEST(a_standby_that_did_not_follow_the_newest_primary_is_promoted_by_force_only)
     SESSION_NEEDED(k);
     struct err e = { 0 };
     was_standby(k);
-    session_must(roles_promote(&k->d, true, &e), &e);
-    session_must(roles_demote(&k->d, &e), &e);
+    session_must(session_promote(k, true, &e), &e);
+    session_must(session_demote(k, &e), &e);
     struct link_io *io = session_link(k, 0);
     add_epoch(primary_hello(k, 0, 40, 5), 40, 3);
     say(io, WIRE_HELLO);
@@ -262,16 +262,16 @@ TEST(a_standby_that_did_not_follow_the_newest_primary_is_promoted_by_force_only)
     CHECK_INT(hear_type(io, WIRE_REFUSE)->refuse.code, WIRE_REFUSE_DIVERGED);
     wait_heard(k, 40);
     for (unsigned restarts = 0; restarts < 2; restarts++) {
-        CHECK_INT(roles_promote(&k->d, false, &e), -1);
+        CHECK_INT(session_promote(k, false, &e), -1);
         CHECK_INT(e.code, ERR_REFUSED);
         CHECK_CONTAINS(e.text, "epoch 40");
         link_io_free(&io);
         session_stop(k);
         session_start(k);
     }
-    session_must(roles_promote(&k->d, true, &e), &e);
-    session_must(roles_demote(&k->d, &e), &e);
-    session_must(roles_promote(&k->d, false, &e), &e); /* it is the newest itself */
+    session_must(session_promote(k, true, &e), &e);
+    session_must(session_demote(k, &e), &e);
+    session_must(session_promote(k, false, &e), &e); /* it is the newest itself */
     session_kit_free(k);
 }
 
@@ -322,16 +322,16 @@ TEST(a_demoted_node_that_lacks_names_after_a_power_loss_is_unfinished)
     SESSION_NEEDED(k);
     struct err e = { 0 };
     _cleanup_free_ struct wire_hello *hello = xcalloc(1, sizeof(*hello));
-    session_must(roles_promote(&k->d, false, &e), &e);
+    session_must(session_promote(k, false, &e), &e);
     session_settle(k);
     session_stop(k);
     lose_a_mail_with_the_power(k);
     session_start(k);
-    session_must(roles_demote(&k->d, &e), &e);
+    session_must(session_demote(k, &e), &e);
     session_must(daemon_hello(&k->d, hello, &e), &e);
     CHECK_INT(hello->role, WIRE_ROLE_STANDBY);
     CHECK_INT(hello->sync_base, hello->tail);
-    CHECK_INT(roles_promote(&k->d, false, &e), -1);
+    CHECK_INT(session_promote(k, false, &e), -1);
     CHECK_CONTAINS(e.text, "not complete");
     CHECK_INT(umount(BOOT_ID), 0);
     session_kit_free(k);
@@ -342,9 +342,9 @@ TEST(a_demoted_node_that_lacks_nothing_is_complete)
     struct session_kit *k = begin();
     SESSION_NEEDED(k);
     struct err e = { 0 };
-    session_must(roles_promote(&k->d, false, &e), &e);
-    session_must(roles_demote(&k->d, &e), &e);
+    session_must(session_promote(k, false, &e), &e);
+    session_must(session_demote(k, &e), &e);
     CHECK_INT(meta_now(k).sync_base, 0);
-    session_must(roles_promote(&k->d, false, &e), &e);
+    session_must(session_promote(k, false, &e), &e);
     session_kit_free(k);
 }

@@ -109,6 +109,68 @@ session_start(struct session_kit *k)
     assert_int_equal(pthread_create(&k->thread, NULL, session_loop, k), 0);
 }
 
+/* --- in the loop's thread, to which roles and status belong --- */
+
+struct session_call {
+    struct daemon *d;
+    bool promote, force;
+    struct err *e;
+    int rc;
+    json_t *status;
+    sem_t done;
+};
+
+static inline void
+session_change_role(void *arg)
+{
+    struct session_call *call = arg;
+    call->rc = call->promote ? roles_promote(call->d, call->force, call->e)
+                             : roles_demote(call->d, call->e);
+    sem_post(&call->done);
+}
+
+static inline void
+session_say_status(void *arg)
+{
+    struct session_call *call = arg;
+    call->status = status_json(call->d);
+    sem_post(&call->done);
+}
+
+static inline void
+session_in_loop(struct session_kit *k, void (*fn)(void *arg), struct session_call *call)
+{
+    call->d = &k->d;
+    sem_init(&call->done, 0, 0);
+    control_post(k->d.control, fn, call);
+    cap_wait(&call->done);
+    sem_destroy(&call->done);
+}
+
+static inline int
+session_promote(struct session_kit *k, bool force, struct err *e)
+{
+    struct session_call call = { .promote = true, .force = force, .e = e };
+    session_in_loop(k, session_change_role, &call);
+    return call.rc;
+}
+
+static inline int
+session_demote(struct session_kit *k, struct err *e)
+{
+    struct session_call call = { .e = e };
+    session_in_loop(k, session_change_role, &call);
+    return call.rc;
+}
+
+static inline json_t *
+session_status(struct session_kit *k)
+{
+    struct session_call call = { 0 };
+    session_in_loop(k, session_say_status, &call);
+    return call.status;
+}
+
 static inline void
 session_end_main(void *arg)
 {

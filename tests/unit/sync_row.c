@@ -12,7 +12,7 @@ begin(void)
         return NULL;
     cap_sh(k->c, "mkdir -p mail/a mail/b mail/c mail/d");
     session_start(k);
-    session_must(roles_promote(&k->d, false, &e), &e);
+    session_must(session_promote(k, false, &e), &e);
     session_settle(k);
     return k;
 }
