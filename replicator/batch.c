@@ -28,6 +28,7 @@ batch_init(struct batch *b, struct compare *compare, struct watch *watch)
     hints_init(&b->strays);
     compare->hints[0] = &b->hints;
     compare->hints[1] = &b->later;
+    compare->strays = &b->strays;
 }
 
 void

@@ -273,8 +273,8 @@ compare_remove(struct compare *c, struct place *place, struct span name, const s
 }
 
 struct span
-compare_dir_handle(const struct compare *c, uint16_t store, const struct look *look,
-                   uint8_t handle[WATCH_HANDLE_MAX])
+compare_event_handle(const struct compare *c, uint16_t store, const struct look *look,
+                     uint8_t handle[WATCH_HANDLE_MAX])
 {
     memcpy(handle, c->node->stores[store].fsid, WATCH_FSID_SIZE);
     memcpy(handle + WATCH_FSID_SIZE, look->handle.bytes, look->handle.len);
@@ -293,7 +293,7 @@ made_dir(struct compare *c, struct place *place, struct span name, const struct 
         .store = place->store,
         .attr = look->attr,
         .name = name,
-        .handle = compare_dir_handle(c, place->store, look, handle),
+        .handle = compare_event_handle(c, place->store, look, handle),
     };
     struct state_entry entry;
     if (state_dir_put(c->txn, &dir, e) < 0)
@@ -380,11 +380,22 @@ clear_peer(struct compare *c, const struct place *place, struct span name, const
     return compare_emit(c, &r, place, name, e);
 }
 
+/* Events told of the object, under a name that it no longer has. */
+static unsigned
+what_strayed(const struct compare *c, const struct place *place, const struct look *look)
+{
+    uint8_t handle[WATCH_HANDLE_MAX];
+    if (c->strays == NULL || hints_count(c->strays) == 0)
+        return 0;
+    return hints_what(c->strays, 0, compare_event_handle(c, place->store, look, handle));
+}
+
 int
 compare_present(struct compare *c, struct place *place, const char *name, const struct look *look,
                 unsigned what, struct err *e)
 {
     struct span n = span_str(name);
+    what |= what_strayed(c, place, look);
     if (cannot_replicate(c, place, look))
         return 0;
     if (clear_peer(c, place, n, look, what, e) < 0)

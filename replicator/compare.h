@@ -22,8 +22,9 @@ struct compare {
     struct hints left_out; /* directories: what is in them and must not be recorded while names are
                               held */
     const struct hints
-        *hints[2];     /* of this turn, and put off: what is known of other names; set by batch.c */
-    struct hints told; /* of what stands aside, under the name it had before */
+        *hints[2]; /* of this turn, and put off: what is known of other names; set by batch.c */
+    const struct hints *strays; /* of this turn: objects, by event; set by batch.c */
+    struct hints told;          /* of what stands aside, under the name it had before */
     struct hints again; /* names that must be looked at once more, for other reasons than an event;
                            due_ms: not before this, from now on */
     struct buf path, other;

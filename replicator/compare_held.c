@@ -110,7 +110,7 @@ compare_adopt_dir(struct compare *c, uint16_t store, uint64_t dir, struct span n
     row.attr = look->attr;
     row.ctime_ns = 0;
     row.mtime_ns = 0;
-    row.handle = compare_dir_handle(c, store, look, handle);
+    row.handle = compare_event_handle(c, store, look, handle);
     look_to_entry(look, c->now_ns, row.id, &entry);
     if (state_dir_put(c->txn, &row, e) < 0 || state_entry_put(c->txn, dir, name, &entry, e) < 0)
         return -1;

@@ -309,7 +309,7 @@ compare_follow_dir(struct compare *c, uint16_t store, const struct known *old, s
     uint64_t dir;
     struct place *place;
     struct look look;
-    int found = state_dir_find(c->txn, compare_dir_handle(c, store, &parent, handle), &dir, e);
+    int found = state_dir_find(c->txn, compare_event_handle(c, store, &parent, handle), &dir, e);
     if (found > 0)
         found = places_get(c->places, c->txn, dir, &place, e);
     if (found <= 0 || name == NULL || name[1] == '\0')

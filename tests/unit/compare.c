@@ -527,6 +527,8 @@ TEST(what_was_done_through_a_name_that_is_not_replicated_is_seen)
         { "ln ada/cur/1 x; chmod 600 x; rm x", "meta ada/cur/1\n" },
         { "ln ada/cur/1 x; setfattr -n user.a -v b x; rm x", "meta ada/cur/1\n" },
         { "ln ada/cur/1 x; echo more >>x; echo y >y; mv y x", "put x\nput ada/cur/1\n" },
+        { "mv ada/cur/1 x; setfattr -n user.a -v b x; mv x ada/cur/2",
+          "rename ada/cur/1 > ada/cur/2\nmeta ada/cur/2\n" },
         { "ln ada/cur/1 ada/tmp/2.M; echo more >>ada/tmp/2.M", "put ada/cur/1\n" },
         { "ln ada/cur/1 ../out/x; echo more >>../out/x", "put ada/cur/1\n" },
         { "exec 3>>ada/cur/1; mv ada/cur/1 ../out/1; ln ../out/1 ada/cur/1; rm ../out/1; "
