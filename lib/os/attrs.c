@@ -8,6 +8,9 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#define HANDLE_TRIES   200
+#define HANDLE_WAIT_US 100
+
 #define NS_PER_SECOND INT64_C(1000000000)
 
 int64_t
@@ -270,6 +273,19 @@ attrs_handle_get(int dirfd, const char *name, struct attrs_handle *ret_handle, s
     return 0;
 }
 
+/* ext4 says ENOMEM while it gives the number of a deleted file to a new one: the file is gone, and
+ * a moment later it says so. */
+static int
+open_handle(int mount_fd, struct file_handle *handle, int flags)
+{
+    for (unsigned tries = 0;; tries++) {
+        int fd = open_by_handle_at(mount_fd, handle, flags | O_CLOEXEC);
+        if (fd >= 0 || errno != ENOMEM || tries == HANDLE_TRIES)
+            return fd;
+        usleep(HANDLE_WAIT_US);
+    }
+}
+
 int
 attrs_handle_open(int mount_fd, struct span handle, int flags, struct err *e)
 {
@@ -278,7 +294,7 @@ attrs_handle_open(int mount_fd, struct span handle, int flags, struct err *e)
     union handle_room room = { .handle.handle_bytes = (unsigned)handle.len - 4 };
     room.handle.handle_type = (int)get_le32(handle.ptr);
     memcpy(room.handle.f_handle, handle.ptr + 4, handle.len - 4);
-    int fd = open_by_handle_at(mount_fd, &room.handle, flags | O_CLOEXEC);
+    int fd = open_handle(mount_fd, &room.handle, flags);
     if (fd < 0) {
         bool gone = errno == ESTALE || errno == ENOENT;
         return err_sys(e, gone ? ERR_GONE : ERR_IO, "open by file handle");
