@@ -221,6 +221,15 @@ static bool is_late(enum store_class class)
     return class == CLASS_KEYWORDS || class == CLASS_UIDLIST;
 }
 
+/* What is noted of the object from here on is not told by this look any more. */
+static void
+seen(struct batch *b, const struct place *place, const struct look *look)
+{
+    uint8_t handle[WATCH_HANDLE_MAX];
+    if (look->exists)
+        strays_seen(&b->strays, compare_event_handle(b->compare, place->store, look, handle));
+}
+
 static int
 collect_late(struct batch *b, enum store_class wanted, struct err *e)
 {
@@ -237,6 +246,7 @@ collect_late(struct batch *b, enum store_class wanted, struct err *e)
         const char *name = hints_name(&b->hints, hint);
         if (tolerate(look_at(place->fd, name, &late.look, e), place, name, e) < 0)
             return -1;
+        seen(b, place, &late.look);
         buf_add(&b->late, &late, sizeof(late));
         hint->what = 0; /* from here on: told behind the look */
     }
@@ -280,6 +290,7 @@ look_normal(struct batch *b, struct hint *hint, bool flush, struct err *e)
         put_off(b, hint, name, MIN(OPEN_MS + look.attr.size / OPEN_PER_MS, (uint64_t)OPEN_MAX_MS));
         return 0;
     }
+    seen(b, place, &look);
     return tolerate(compare_present(b->compare, place, name, &look, hint->what, e), place, name, e);
 }
 
@@ -416,7 +427,7 @@ batch_process(struct batch *b, bool flush, struct err *e)
 {
     int rc = hints_count(&b->hints) == 0 ? 0 : process(b, flush, e);
     if (rc >= 0)
-        rc = strays_settle(&b->strays, b->compare, &b->hints, e);
+        rc = strays_settle(&b->strays, b->compare, e);
     hints_clear(&b->hints);
     take_again(b);
     return rc;

@@ -1,5 +1,6 @@
 #include "replicator/compare_private.h"
 #include "replicator/listing.h"
+#include "replicator/strays.h"
 
 #include "lib/base/path.h"
 #include "lib/os/event.h"
@@ -385,9 +386,9 @@ static unsigned
 what_strayed(const struct compare *c, const struct place *place, const struct look *look)
 {
     uint8_t handle[WATCH_HANDLE_MAX];
-    if (c->strays == NULL || hints_count(c->strays) == 0)
+    if (c->strays == NULL)
         return 0;
-    return hints_what(c->strays, 0, compare_event_handle(c, place->store, look, handle));
+    return strays_what(c->strays, compare_event_handle(c, place->store, look, handle));
 }
 
 int

@@ -39,6 +39,10 @@ void compare_batch(struct compare *c, struct state_txn *txn, int64_t now_ns);
 enum store_class compare_class(const struct compare *c, const struct place *place,
                                struct span name);
 
+/* An object's handle as events name it. */
+struct span compare_event_handle(const struct compare *c, uint16_t store, const struct look *look,
+                                 uint8_t handle[WATCH_HANDLE_MAX]);
+
 /* The name exists as looked. `what`: enum watch_what and HINT_FORCE, 0 when nothing but the look is
  * known. */
 int compare_present(struct compare *c, struct place *place, const char *name,
@@ -53,6 +57,10 @@ int compare_absent(struct compare *c, struct place *place, const char *name, uns
  * that name may show in other names of the same object. */
 int compare_unreachable(struct compare *c, uint64_t dir, const char *name, unsigned what,
                         struct err *e) _must_check_;
+/* The object changed, and no event tells of a name that the store has of it: one of them is looked
+ * at again, unless it was since; the others follow it. */
+int compare_look_again(struct compare *c, uint16_t store, const struct look *look, unsigned what,
+                       struct err *e) _must_check_;
 /* The next sweep reads the directory, whatever its times are: more of it is known than is recorded.
  */
 int compare_unread(struct compare *c, uint64_t dir, struct err *e) _must_check_;

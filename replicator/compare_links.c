@@ -92,10 +92,13 @@ compare_others_follow(struct compare *c, const struct place *place, struct span 
 
 /* --- names in other stores --- */
 
+#define TELL (WATCH_ATTRIB | WATCH_MODIFIED | HINT_TOLD)
+
 struct told_object {
     uint64_t ino;
     struct span handle;
     int64_t ctime_ns; /* as it was seen now, 0 not */
+    unsigned what;    /* for the look */
     bool back;        /* another store told of it */
 };
 
@@ -125,7 +128,7 @@ tell_store(struct compare *c, uint16_t store, const struct told_object *object, 
             continue;
         if (knows_already(object, &known))
             return 0;
-        hints_add(&c->again, dir, name, WATCH_ATTRIB | WATCH_MODIFIED | HINT_AGAIN | HINT_TOLD);
+        hints_add(&c->again, dir, name, object->what | HINT_AGAIN);
         return compare_unread(c, dir, e); /* the hint dies with the daemon */
     }
 }
@@ -149,8 +152,20 @@ compare_tell_stores(struct compare *c, uint16_t store, const struct look *look, 
     struct told_object object = { .ino = look->ino,
                                   .handle = attrs_handle_span(&look->handle),
                                   .ctime_ns = look->ctime_ns,
+                                  .what = TELL,
                                   .back = (what & HINT_TOLD) != 0 };
     return tell_stores(c, store, &object, e);
+}
+
+int
+compare_look_again(struct compare *c, uint16_t store, const struct look *look, unsigned what,
+                   struct err *e)
+{
+    struct told_object object = { .ino = look->ino,
+                                  .handle = attrs_handle_span(&look->handle),
+                                  .ctime_ns = look->ctime_ns,
+                                  .what = what };
+    return tell_store(c, store, &object, e);
 }
 
 /* --- a name goes --- */
@@ -159,7 +174,9 @@ int
 compare_look_at_others(struct compare *c, const struct place *place, struct span name,
                        const struct known *old, struct err *e)
 {
-    struct told_object object = { .ino = old->entry.ino, .handle = old->entry.handle };
+    struct told_object object = { .ino = old->entry.ino,
+                                  .handle = old->entry.handle,
+                                  .what = TELL };
     if (S_ISDIR(old->entry.attr.mode))
         return 0;
     if (tell_stores(c, place->store, &object, e) < 0)

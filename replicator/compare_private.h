@@ -24,9 +24,6 @@ int compare_same(struct compare *c, struct place *place, struct span name, const
 /* The name goes, in journal and index. */
 int compare_remove(struct compare *c, struct place *place, struct span name,
                    const struct known *old, struct err *e) _must_check_;
-/* An object's handle as events name it. */
-struct span compare_event_handle(const struct compare *c, uint16_t store, const struct look *look,
-                                 uint8_t handle[WATCH_HANDLE_MAX]);
 
 /* --- compare_links.c --- */
 

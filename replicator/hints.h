@@ -9,6 +9,7 @@ enum {
     HINT_FORCE = 256, /* ship this name even when it equals the index */
     HINT_AGAIN = 512, /* was looked at before and put off */
     HINT_TOLD = 1024, /* its object changed under a name in another store */
+    HINT_SEEN = 2048, /* of strays.c: looked at under another name since */
 };
 
 struct hint {

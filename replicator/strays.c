@@ -1,6 +1,5 @@
 #include "replicator/strays.h"
 
-#include "lib/base/path.h"
 #include "lib/os/file.h"
 
 #define CHANGED (WATCH_MODIFIED | WATCH_CLOSED | WATCH_ATTRIB)
@@ -20,56 +19,28 @@ strays_note(struct hints *strays, struct state_txn *txn, uint64_t dir,
     int found = dir == 0 ? 0 : state_entry_get(txn, dir, event->name, &entry, e);
     if (found < 0)
         return -1;
-    if (found == 0 || !span_equal(entry.handle, handle))
-        hints_add(strays, 0, event->object, what);
+    if (found == 0 || !span_equal(entry.handle, handle)) {
+        struct hint *hint = hints_add(strays, 0, event->object, what);
+        hint->what &= ~(unsigned)HINT_SEEN;
+    }
     return 0;
 }
 
-/* Was it looked at in this turn, or is it still what it was when it was? */
-static bool
-is_told(const struct hints *looked, uint64_t dir, struct span name, const struct known *known,
-        const struct look *look)
+unsigned
+strays_what(const struct hints *strays, struct span object)
 {
-    return hints_what(looked, dir, name) != 0 || known->entry.ctime_ns == look->ctime_ns;
+    return hints_count(strays) == 0 ? 0 : hints_what(strays, 0, object) & CHANGED;
 }
 
-/* The first of its names stands for all: the others follow it. */
-static int
-settle_in(struct compare *c, uint16_t store, const struct look *look, unsigned what,
-          const struct hints *looked, struct err *e)
+void
+strays_seen(struct hints *strays, struct span object)
 {
-    struct known known;
-    bool ask = false;
-    uint64_t ask_dir = 0;
-    uint8_t copy[PATH_NAME_MAX];
-    struct span ask_name = { 0 };
-    for (unsigned i = 0;; i++) {
-        uint64_t dir;
-        struct span name;
-        int found = state_name_of(c->txn, store, look->ino, i, &dir, &name, e);
-        if (found > 0)
-            found = known_get(c->txn, dir, name, &known, e);
-        if (found < 0)
-            return -1;
-        if (found == 0)
-            break;
-        if (!look_same_object(look, &known.entry))
-            continue;
-        if (is_told(looked, dir, name, &known, look))
-            return 0;
-        ask_name = ask ? ask_name : span_of(memcpy(copy, name.ptr, name.len), name.len);
-        ask_dir = ask ? ask_dir : dir;
-        ask = true;
-    }
-    if (!ask)
-        return 0;
-    hints_add(&c->again, ask_dir, ask_name, what | HINT_AGAIN);
-    return compare_unread(c, ask_dir, e); /* the hint dies with the daemon */
+    if (strays_what(strays, object) != 0)
+        hints_add(strays, 0, object, HINT_SEEN);
 }
 
 static int
-settle_one(struct compare *c, struct span object, unsigned what, const struct hints *looked,
-           struct err *e)
+settle_one(struct compare *c, struct span object, unsigned what, struct err *e)
 {
     struct span handle = span_from(object, WATCH_FSID_SIZE, object.len - WATCH_FSID_SIZE);
     for (size_t i = 0; i < c->node->store_count; i++) {
@@ -87,20 +58,21 @@ settle_one(struct compare *c, struct span object, unsigned what, const struct hi
         }
         if (look_at(fd, "", &look, e) < 0)
             return -1;
-        if (look.exists && settle_in(c, (uint16_t)i, &look, what, looked, e) < 0)
+        if (look.exists && compare_look_again(c, (uint16_t)i, &look, what, e) < 0)
             return -1;
     }
     return 0;
 }
 
 int
-strays_settle(struct hints *strays, struct compare *c, const struct hints *looked, struct err *e)
+strays_settle(struct hints *strays, struct compare *c, struct err *e)
 {
     int rc = 0;
     for (size_t i = 0; rc >= 0 && i < hints_count(strays); i++) {
         const struct hint *hint = hints_at(strays, i);
         struct span object = span_of(hints_name(strays, hint), hint->name_len);
-        rc = settle_one(c, object, hint->what, looked, e);
+        if ((hint->what & HINT_SEEN) == 0)
+            rc = settle_one(c, object, hint->what, e);
     }
     hints_clear(strays);
     return rc;

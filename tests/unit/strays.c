@@ -1,0 +1,56 @@
+/* What is told of an object under a name in passing, and what a look at it settles. The rows of
+ * compare.c show it with events. */
+#include "replicator/strays.h"
+#include "tests/unit/capture_kit.h"
+
+/* Whether an object that an event told of under a name in passing is to be looked at again. */
+static void
+check_stray(struct cap *c, const char *steps, size_t again)
+{
+    struct compare compare;
+    struct state_txn *txn;
+    struct look look;
+    struct hints strays;
+    uint8_t handle[WATCH_HANDLE_MAX];
+    cap_open(c);
+    compare_init(&compare, c->node);
+    CHECK_INT(state_begin(c->node->state, true, &txn, &c->e), 0);
+    compare_batch(&compare, txn, look_now_ns());
+    hints_init(&strays);
+    CHECK_INT(look_at(c->node->stores[0].root_fd, "f", &look, &c->e), 0);
+    struct watch_event event = { .dir = span_str("a"),
+                                 .name = span_str("x"),
+                                 .what = WATCH_ATTRIB };
+    event.object = compare_event_handle(&compare, 0, &look, handle);
+    for (const char *step = steps; *step != '\0'; step++) {
+        if (*step == 'n')
+            CHECK_INT(strays_note(&strays, txn, state_root(txn, 0), &event, &c->e), 0);
+        else
+            strays_seen(&strays, event.object);
+    }
+    CHECK_INT(strays_settle(&strays, &compare, &c->e), 0);
+    CHECK_INT(hints_count(&strays), 0);
+    CHECK_INT(hints_count(&compare.again), again);
+    hints_free(&strays);
+    compare_free(&compare);
+    state_abort(&txn);
+    cap_stop(c);
+}
+
+TEST(an_object_is_looked_at_again_for_what_was_told_since_the_look)
+{
+    struct cap *c = cap_new();
+    CAP_NEEDED(c);
+    cap_sh(c, "echo x >mail/f");
+    cap_start(c);
+    cap_barrier(c);
+    cap_stop(c);
+    cap_sh(c, "chmod 640 mail/f");
+    check_stray(c, "", 0);
+    check_stray(c, "n", 1);
+    check_stray(c, "s", 0);
+    check_stray(c, "ns", 0);
+    check_stray(c, "nsn", 1);
+    check_stray(c, "nsns", 0);
+    cap_free(c);
+}
