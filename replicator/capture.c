@@ -13,12 +13,18 @@
 #define SCAN_BUDGET 2000 /* names compared in one transaction beside the events */
 #define RETRY_MS    1000
 
-uint64_t
-capture_now_ms(void)
+static uint64_t
+now_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+uint64_t
+capture_now_ms(void)
+{
+    return now_ns() / 1000000;
 }
 
 /* --- a turn --- */
@@ -139,6 +145,8 @@ turn(struct capture *c, struct request **orders, struct err *e)
     uint64_t held = recover_pending(txn);
     if (state_commit(&txn, e) < 0)
         return -1;
+    if (tail != atomic_load(&c->tail))
+        pace_committed(&c->pace, now_ns());
     if (c->stalled)
         unstall(c);
     publish(c, tail, held);
@@ -169,6 +177,17 @@ stall(struct capture *c, const struct err *e)
     pthread_mutex_unlock(&c->lock);
 }
 
+/* Lets changes gather for the next commit; nobody who waits for a barrier waits for that. */
+static void
+keep_pace(const struct capture *c)
+{
+    uint64_t wait_ns = pace_wait_ns(&c->pace, now_ns());
+    if (wait_ns == 0 || c->waiting != NULL || !capture_settled(c))
+        return;
+    struct pollfd wake = { .fd = c->wake_fd, .events = POLLIN };
+    ppoll(&wake, 1, &(struct timespec){ .tv_nsec = (long)wait_ns }, NULL);
+}
+
 static void
 idle(struct capture *c)
 {
@@ -184,6 +203,7 @@ idle(struct capture *c)
     else if (!capture_settled(c) || c->waiting != NULL)
         timeout = capture_settled(c) ? MIN(timeout, 1) : 0;
     poll(fds, ARRAY_LEN(fds), timeout);
+    keep_pace(c);
     uint64_t count;
     if (read(c->wake_fd, &count, sizeof(count)) < 0)
         ASSERT(errno == EAGAIN || errno == EINTR);

@@ -5,6 +5,7 @@
 
 #include "replicator/batch.h"
 #include "replicator/capture.h"
+#include "replicator/pace.h"
 #include "replicator/scan.h"
 
 #include <pthread.h>
@@ -68,6 +69,7 @@ struct capture {
     /* the thread's own */
     struct request *waiting; /* barriers not answered yet */
     bool need_sweep, initial, stalled;
+    struct pace pace;
     uint64_t checkpoint_due_ms;
     uint64_t checkpoint_seq; /* 0: none under way */
     pthread_t checkpoint_thread;

@@ -132,6 +132,39 @@ TEST(a_barrier_covers_all_that_happened_before_it)
     cap_free(c);
 }
 
+static void
+count_commit(void *arg, uint64_t tail)
+{
+    (void)tail;
+    atomic_fetch_add((atomic_uint *)arg, 1);
+}
+
+TEST(under_steady_load_changes_share_commits)
+{
+    struct cap *c = begin();
+    CAP_NEEDED(c);
+    cap_stop(c);
+    cap_open(c);
+    atomic_uint commits;
+    atomic_init(&commits, 0);
+    CHECK_INT(capture_start(c->node, -1, count_commit, &commits, &c->capture, &c->e), 0);
+    cap_barrier(c);
+    char path[160];
+    uint64_t begun_ms = capture_now_ms();
+    uint64_t before = capture_tail(c->capture);
+    atomic_store(&commits, 0);
+    for (unsigned i = 1; i <= 300; i++) {
+        snprintf(path, sizeof(path), "%s/ada/new/%u", c->stores[0].path, i);
+        CHECK_INT(mkfifo(path, 0600), 0);
+        nanosleep(&(struct timespec){ .tv_nsec = 300000 }, NULL); /* the load: 3,000 a second */
+    }
+    cap_barrier(c);
+    uint64_t passed_ms = capture_now_ms() - begun_ms + 1;
+    CHECK_INT(capture_tail(c->capture) - before, 300);
+    CHECK(atomic_load(&commits) <= passed_ms * 1000000 / PACE_GAP_NS + PACE_BURST + 2);
+    cap_free(c);
+}
+
 TEST(one_emptying_of_the_queue_serves_all_who_wait)
 {
     struct cap *c = begin();
