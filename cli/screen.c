@@ -148,6 +148,15 @@ print_held(const json_t *status, FILE *out)
         fprintf(out, "held       %.0f names that a power loss took: see mailtwin held\n", held);
 }
 
+static void
+print_unreadable(const json_t *status, FILE *out)
+{
+    double names = json_number_value(json_object_get(status, "unreadable"));
+    if (names > 0)
+        fprintf(out, "unreadable %.0f files that the disk does not give: see event UNREADABLE\n",
+                names);
+}
+
 void
 screen_print(const json_t *status, FILE *out)
 {
@@ -156,6 +165,7 @@ screen_print(const json_t *status, FILE *out)
     print_barrier(status, out);
     print_failover(status, out);
     print_held(status, out);
+    print_unreadable(status, out);
     print_stores(status, out);
     print_peers(status, out);
 }

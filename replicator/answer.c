@@ -166,7 +166,8 @@ send_content(struct answers *x, const struct record *r, const struct record *pla
     _cleanup_content_ struct content content = { .fd = -1 };
     struct err why = { 0 };
     uint64_t bytes = 0;
-    if (content_open(x->node, r, &content, &why) < 0 || content_load(&content, &why) < 0)
+    if (content_open(x->node, r, &content, &why) < 0 ||
+        content_load(&content, CONTENT_LOAD_MAX, &why) < 0)
         return send_failed(x, plain, &why, e);
     if (content.gone)
         return send_missing(x, plain, e);

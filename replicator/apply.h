@@ -90,7 +90,8 @@ void apply_doubt(struct apply *apply, bool doubt);
 size_t apply_pending(const struct apply *apply);
 uint64_t apply_pending_bytes(const struct apply *apply);
 
-/* Streams the librsync signature of path to give(); 0 given, 1 there is no such regular file. Looks
+/* Streams the librsync signature of path to give(); 0 given, 1 there is no such regular file or its
+ * disk does not give it. Looks
  * at the tree with the committed operations only. */
 int apply_signature(struct apply *apply, uint16_t store, struct span path,
                     int (*give)(void *arg, struct span bytes, struct err *e), void *arg,

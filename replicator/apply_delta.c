@@ -1,5 +1,7 @@
 #include "replicator/apply_private.h"
 
+#include "lib/os/event.h"
+
 #include <librsync.h>
 #include <stdlib.h>
 
@@ -131,10 +133,18 @@ apply_signature(struct apply *apply, uint16_t store, struct span path,
         return err_set(e, ERR_IO, "make a signature: %s", rs_strerror(r));
     rs_job_t *job = rs_sig_begin(block_len, strong_len, magic);
     ASSERT(job != NULL);
-    int done = sign(job, fd, give, arg, e);
+    struct err why = { 0 };
+    int done = sign(job, fd, give, arg, &why);
     rs_job_free(job);
-    if (done < 0)
+    if (done < 0 && file_disk_failed(&why)) { /* the whole of it is sent, and replaces this copy */
+        event(EV_UNREADABLE, F_SPAN("path", path), F_ERR(&why));
+        return 1;
+    }
+    if (done < 0) {
+        if (e != NULL)
+            *e = why;
         return err_wrap(e, "store %s: signature of %.*s", root->path, PATH_ARGS(path));
+    }
     remember(apply, root, path, &st);
     return 0;
 }

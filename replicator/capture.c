@@ -48,6 +48,7 @@ publish(struct capture *c, uint64_t tail, uint64_t held)
                       : !capture_settled(c) ? CAPTURE_SWEEPING
                                             : CAPTURE_LIVE;
     c->status.held = held;
+    c->status.unreadable = unreadable_count(&c->unreadable);
     c->status.dirs_seen = c->scan.dirs_seen + c->scan.dirs_read;
     pthread_mutex_unlock(&c->lock);
     atomic_store(&c->tail, tail);
@@ -105,6 +106,7 @@ turn_in(struct capture *c, struct request **orders, struct err *e)
     if (batch_read(&c->batch, e) < 0)
         return -1;
     batch_take_due(&c->batch, flush);
+    capture_try_unreadable(c);
     if (batch_process(&c->batch, flush, e) < 0 || batch_times_end(&c->batch, e) < 0)
         return -1;
     if (c->batch.overflow) {

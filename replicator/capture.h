@@ -18,9 +18,10 @@ enum capture_phase {
 
 struct capture_status {
     enum capture_phase phase;
-    uint64_t tail;    /* newest durable seq */
-    uint64_t tail_ns; /* when its change was captured */
-    uint64_t held;    /* names that a power loss took, and that are not back */
+    uint64_t tail;       /* newest durable seq */
+    uint64_t tail_ns;    /* when its change was captured */
+    uint64_t held;       /* names that a power loss took, and that are not back */
+    uint64_t unreadable; /* names whose objects the disk does not give */
     uint64_t dirs_seen;
     char text[256];
 };
@@ -51,6 +52,10 @@ void capture_force(struct capture *capture, uint64_t dir, struct span name, bool
 /* The same for what a peer lacks or has in its way, and for all that is below it. The path is that
  * of the tree at seq. */
 void capture_need(struct capture *capture, const struct wire_need *need);
+
+/* The disk did not give the object that has this path in the tree at seq: it is recorded again
+ * after a while, so that it is shipped once it can be read. */
+void capture_unreadable(struct capture *capture, uint16_t store, struct span path, uint64_t seq);
 
 /* --- names that a power loss took: docs/power-loss.md --- */
 

@@ -46,12 +46,10 @@ capture_take(struct capture *c)
 
 /* --- in the capture thread --- */
 
-#define FORCED (HINT_FORCE | WATCH_ATTRIB)
-
 static void
 hint_forced(struct capture *c, uint64_t dir, struct span name, bool is_dir)
 {
-    hints_add(&c->batch.hints, dir, name, FORCED | (is_dir ? WATCH_IS_DIR : 0u));
+    hints_add(&c->batch.hints, dir, name, CAPTURE_FORCED | (is_dir ? WATCH_IS_DIR : 0u));
 }
 
 /* "" is the directory itself; a root has no name to be looked at. */
@@ -65,7 +63,7 @@ obey_force(struct capture *c, const struct request *r, struct err *e)
     }
     int found = state_dir_get(c->compare.txn, r->dir, &row, e);
     if (found > 0 && row.parent == 0)
-        return compare_root_attr(&c->compare, r->dir, FORCED, e);
+        return compare_root_attr(&c->compare, r->dir, CAPTURE_FORCED, e);
     if (found > 0)
         hint_forced(c, row.parent, row.name, r->is_dir);
     return found < 0 ? -1 : 0;
@@ -106,7 +104,7 @@ obey_need(struct capture *c, struct request *r, struct err *e)
     if (found <= 0)
         return found; /* its directory is gone: so says a record on its way */
     if (name.len == 0)
-        return compare_root_attr(&c->compare, dir, FORCED, e);
+        return compare_root_attr(&c->compare, dir, CAPTURE_FORCED, e);
     hint_forced(c, dir, name, r->is_dir);
     found = state_entry_get(txn, dir, name, &entry, e);
     return found > 0 && entry.dir != 0 ? hint_below(c, entry.dir, e) : found;
@@ -120,6 +118,8 @@ obey(struct capture *c, struct request *r, struct err *e)
         return obey_force(c, r, e);
     case REQ_NEED:
         return obey_need(c, r, e) < 0 ? -1 : 0;
+    case REQ_UNREADABLE:
+        return capture_obey_unreadable(c, r, e);
     case REQ_BACK:
     case REQ_SPOILT:
     case REQ_WITHOUT:
@@ -305,6 +305,14 @@ capture_need(struct capture *c, const struct wire_need *need)
     struct request *r = path_request(REQ_NEED, need->store, need->path);
     r->seq = need->seq;
     r->is_dir = need->is_dir != 0;
+    capture_post(c, r);
+}
+
+void
+capture_unreadable(struct capture *c, uint16_t store, struct span path, uint64_t seq)
+{
+    struct request *r = path_request(REQ_UNREADABLE, store, path);
+    r->seq = seq;
     capture_post(c, r);
 }
 

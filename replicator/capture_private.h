@@ -11,13 +11,15 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define CHECKPOINT_MS 30000
+#define CHECKPOINT_MS  30000
+#define CAPTURE_FORCED (HINT_FORCE | WATCH_ATTRIB) /* record it, whatever the index says */
 
 enum request_kind {
     REQ_BARRIER,
     REQ_SETTLE,
     REQ_FORCE,
     REQ_NEED,
+    REQ_UNREADABLE,
     REQ_BACK,    /* a held name was brought back, or was right */
     REQ_SPOILT,  /* one in doubt is wrong */
     REQ_WITHOUT, /* a node has it not */
@@ -46,6 +48,12 @@ struct heard {
     uint64_t tail; /* how far it has come in this history, as a whole; 0 it has nothing of it */
 };
 
+struct unreadable {
+    struct hints told;  /* since the last try */
+    struct hints tried; /* at the last try */
+    uint64_t due_ms;    /* the next one, 0 none */
+};
+
 struct capture {
     struct node *node;
     struct watch *watch;
@@ -68,6 +76,7 @@ struct capture {
 
     /* the thread's own */
     struct request *waiting; /* barriers not answered yet */
+    struct unreadable unreadable;
     bool need_sweep, initial, stalled;
     struct pace pace;
     uint64_t checkpoint_due_ms;
@@ -99,6 +108,12 @@ int capture_obey_held(struct capture *c, const struct request *r, struct err *e)
 int capture_held_review(struct capture *c, struct err *e) _must_check_;
 /* Nothing is held any more: what was left out meanwhile is looked at. */
 void capture_held_end(struct capture *c);
+/* What the disk does not give: capture_unreadable.c. */
+void unreadable_init(struct unreadable *u);
+void unreadable_free(struct unreadable *u);
+uint64_t unreadable_count(const struct unreadable *u);
+int capture_obey_unreadable(struct capture *c, struct request *r, struct err *e) _must_check_;
+void capture_try_unreadable(struct capture *c); /* when it is time */
 /* Nobody is left waiting at the end of the thread. */
 void capture_give_up(struct capture *c, struct request *orders);
 

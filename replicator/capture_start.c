@@ -80,6 +80,7 @@ capture_free(struct capture **capture)
     free(c->heard);
     scan_free(&c->scan);
     batch_free(&c->batch);
+    unreadable_free(&c->unreadable);
     compare_free(&c->compare);
     watch_free(&c->watch);
     file_closep(&c->wake_fd);
@@ -104,6 +105,7 @@ capture_start(struct node *node, int adopt_fd, void (*on_tail)(void *arg, uint64
     pthread_mutex_init(&c->lock, NULL);
     compare_init(&c->compare, node);
     scan_init(&c->scan, &c->compare);
+    unreadable_init(&c->unreadable);
     /* The watch first: what happens while the index is being checked must be in the queue. */
     if (rc == 0)
         rc = start_watch(c, adopt_fd, e);

@@ -8,7 +8,6 @@
 
 #include <unistd.h>
 
-#define LOAD_SMALL  (256 * 1024) /* read in one go, so that it is one moment's content */
 #define LOAD_TRIES  4
 #define XATTRS_ROOM (FRAME_BODY_MAX / 2)
 
@@ -105,9 +104,9 @@ load_once(struct content *content, struct err *e)
 }
 
 int
-content_load(struct content *content, struct err *e)
+content_load(struct content *content, size_t max, struct err *e)
 {
-    if (content->gone || !S_ISREG(content->now.mode) || content->now.size > CONTENT_LOAD_MAX)
+    if (content->gone || !S_ISREG(content->now.mode) || content->now.size > max)
         return 0;
     for (int try = 0; try < LOAD_TRIES; try++) {
         if (load_once(content, e) < 0)
@@ -249,23 +248,38 @@ send_delta_piece(void *arg, struct span bytes, struct err *e)
 }
 
 static int
-send_bytes(struct link_io *io, const struct content *content, struct span signature,
-           uint64_t *ret_bytes, struct err *e)
+send_delta(struct sending *s, const struct content *content, struct span signature, struct err *e)
+{
+    if (delta_make(signature, content->fd, send_delta_piece, s, e) < 0)
+        return -1;
+    return send_end(s, content->now.size, true, e);
+}
+
+static int
+send_loaded(struct sending *s, const struct content *content, struct err *e)
+{
+    if (send_data(s, 0, buf_span(&content->bytes), e) < 0)
+        return -1;
+    return send_end(s, content->bytes.len, true, e);
+}
+
+static int
+send_bytes(struct link_io *io, const struct record *record, struct content *content,
+           struct span signature, uint64_t *ret_bytes, struct err *e)
 {
     struct sending s = { .io = io };
-    int rc;
-    if (signature.len > 0) {
-        rc = delta_make(signature, content->fd, send_delta_piece, &s, e);
-        if (rc >= 0)
-            rc = send_end(&s, content->now.size, true, e);
-    } else if (content->loaded) {
-        rc = send_data(&s, 0, buf_span(&content->bytes), e);
-        if (rc >= 0)
-            rc = send_end(&s, content->bytes.len, true, e);
-    } else {
-        rc = stream_file(&s, content, e);
-    }
+    struct err why = { 0 };
+    int rc = signature.len > 0 ? send_delta(&s, content, signature, &why)
+             : content->loaded ? send_loaded(&s, content, &why)
+                               : stream_file(&s, content, &why);
     *ret_bytes += s.bytes;
+    content->torn = rc < 0 && file_disk_failed(&why);
+    if (content->torn) {
+        event(EV_UNREADABLE, F_SPAN("path", record->path), F_ERR(&why));
+        return send_end(&s, content->now.size, false, e);
+    }
+    if (rc < 0 && e != NULL)
+        *e = why;
     return rc;
 }
 
@@ -279,8 +293,6 @@ content_send(struct link_io *io, const struct record *record, struct content *co
         bool is_dir = record->op == OP_MKDIR; /* what came into it has records of its own */
         return content_send_bare(io, record, is_dir ? WIRE_CONTENT_NONE : WIRE_CONTENT_GONE, e);
     }
-    if (has_bytes && content->now.size <= LOAD_SMALL && content_load(content, e) < 0)
-        return -1;
     enum wire_content kind = !has_bytes          ? WIRE_CONTENT_NONE
                              : signature.len > 0 ? WIRE_CONTENT_DELTA
                                                  : WIRE_CONTENT_DATA;
@@ -288,5 +300,5 @@ content_send(struct link_io *io, const struct record *record, struct content *co
     add_xattrs(&msg, &content->xattrs);
     if (link_io_send(io, &msg, e) < 0)
         return -1;
-    return has_bytes ? send_bytes(io, content, signature, ret_bytes, e) : 0;
+    return has_bytes ? send_bytes(io, record, content, signature, ret_bytes, e) : 0;
 }

@@ -8,11 +8,13 @@
 #include "replicator/node.h"
 
 #define CONTENT_LOAD_MAX (64 * 1024 * 1024) /* bytes held in memory at most */
+#define CONTENT_SMALL    (256 * 1024)       /* worth reading in one go, as one moment's content */
 
 struct content {
     int fd; /* -1: none needed */
     bool gone;
     bool loaded; /* bytes holds all of it */
+    bool torn;   /* the disk failed while it was sent: END said that it does not count */
     struct attr now;
     struct attrs_xattrs xattrs;
     struct buf bytes;
@@ -26,11 +28,13 @@ void content_close(struct content *content);
  * an answer. */
 int content_open(const struct node *node, const struct record *record, struct content *ret_content,
                  struct err *e) _must_check_;
-/* Reads a small file into memory, as it was at one moment: read again when it changed meanwhile. */
-int content_load(struct content *content, struct err *e) _must_check_;
+/* Reads a file of at most `max` bytes into memory, as it was at one moment: read again when it
+ * changed meanwhile. */
+int content_load(struct content *content, size_t max, struct err *e) _must_check_;
 
 /* Sends REC, and DATA and END when the record has content. delta: the signature (librsync) of what
- * the peer has, NULL for the whole. seq 0 in the record: a fix-up. */
+ * the peer has, NULL for the whole. seq 0 in the record: a fix-up. What is not loaded is read while
+ * it is sent; a disk that fails then makes it `torn` and is no failure: its error is an event. */
 int content_send(struct link_io *io, const struct record *record, struct content *content,
                  struct span signature, uint64_t *ret_bytes, struct err *e) _must_check_;
 /* Sends REC alone, with the attributes of the record. */

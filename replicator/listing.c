@@ -2,6 +2,7 @@
 
 #include "lib/base/path.h"
 #include "lib/os/attrs.h"
+#include "lib/os/event.h"
 #include "lib/os/file.h"
 
 #include <dirent.h>
@@ -265,6 +266,20 @@ hash_subdir(const struct scan *scan, const char *name, struct wire_entry *entry,
     return 0;
 }
 
+/* A file that the disk does not give is listed without a hash: it differs from one that has it, and
+ * does not end the comparison of all others. */
+static int
+no_hash(const struct scan *scan, const char *name, const struct err *why, struct err *e)
+{
+    if (file_disk_failed(why)) {
+        event(EV_UNREADABLE, F_SPAN("directory", scan->dir), F_STR("name", name), F_ERR(why));
+        return 0;
+    }
+    if (e != NULL)
+        *e = *why;
+    return err_wrap(e, "read %s", name);
+}
+
 static int
 hash_file(struct scan *scan, const char *name, struct wire_entry *entry, struct err *e)
 {
@@ -280,10 +295,11 @@ hash_file(struct scan *scan, const char *name, struct wire_entry *entry, struct 
     if (!S_ISREG(st.st_mode)) /* it took the file's place a moment ago */
         return 0;
     entry_see(entry, &st);
+    struct err why = { 0 };
     _cleanup_(hash_freep) EVP_MD_CTX *hash = hash_new();
-    if (hash_content(scan, fd, (uint64_t)st.st_size, hash, e) < 0 ||
-        hash_xattrs(fd, hash, &count, e) < 0)
-        return err_wrap(e, "read %s", name);
+    if (hash_content(scan, fd, (uint64_t)st.st_size, hash, &why) < 0 ||
+        hash_xattrs(fd, hash, &count, &why) < 0)
+        return no_hash(scan, name, &why, e);
     hash_end(hash, entry->hash);
     entry->has_hash = 1;
     return 0;

@@ -98,6 +98,16 @@ tell_touched(void *owner, const struct record *record)
         walk_touch(x->verify, record);
 }
 
+/* A standby that feeds another has no journal of its own to try again with. */
+static void
+tell_unreadable(void *owner, const struct record *r)
+{
+    struct sender *x = owner;
+    struct capture *capture = x->s->daemon->capture;
+    if (capture != NULL)
+        capture_unreadable(capture, r->store, r->path, r->seq != 0 ? r->seq : x->ship.cursor);
+}
+
 static void
 force(void *arg, uint64_t dir, struct span name, bool is_dir)
 {
@@ -550,7 +560,8 @@ sender_run(struct session *s, struct err *e)
                             .owner = &x,
                             .settle = ask_settle,
                             .signature = ask_signature,
-                            .touched = tell_touched };
+                            .touched = tell_touched,
+                            .unreadable = tell_unreadable };
     relay_init(&x.relay, &x.ship);
     if (s->daemon->capture != NULL)
         x.fetch = fetch_new(s->daemon->node, s->daemon->capture, s->peer->conf->name, s->io);

@@ -1,6 +1,8 @@
 #include "replicator/ship.h"
 
 #include "lib/base/path.h"
+#include "lib/os/event.h"
+#include "lib/os/file.h"
 
 #include <sys/stat.h>
 
@@ -73,6 +75,42 @@ maybe_signature(struct ship *s, const struct record *r, const struct content *co
     return s->signature(s->owner, r, signature, e) < 0 ? -1 : 0;
 }
 
+/* Opens it, and reads up to `max` bytes before anything is sent. One bad sector must not keep all
+ * others from their standby: what the disk does not give is shipped as gone, and told. */
+static int
+read_object(struct ship *s, const struct record *r, size_t max, struct content *content,
+            struct err *e)
+{
+    struct err why = { 0 };
+    bool is_put = r->op == OP_PUT;
+    if (content_open(s->node, r, content, &why) >= 0 &&
+        (!is_put || content_load(content, max, &why) >= 0))
+        return 0;
+    if (!file_disk_failed(&why)) {
+        if (e != NULL)
+            *e = why;
+        return -1;
+    }
+    event(EV_UNREADABLE, F_SPAN("path", r->path), F_ERR(&why));
+    s->unreadable(s->owner, r);
+    content->gone = true;
+    return 0;
+}
+
+static int
+send_object(struct ship *s, const struct record *r, struct content *content, struct span signature,
+            struct err *e)
+{
+    uint64_t bytes = 0;
+    if (content_send(s->io, r, content, signature, &bytes, e) < 0)
+        return -1;
+    s->bytes += bytes;
+    s->window_bytes += bytes;
+    if (content->torn)
+        s->unreadable(s->owner, r);
+    return 0;
+}
+
 static int
 ship_one(struct ship *s, const struct record *r, struct err *e)
 {
@@ -82,14 +120,10 @@ ship_one(struct ship *s, const struct record *r, struct err *e)
         return content_send_bare(s->io, r, WIRE_CONTENT_NONE, e);
     _cleanup_content_ struct content content = { .fd = -1 };
     _cleanup_buf_ struct buf signature = { 0 };
-    uint64_t bytes = 0;
-    if (content_open(s->node, r, &content, e) < 0 ||
-        maybe_signature(s, r, &content, &signature, e) < 0 ||
-        content_send(s->io, r, &content, buf_span(&signature), &bytes, e) < 0)
+    if (read_object(s, r, CONTENT_SMALL, &content, e) < 0 ||
+        maybe_signature(s, r, &content, &signature, e) < 0)
         return -1;
-    s->bytes += bytes;
-    s->window_bytes += bytes;
-    return 0;
+    return send_object(s, r, &content, buf_span(&signature), e);
 }
 
 int
@@ -150,8 +184,7 @@ late_read(struct ship *s, struct late_file *files, size_t *ret_count, bool *ret_
         if (is_superseded(&s->late, i, &file->record))
             continue;
         (*ret_count)++;
-        if (content_open(s->node, &file->record, &file->content, e) < 0 ||
-            content_load(&file->content, e) < 0)
+        if (read_object(s, &file->record, CONTENT_LOAD_MAX, &file->content, e) < 0)
             return -1;
         *ret_moved |= moved_on(&file->record, &file->content);
     }
@@ -162,13 +195,9 @@ static int
 late_send(struct ship *s, struct late_file *files, size_t count, struct err *e)
 {
     for (size_t i = 0; i < count; i++) {
-        uint64_t bytes = 0;
         s->touched(s->owner, &files[i].record);
-        if (content_send(s->io, &files[i].record, &files[i].content, (struct span){ 0 }, &bytes,
-                         e) < 0)
+        if (send_object(s, &files[i].record, &files[i].content, (struct span){ 0 }, e) < 0)
             return -1;
-        s->bytes += bytes;
-        s->window_bytes += bytes;
     }
     return 0;
 }

@@ -19,6 +19,9 @@ struct ship {
                      struct err *e);
     /* A name was shipped: an answer about its directory that is under way does not count for it. */
     void (*touched)(void *owner, const struct record *record);
+    /* The disk does not give this record's object, and the peer was told to go on without it: it
+     * has to be tried again some time. */
+    void (*unreadable)(void *owner, const struct record *record);
 
     uint64_t cursor; /* newest seq shipped */
     uint64_t run;

@@ -187,12 +187,12 @@ status_json(struct daemon *d)
         meta = *state_meta(txn);
     if (d->capture != NULL)
         capture_status(d->capture, &capture);
-    json_t *json = json_pack("{s:s, s:s, s:s, s:I, s:o, s:s, s:o, s:I, s:I}", "cluster",
-                             d->conf->cluster, "node", d->conf->self, "role", role_word(d->role),
-                             "epoch", (json_int_t)meta.epoch, "history", history_json(meta.history),
-                             "state", state_word(d, &capture), "degraded_since",
-                             time_json(d->degraded_since), "seq", (json_int_t)atomic_load(&d->tail),
-                             "held", (json_int_t)capture.held);
+    json_t *json = json_pack(
+        "{s:s, s:s, s:s, s:I, s:o, s:s, s:o, s:I, s:I, s:I}", "cluster", d->conf->cluster, "node",
+        d->conf->self, "role", role_word(d->role), "epoch", (json_int_t)meta.epoch, "history",
+        history_json(meta.history), "state", state_word(d, &capture), "degraded_since",
+        time_json(d->degraded_since), "seq", (json_int_t)atomic_load(&d->tail), "held",
+        (json_int_t)capture.held, "unreadable", (json_int_t)capture.unreadable);
     if (d->why_not_serving[0] != '\0')
         json_object_set_new(json, "why", json_string(d->why_not_serving));
     json_object_set_new(json, "stores", stores_json(d, txn, &capture));

@@ -62,6 +62,8 @@ what_differs(const struct wire_entry *ours, const struct wire_entry *theirs)
         return "another type of object";
     if (ours->attr.size != theirs->attr.size)
         return "another size";
+    if (ours->has_hash != theirs->has_hash)
+        return ours->has_hash ? "the peer cannot read it" : "this node cannot read it";
     if (ours->has_hash && theirs->has_hash &&
         memcmp(ours->hash, theirs->hash, sizeof(ours->hash)) != 0)
         return S_ISDIR(ours->attr.mode) ? "other extended attributes" : "another content";

@@ -16,6 +16,12 @@ file_err_code(int errnum, enum err_code otherwise)
     return errnum == ENOSPC || errnum == EDQUOT ? ERR_NOSPACE : otherwise;
 }
 
+bool
+file_disk_failed(const struct err *e)
+{
+    return e->sys == EIO || e->sys == EUCLEAN || e->sys == EBADMSG;
+}
+
 void
 file_closep(int *fd)
 {

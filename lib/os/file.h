@@ -17,6 +17,9 @@
  * ENOENT and ESTALE stay visible in e->sys. */
 #define err_sys(e, code, ...) err_errnum(e, file_err_code(errno, code), errno, __VA_ARGS__)
 enum err_code file_err_code(int errnum, enum err_code otherwise);
+/* Was it the disk that failed (a bad sector, a damaged filesystem), and not a lack of something or
+ * the other end of a link? */
+bool file_disk_failed(const struct err *e);
 
 void file_closep(int *fd); /* keeps errno; -1 is fine */
 #define _cleanup_close_ _cleanup_(file_closep)

@@ -1,10 +1,12 @@
 """The runbooks do what they say: their shell blocks, played as they stand, on hosts in the trouble they are for."""
 
+import os
 import subprocess
 
 import pytest
 
 from lab.host import STATE, STORE
+from lab.wait import wait_until
 from runbook import REPOSITORY, Page
 
 ANN = "ann@example.org"
@@ -99,6 +101,30 @@ def test_power_loss_of_the_primary_is_made_good(pair, page):
     page(pair, "runbooks/power-loss.md").play()
     deliver(pair, "mx1")
     pair.level(pair["mx1"])
+    is_pair(pair, "mx1", "mx2")
+
+
+def test_unreadable_finds_a_bad_file_and_sees_it_mended(pair, page):
+    """One file that the disk does not give holds up nothing else, and is counted until it is gone."""
+    primary = pair["mx1"]
+    with open(f"{primary.path(primary.other)}/bad", "wb") as file:
+        for piece in range(10):
+            os.pwrite(file.fileno(), b"x" * 4096, piece * 65536)
+    primary.dovecot.stop()
+    primary.daemon.stop()
+    primary.damage(f"{primary.other}/bad")
+    primary.daemon.start()
+    primary.dovecot.start()
+    primary.run("mv", f"{primary.other}/bad", f"{primary.files}/bad")
+    deliver(pair, "mx1", 20)
+    pair.level(primary)
+    wait_until(lambda: primary.daemon.status()["unreadable"] == 1, 20, "the bad file is counted")
+    assert "event=UNREADABLE" in primary.daemon.log()
+
+    def mend(_line, _node, script):
+        if "verify" in script:
+            primary.run("rm", f"{primary.files}/bad")
+    page(pair, "runbooks/unreadable.md").play((), mend)
     is_pair(pair, "mx1", "mx2")
 
 

@@ -37,7 +37,8 @@ ship(struct cap *c, struct link_ends *link, const struct record *r, struct arriv
 {
     _cleanup_content_ struct content content = { .fd = -1 };
     uint64_t bytes = 0;
-    if (content_open(c->node, r, &content, &c->e) < 0)
+    if (content_open(c->node, r, &content, &c->e) < 0 ||
+        content_load(&content, CONTENT_SMALL, &c->e) < 0)
         fail_msg("%s", c->e.text);
     pthread_t thread = arrival_begin(a, link);
     int rc = content_send(link->to, r, &content, (struct span){ 0 }, &bytes, &c->e);
@@ -171,7 +172,7 @@ TEST(what_was_read_ahead_is_sent_in_pieces)
     struct content content;
     uint64_t bytes = 0;
     CHECK_INT(content_open(c->node, &r, &content, &c->e), 0);
-    CHECK_INT(content_load(&content, &c->e), 0);
+    CHECK_INT(content_load(&content, CONTENT_LOAD_MAX, &c->e), 0);
     pthread_t thread = arrival_begin(&a, &link);
     CHECK_INT(content_send(link.to, &r, &content, (struct span){ 0 }, &bytes, &c->e), 0);
     CHECK_INT(link_io_flush(link.to, &c->e), 0);
@@ -211,7 +212,7 @@ TEST(a_small_file_is_sent_as_it_was_at_one_moment)
     struct content content;
     CHECK_INT(content_open(c->node, &r, &content, &c->e), 0);
     cap_sh(c, "echo the second one is longer >mail/f"); /* between opening and reading */
-    CHECK_INT(content_load(&content, &c->e), 0);
+    CHECK_INT(content_load(&content, CONTENT_LOAD_MAX, &c->e), 0);
     CHECK(content.loaded);
     CHECK(span_equal(buf_span(&content.bytes), span_str("the second one is longer\n")));
     CHECK_INT(content.now.size, content.bytes.len);

@@ -191,6 +191,13 @@ pair_no_signature(void *owner, const struct record *record, struct buf *ret, str
 }
 
 static inline void
+pair_unreadable(void *owner, const struct record *record)
+{
+    (void)owner;
+    fail_msg("%.*s cannot be read", (int)record->path.len, (const char *)record->path.ptr);
+}
+
+static inline void
 pair_touched(void *owner, const struct record *record)
 {
     struct pair *r = owner;
@@ -277,11 +284,12 @@ pair_open_peer(struct pair *r)
     assert_int_equal(pthread_create(&r->thread, NULL, peer_run, r), 0);
 }
 
-/* NULL without the rights. The stores of both are empty, and nothing runs yet. */
+/* NULL without the rights. The stores of both are empty, and nothing runs yet. image_mb: those of
+ * the primary lie on ext4. */
 static inline struct pair *
-pair_new(uint64_t seed)
+pair_new_on(uint64_t seed, const char *image_mb)
 {
-    struct cap *c = cap_new();
+    struct cap *c = cap_new_on(image_mb);
     if (c == NULL)
         return NULL;
     struct pair *r = calloc(1, sizeof(*r));
@@ -295,6 +303,12 @@ pair_new(uint64_t seed)
     return r;
 }
 
+static inline struct pair *
+pair_new(uint64_t seed)
+{
+    return pair_new_on(seed, NULL);
+}
+
 static inline void
 pair_start(struct pair *r)
 {
@@ -306,6 +320,7 @@ pair_start(struct pair *r)
     r->ship.settle = pair_settle;
     r->ship.signature = pair_no_signature;
     r->ship.touched = pair_touched;
+    r->ship.unreadable = pair_unreadable;
     pair_open_peer(r);
 }
 

@@ -131,6 +131,19 @@ class Host:
         """mode: ro or rw."""
         self.run("mount", "-o", f"remount,{mode}", mountpoint)
 
+    def damage(self, path):
+        """Of a file on the stores' disk (ext4), with more than four extents, no byte can be read any more. Nothing
+        may have that disk open."""
+        store = self.disks[0]
+        image = f"/run/lab/{store.image.name}"
+        name = os.path.relpath(path, STORE)
+        self.sync()
+        self.run("umount", STORE)
+        extents = self.run("debugfs", "-R", f"ex /{name}", image).stdout
+        block = next(words[-2] for words in map(str.split, extents.splitlines()) if words[0] == "0/")
+        self.run("debugfs", "-w", "-R", f"zap_block -p 1 {block}", image)
+        self.run("sh", "-ec", store.mount_command(image))
+
     def sync(self):
         self.run("sync", "-f", STORE)
         self.run("sync", "-f", STATE)
