@@ -48,6 +48,27 @@ no_stranger(struct conn *conn)
     conn->stranger = false;
 }
 
+static uint64_t
+round_trip_ms(const struct conn *conn)
+{
+    struct tcp_info info = { 0 };
+    socklen_t size = sizeof(info);
+    (void)getsockopt(conn->sock, IPPROTO_TCP, TCP_INFO, &info, &size); /* 0: unknown, so near */
+    return info.tcpi_rtt / 1000;
+}
+
+static void
+call_again(const struct conn *conn)
+{
+    struct peer *peer = conn->peer;
+    uint64_t now_ms = role_now_ms(conn->role);
+    if (conn->state == CONN_LINKED && now_ms - conn->linked_ms >= REDIAL_HELD_MS)
+        redial_lost(&peer->redial, round_trip_ms(conn), now_ms);
+    else
+        redial_failed(&peer->redial, conn->state != CONN_CONNECTING);
+    peer_dial_later(peer);
+}
+
 /* The role forgets the connection and tells why it is of no use any more. */
 static void
 detach(struct conn *conn, const char *why)
@@ -58,16 +79,13 @@ detach(struct conn *conn, const char *why)
         ASSERT(peer != NULL); /* only a known peer is linked */
         peer->link = NULL;
         role_notice(conn->role, NET_LINK_DOWN, name, conn->address, why, -1);
-        uint64_t lived_ms = role_now_ms(conn->role) - conn->linked_ms;
-        if (lived_ms >= ROLE_LIVED_MS)
-            peer->backoff_ms = ROLE_REDIAL_FIRST_MS;
     } else if (conn->state < CONN_LINKED) {
         role_trouble(conn->role, name, conn->address, why);
     }
     if (peer != NULL && peer->dialing == conn)
         peer->dialing = NULL;
     if (peer != NULL && peer->dials && conn->state <= CONN_LINKED)
-        peer_dial_later(peer);
+        call_again(conn);
 }
 
 void
@@ -173,7 +191,7 @@ replace_older(struct conn *conn)
     err_set(&why, ERR_PEER, "replaced by a newer connection");
     if (conn->peer->link != NULL)
         conn_close(conn->peer->link, &why);
-    uv_timer_stop(&conn->peer->redial);
+    uv_timer_stop(&conn->peer->timer);
 }
 
 static int
@@ -412,6 +430,16 @@ late_text(enum conn_state state)
     default:
         return "the peer does not take our goodbye";
     }
+}
+
+void
+conn_unanswered(struct conn *conn)
+{
+    struct err e;
+    if (conn->state != CONN_CONNECTING)
+        return;
+    err_set(&e, ERR_TIMEOUT, "%s", late_text(conn->state));
+    conn_close(conn, &e);
 }
 
 void

@@ -25,21 +25,23 @@ address_size(const struct sockaddr_storage *address)
 }
 
 static void
-redial(uv_timer_t *timer)
+on_timer(uv_timer_t *timer)
 {
-    peer_dial(timer->data);
+    struct peer *peer = timer->data;
+    if (peer->dialing == NULL)
+        peer_dial(peer);
+    else
+        conn_unanswered(peer->dialing);
 }
 
-/* Between half and all of the back-off, so that two nodes do not knock in step for ever. */
 void
 peer_dial_later(struct peer *peer)
 {
     if (peer->role->stop_ms != 0)
         return;
-    uint64_t half = peer->backoff_ms / 2;
-    uint64_t wait_ms = half + arc4random_uniform((uint32_t)half + 1);
-    peer->backoff_ms = MIN(peer->backoff_ms * 2, (uint64_t)ROLE_REDIAL_LAST_MS);
-    uv_timer_start(&peer->redial, redial, wait_ms, 0);
+    uint64_t now_ms = role_now_ms(peer->role);
+    uint64_t wait_ms = redial_wait_ms(&peer->redial, arc4random_uniform(100), now_ms);
+    uv_timer_start(&peer->timer, on_timer, wait_ms, 0);
 }
 
 static int
@@ -66,10 +68,12 @@ peer_dial(struct peer *peer)
         return;
     if (start_connect(peer, &fd, &e) < 0) {
         role_trouble(peer->role, peer->node->name, peer->node->address, e.text);
+        redial_failed(&peer->redial, false);
         peer_dial_later(peer);
         return;
     }
     peer->dialing = conn_new(peer->role, fd, peer, &peer->address);
+    uv_timer_start(&peer->timer, on_timer, redial_answer_ms(&peer->redial), 0);
 }
 
 struct peer *
@@ -93,12 +97,12 @@ peers_init(struct role *role, struct err *e)
         struct peer *peer = &role->peers[role->peer_count++];
         *peer = (struct peer){ .role = role,
                                .node = node,
-                               .dials = strcmp(conf->self, node->name) < 0,
-                               .backoff_ms = ROLE_REDIAL_FIRST_MS };
+                               .dials = strcmp(conf->self, node->name) < 0 };
         if (peer_address(node, &peer->address, e) < 0)
             return -1;
-        ASSERT(uv_timer_init(&role->loop, &peer->redial) == 0);
-        peer->redial.data = peer;
+        redial_begin(&peer->redial, role_now_ms(role));
+        ASSERT(uv_timer_init(&role->loop, &peer->timer) == 0);
+        peer->timer.data = peer;
     }
     return 0;
 }

@@ -8,6 +8,7 @@
 #include "replicator/net/inbox.h"
 #include "replicator/net/net.h"
 #include "replicator/net/preface.h"
+#include "replicator/net/redial.h"
 #include "replicator/net/squeeze.h"
 #include "replicator/net/trouble.h"
 
@@ -15,21 +16,18 @@
 #include <sys/socket.h>
 #include <uv.h>
 
-#define ROLE_TICK_MS         500
-#define ROLE_STRANGERS_MAX   32    /* connections that have not said who they are */
-#define ROLE_HANDSHAKE_MS    10000 /* from the connection to the peer's preface */
-#define ROLE_PING_MS         1000  /* of silence in either direction */
-#define ROLE_SILENCE_MS      5000  /* then the connection is dead */
-#define ROLE_FAREWELL_MS     5000  /* to send what is queued when the store role has closed */
-#define ROLE_LINGER_MS       2000  /* until the peer has seen our goodbye */
-#define ROLE_STOP_MS         1000  /* for all of that when the role ends */
-#define ROLE_REDIAL_FIRST_MS 100
-#define ROLE_REDIAL_LAST_MS  10000
-#define ROLE_LIVED_MS        5000      /* a link this old was a good one: redial quickly */
-#define ROLE_OUT_MAX         (1 << 20) /* bytes queued for the network before we stop reading */
-#define ROLE_READ_STEP       (256 * 1024)
-#define ROLE_TURN_MAX        (4 << 20) /* bytes for one connection before the others get a turn */
-#define ROLE_PINGS_MAX       100       /* heartbeats of a peer in one tick */
+#define ROLE_TICK_MS       500
+#define ROLE_STRANGERS_MAX 32        /* connections that have not said who they are */
+#define ROLE_HANDSHAKE_MS  10000     /* from the connection to the peer's preface */
+#define ROLE_PING_MS       1000      /* of silence in either direction */
+#define ROLE_SILENCE_MS    5000      /* then the connection is dead */
+#define ROLE_FAREWELL_MS   5000      /* to send what is queued when the store role has closed */
+#define ROLE_LINGER_MS     2000      /* until the peer has seen our goodbye */
+#define ROLE_STOP_MS       1000      /* for all of that when the role ends */
+#define ROLE_OUT_MAX       (1 << 20) /* bytes queued for the network before we stop reading */
+#define ROLE_READ_STEP     (256 * 1024)
+#define ROLE_TURN_MAX      (4 << 20) /* bytes for one connection before the others get a turn */
+#define ROLE_PINGS_MAX     100       /* heartbeats of a peer in one tick */
 
 struct conn;
 
@@ -40,8 +38,8 @@ struct peer {
     bool dials;           /* we dial it */
     struct conn *link;    /* authenticated, its store role's end is out */
     struct conn *dialing; /* on its way to become that */
-    uv_timer_t redial;
-    uint64_t backoff_ms;
+    uv_timer_t timer;     /* the next call, or how long this one may stay unanswered */
+    struct redial redial;
 };
 
 struct notice_item {
@@ -141,6 +139,8 @@ struct conn *conn_new(struct role *role, int fd, struct peer *peer,
 void conn_work(struct conn *conn);
 /* Ends it now; e says why, for notice or trouble. */
 void conn_close(struct conn *conn, const struct err *e);
+/* Gives up a call that nobody has answered yet. */
+void conn_unanswered(struct conn *conn);
 /* The store role or we want it to end: send what is queued, say goodbye. */
 void conn_farewell(struct conn *conn, const char *why);
 void conn_tick(struct conn *conn, uint64_t now_ms);
