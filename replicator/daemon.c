@@ -8,11 +8,14 @@
 #include "replicator/protection.h"
 #include "replicator/roles.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#define LOCK_FILE "lock"
+#define LOCK_FILE    "lock"
+#define LOCK_WAIT_MS 2000 /* one that was killed may hold it a moment longer */
+#define LOCK_STEP_MS 20
 
 static void
 moved_main(void *arg)
@@ -77,7 +80,12 @@ lock_state(struct daemon *d, struct err *e)
     if (d->lock_fd < 0)
         return err_sys(e, ERR_IO, "create %s/%s", state_dir, LOCK_FILE);
     struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-    if (fcntl(d->lock_fd, F_OFD_SETLK, &lock) == 0)
+    int failed = fcntl(d->lock_fd, F_OFD_SETLK, &lock);
+    for (int waited = 0; failed != 0 && waited < LOCK_WAIT_MS; waited += LOCK_STEP_MS) {
+        poll(NULL, 0, LOCK_STEP_MS);
+        failed = fcntl(d->lock_fd, F_OFD_SETLK, &lock);
+    }
+    if (failed == 0)
         return 0;
     file_closep(&d->lock_fd);
     return err_set(e, ERR_BUSY, "another mailtwin-replicatord runs with the state directory %s",

@@ -325,8 +325,8 @@ may_promote(struct daemon *d, bool force, struct err *e)
     const struct peer *from = roles_receives_from(d);
     if (from != NULL)
         return err_set(e, ERR_REFUSED,
-                       "%s is primary and answers: run `mailtwin demote` there first, or use "
-                       "--force to take over against it",
+                       "a primary serves (its changes come from %s): run `mailtwin demote` there "
+                       "first, or use --force to take over against it",
                        from->conf->name);
     if (state_begin(d->node->state, false, &txn, e) < 0)
         return -1;

@@ -2,8 +2,8 @@
 
 #include <zstd.h>
 
-#define LEVEL 1 /* pieces are small and the cache is cold: 3 takes twice as long to save a tenth \
-                 */
+/* Pieces are small and the cache is cold: level 3 takes twice as long to save a tenth. */
+#define LEVEL 1
 
 struct squeeze {
     ZSTD_CCtx *ctx;
