@@ -1,8 +1,10 @@
 #include "replicator/net/redial.h"
 
-#define SHARE      32  /* of the outage: what a distance may be */
-#define ANSWER_MIN 200 /* a machine that swaps, a switch that learns */
-#define PATIENT    8   /* each eighth call waits in full: the way may be longer than it was */
+#define SHARE      64  /* of the outage: what a distance may be */
+#define ANSWER_MIN 100 /* a switch that learns, a machine that is busy */
+#define PATIENT    16 /* each so many calls one waits longer: the way may be longer than it was ... \
+                       */
+#define DOUBLINGS 3   /* ... and each time more so */
 
 void
 redial_begin(struct redial *redial, uint64_t now_ms)
@@ -26,7 +28,10 @@ redial_failed(struct redial *redial, bool answered)
 uint64_t
 redial_answer_ms(const struct redial *redial)
 {
-    if (redial->rtt_ms == 0 || redial->unanswered % PATIENT == PATIENT - 1)
+    unsigned patient = redial->unanswered / PATIENT;
+    if (redial->unanswered % PATIENT == PATIENT - 1)
+        return (uint64_t)REDIAL_ANSWER_MS << MIN(patient, (unsigned)DOUBLINGS);
+    if (redial->rtt_ms == 0)
         return REDIAL_ANSWER_MS;
     return MIN(MAX(redial->rtt_ms * 4, (uint64_t)ANSWER_MIN), (uint64_t)REDIAL_ANSWER_MS);
 }

@@ -2,7 +2,7 @@
  *
  * A call is one connection request: the kernel repeats it after 1, 2 and 4 seconds only, so an
  * outage that is over would be noticed late. Calls are therefore given up early and made again, at
- * distances that grow with the outage: being cut off lasts a few percent longer than the cut. Who
+ * distances that grow with the outage: being cut off lasts little longer than the cut. Who
  * answers and is refused, or refuses, is called at distances that double. Pure; time and chance are
  * handed in. */
 #ifndef MAILTWIN_REDIAL_H
@@ -13,7 +13,7 @@
 #define REDIAL_FIRST_MS  100   /* the shortest distance between two calls */
 #define REDIAL_LAST_MS   10000 /* and the longest */
 #define REDIAL_HELD_MS   5000  /* a link this old was a good one */
-#define REDIAL_ANSWER_MS 3000  /* for an answer, when nobody knows how far away the peer is */
+#define REDIAL_ANSWER_MS 1000  /* for an answer, when nobody knows how far away the peer is */
 
 struct redial {
     uint64_t lost_ms;    /* since when there is no good link */
