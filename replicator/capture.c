@@ -145,10 +145,12 @@ turn(struct capture *c, struct request **orders, struct err *e)
         return -1;
     uint64_t tail = state_meta(txn)->tail;
     uint64_t held = recover_pending(txn);
+    uint64_t began_ns = now_ns();
     if (state_commit(&txn, e) < 0)
         return -1;
+    uint64_t ended_ns = now_ns();
     if (tail != atomic_load(&c->tail))
-        pace_committed(&c->pace, now_ns());
+        pace_committed(&c->pace, ended_ns - began_ns, ended_ns);
     if (c->stalled)
         unstall(c);
     publish(c, tail, held);

@@ -39,6 +39,32 @@ strays_seen(struct hints *strays, struct span object)
         hints_add(strays, 0, object, HINT_SEEN);
 }
 
+/* Most strays are index files, locks and deliveries in tmp, of which the index has no name: those
+ * need not be opened. */
+static int
+has_names(struct compare *c, uint16_t store, struct span handle, struct err *e)
+{
+    uint64_t ino = attrs_handle_ino(handle);
+    uint64_t dir;
+    struct span name;
+    return ino == 0 ? 1 : state_name_of(c->txn, store, ino, 0, &dir, &name, e);
+}
+
+/* 1 looked, 0 it is gone. */
+static int
+look_by_handle(const struct node_store *s, struct span handle, struct look *ret_look, struct err *e)
+{
+    struct err why = { 0 };
+    _cleanup_close_ int fd = attrs_handle_open(s->root_fd, handle, O_PATH, &why);
+    if (fd < 0 && why.code == ERR_GONE)
+        return 0;
+    if (fd < 0) {
+        *e = why;
+        return err_wrap(e, "open what changed");
+    }
+    return look_at(fd, "", ret_look, e) < 0 ? -1 : ret_look->exists;
+}
+
 static int
 settle_one(struct compare *c, struct span object, unsigned what, struct err *e)
 {
@@ -46,19 +72,14 @@ settle_one(struct compare *c, struct span object, unsigned what, struct err *e)
     for (size_t i = 0; i < c->node->store_count; i++) {
         const struct node_store *s = &c->node->stores[i];
         struct look look;
-        struct err why = { 0 };
         if (memcmp(s->fsid, object.ptr, WATCH_FSID_SIZE) != 0)
             continue;
-        _cleanup_close_ int fd = attrs_handle_open(s->root_fd, handle, O_PATH, &why);
-        if (fd < 0 && why.code == ERR_GONE)
-            return 0;
-        if (fd < 0) {
-            *e = why;
-            return err_wrap(e, "open what changed");
-        }
-        if (look_at(fd, "", &look, e) < 0)
-            return -1;
-        if (look.exists && compare_look_again(c, (uint16_t)i, &look, what, e) < 0)
+        int found = has_names(c, (uint16_t)i, handle, e);
+        if (found > 0)
+            found = look_by_handle(s, handle, &look, e);
+        if (found > 0)
+            found = compare_look_again(c, (uint16_t)i, &look, what, e);
+        if (found < 0)
             return -1;
     }
     return 0;

@@ -273,6 +273,19 @@ attrs_handle_get(int dirfd, const char *name, struct attrs_handle *ret_handle, s
     return 0;
 }
 
+uint64_t
+attrs_handle_ino(struct span handle)
+{
+    enum {
+        INO32_GEN = 1,   /* FILEID_INO32_GEN: the number, the generation */
+        INO64_GEN = 0x81 /* the same of xfs, for large numbers */
+    };
+    uint32_t type = handle.len < 4 ? 0 : get_le32(handle.ptr);
+    if (type == INO32_GEN && handle.len == 4 + 8)
+        return get_le32(handle.ptr + 4);
+    return type == INO64_GEN && handle.len == 4 + 12 ? get_le64(handle.ptr + 4) : 0;
+}
+
 /* ext4 says ENOMEM while it gives the number of a deleted file to a new one: the file is gone, and
  * a moment later it says so. */
 static int

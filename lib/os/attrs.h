@@ -65,6 +65,9 @@ attrs_handle_span(const struct attrs_handle *handle)
     return span_of(handle->bytes, handle->len);
 }
 
+/* The inode number in a handle, where the kernel documents its place: on ext4 and xfs. Without it
+ * (0 is no inode) only opening tells. */
+uint64_t attrs_handle_ino(struct span handle);
 /* Of `name` in dirfd, no symlink followed; "" is dirfd itself. e->sys tells ENOENT. */
 int attrs_handle_get(int dirfd, const char *name, struct attrs_handle *ret_handle,
                      struct err *e) _must_check_;
