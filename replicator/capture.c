@@ -149,8 +149,9 @@ turn(struct capture *c, struct request **orders, struct err *e)
     if (state_commit(&txn, e) < 0)
         return -1;
     uint64_t ended_ns = now_ns();
-    if (tail != atomic_load(&c->tail))
-        pace_committed(&c->pace, ended_ns - began_ns, ended_ns);
+    uint64_t records = tail - atomic_load(&c->tail);
+    if (records > 0)
+        pace_committed(&c->pace, records, ended_ns - began_ns, ended_ns);
     if (c->stalled)
         unstall(c);
     publish(c, tail, held);
@@ -181,15 +182,27 @@ stall(struct capture *c, const struct err *e)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Lets changes gather for the next commit; nobody who waits for a barrier waits for that. */
 static void
-keep_pace(const struct capture *c)
+hear(const struct capture *c)
 {
-    uint64_t wait_ns = pace_wait_ns(&c->pace, now_ns());
-    if (wait_ns == 0 || c->waiting != NULL || !capture_settled(c))
-        return;
+    uint64_t count;
+    if (read(c->wake_fd, &count, sizeof(count)) < 0)
+        ASSERT(errno == EAGAIN || errno == EINTR);
+}
+
+/* Lets changes gather for the next commit. Nobody who waits for a barrier waits for that; a sender
+ * that wants its run to be complete does. */
+static void
+keep_pace(struct capture *c)
+{
     struct pollfd wake = { .fd = c->wake_fd, .events = POLLIN };
-    ppoll(&wake, 1, &(struct timespec){ .tv_nsec = (long)wait_ns }, NULL);
+    while (capture_settled(c) && !capture_is_urgent(c)) {
+        uint64_t wait_ns = pace_wait_ns(&c->pace, now_ns());
+        if (wait_ns == 0 ||
+            ppoll(&wake, 1, &(struct timespec){ .tv_nsec = (long)wait_ns }, NULL) <= 0)
+            return;
+        hear(c);
+    }
 }
 
 static void
@@ -207,10 +220,8 @@ idle(struct capture *c)
     else if (!capture_settled(c) || c->waiting != NULL)
         timeout = capture_settled(c) ? MIN(timeout, 1) : 0;
     poll(fds, ARRAY_LEN(fds), timeout);
+    hear(c);
     keep_pace(c);
-    uint64_t count;
-    if (read(c->wake_fd, &count, sizeof(count)) < 0)
-        ASSERT(errno == EAGAIN || errno == EINTR);
 }
 
 /* --- checkpoints: what is behind them is on the stores' disks --- */

@@ -159,6 +159,17 @@ capture_obey(struct capture *c, struct request **list, struct err *e)
 }
 
 bool
+capture_is_urgent(struct capture *c)
+{
+    bool urgent = atomic_load(&c->stop) || capture_barrier_waits(c);
+    pthread_mutex_lock(&c->lock);
+    for (const struct request *r = c->queue; r != NULL; r = r->next)
+        urgent = urgent || r->kind != REQ_SETTLE;
+    pthread_mutex_unlock(&c->lock);
+    return urgent;
+}
+
+bool
 capture_barrier_waits(const struct capture *c)
 {
     for (const struct request *r = c->waiting; r != NULL; r = r->next) {

@@ -98,6 +98,8 @@ struct request *capture_take(struct capture *c);
  */
 int capture_obey(struct capture *c, struct request **list, struct err *e) _must_check_;
 bool capture_barrier_waits(const struct capture *c);
+/* Somebody waits for the next turn, and not only to have a run complete. */
+bool capture_is_urgent(struct capture *c);
 /* Answers those whose condition holds. drained: the queue was empty at the end of the turn. */
 void capture_answer(struct capture *c, bool drained);
 /* A sender that asked must not hang while the journal cannot be written. */

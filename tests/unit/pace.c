@@ -1,4 +1,4 @@
-/* Group commit: a burst at once, steady load at a distance, no wait without end. */
+/* Group commit: a burst at once, load at a distance, no wait without end. */
 #include "tests/unit/test.h"
 
 #include "replicator/pace.h"
@@ -20,10 +20,11 @@ ride_a_second(uint64_t every_ns, uint64_t took_ns)
     uint64_t change_ns = START_NS;
     while (change_ns < START_NS + SECOND_NS) {
         uint64_t wait_ns = pace_wait_ns(&pace, change_ns);
-        pace_committed(&pace, took_ns, change_ns + wait_ns);
+        uint64_t records = wait_ns / every_ns + 1;
+        pace_committed(&pace, records, took_ns, change_ns + wait_ns);
         ride.commits++;
         ride.longest_ns = MAX(ride.longest_ns, wait_ns);
-        change_ns += (wait_ns / every_ns + 1) * every_ns;
+        change_ns += records * every_ns;
     }
     return ride;
 }
@@ -33,7 +34,7 @@ TEST(a_burst_is_committed_at_once)
     struct pace pace = { 0 };
     for (int i = 0; i < PACE_BURST; i++) {
         CHECK_INT(pace_wait_ns(&pace, START_NS), 0);
-        pace_committed(&pace, 1, START_NS);
+        pace_committed(&pace, 1, 0, START_NS);
     }
     CHECK_INT(pace_wait_ns(&pace, START_NS), PACE_GAP_NS);
 }
@@ -50,18 +51,17 @@ TEST(under_load_commits_keep_their_distance_and_no_change_waits_longer)
     uint64_t every_ns[] = { PACE_GAP_NS / 2, 1000000, 100000, 999 };
     for (size_t i = 0; i < ARRAY_LEN(every_ns); i++) {
         struct ride ride = ride_a_second(every_ns[i], 0);
-        CHECK(ride.commits <= SECOND_NS / PACE_GAP_NS + PACE_BURST);
-        CHECK(ride.commits >= SECOND_NS / (PACE_GAP_NS + every_ns[i]));
-        CHECK(ride.longest_ns <= PACE_GAP_NS);
+        CHECK(ride.commits <= SECOND_NS / PACE_GAP_MAX_NS + 4 * PACE_BURST);
+        CHECK(ride.commits >= SECOND_NS / (PACE_GAP_MAX_NS + every_ns[i]));
+        CHECK(ride.longest_ns <= PACE_GAP_MAX_NS);
     }
 }
 
 TEST(on_a_slow_disk_commits_take_a_fifth_of_its_time)
 {
-    struct ride ride = ride_a_second(100000, 5000000);
+    struct ride ride = ride_a_second(PACE_GAP_NS, 5000000);
     CHECK(ride.commits <= SECOND_NS / 20000000 + PACE_BURST);
-    CHECK(ride.longest_ns <= 20000000);
-    ride = ride_a_second(100000, 10 * SECOND_NS); /* it stood still */
+    ride = ride_a_second(PACE_GAP_NS, 10 * SECOND_NS); /* it stood still */
     CHECK(ride.longest_ns <= PACE_GAP_MAX_NS);
 }
 
@@ -69,7 +69,7 @@ TEST(commits_that_did_not_wait_are_no_debt)
 {
     struct pace pace = { 0 };
     for (int i = 0; i < 100000; i++) /* one barrier after the other */
-        pace_committed(&pace, 1, START_NS);
-    CHECK_INT(pace_wait_ns(&pace, START_NS), PACE_GAP_NS);
-    CHECK_INT(pace_wait_ns(&pace, START_NS + PACE_GAP_NS), 0);
+        pace_committed(&pace, UINT64_MAX, 1, START_NS);
+    CHECK_INT(pace_wait_ns(&pace, START_NS), PACE_GAP_MAX_NS);
+    CHECK_INT(pace_wait_ns(&pace, START_NS + PACE_GAP_MAX_NS), 0);
 }
