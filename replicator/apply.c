@@ -321,7 +321,9 @@ apply_abort(struct apply *apply)
     for (size_t i = 0; i < apply->root_count; i++) {
         struct apply_root *root = &apply->roots[i];
         root->in_run = false;
-        root->staged = 0;
+        root->kept = 0;
+        root->left = false;
+        root->left_bytes = 0;
         root->normal_seq = root->newest_seq = 0;
     }
     apply_dirs_clear(&apply->dirs);

@@ -38,7 +38,7 @@ sync_contents(struct apply *a, struct err *e)
             return -1;
     }
     for (struct apply_root *root = a->roots; root < a->roots + a->root_count; root++) {
-        if (root->staged > 0 && !root->ordered && file_sync_fs(root->fd, e) < 0)
+        if (root->left && file_sync_fs(root->fd, e) < 0)
             return err_wrap(e, "store %s: contents of a run", root->path);
     }
     return 0;

@@ -15,10 +15,14 @@
 #include "lib/os/file.h"
 #include "replicator/apply.h"
 
-#define APPLY_DIR_SLOTS  48  /* parent directories kept open */
-#define APPLY_OPEN_MAX   512 /* staged files kept open while their bytes go to the disk */
-#define APPLY_SIGNATURES 16  /* signatures given whose deltas may still come */
-#define APPLY_NAME_SIZE  24  /* a number in 16 hex digits, a suffix, NUL */
+#include <stdatomic.h>
+
+#define APPLY_DIR_SLOTS   48  /* parent directories kept open */
+#define APPLY_OPEN_MAX    512 /* staged files kept open while their bytes go to the disk ... */
+#define APPLY_KEPT_FIXUPS 64  /* ... of fix-ups: a sync brings them by the hundred */
+#define APPLY_FLUSH_BYTES (4 * 1024 * 1024) /* of others, before the disk begins with them */
+#define APPLY_SIGNATURES  16                /* signatures given whose deltas may still come */
+#define APPLY_NAME_SIZE   24                /* a number in 16 hex digits, a suffix, NUL */
 
 /* For "%.*s": paths may be longer than a sentence. */
 #define PATH_ARGS(path) (int)MIN((path).len, (size_t)PATH_NAME_MAX), (const char *)(path).ptr
@@ -44,7 +48,8 @@ struct apply_op {
     bool repeated;  /* carried out before a crash */
     uint64_t stage; /* number of its name in stage/, 0 none */
     int fd;         /* the staged file, until its bytes are on the disk */
-    bool kept;      /* fd stays open: its bytes are waited for at COMMIT */
+    bool kept; /* fd stays open: its bytes are waited for at COMMIT, and not those of the whole root
+                */
     uint64_t size;
     uint32_t crc;
     struct apply_delta *delta;
@@ -84,7 +89,10 @@ struct apply_root {
     bool ordered;  /* metadata reaches the disk in the order it was changed */
     bool unsynced; /* what was carried out earlier may not be durable: syncfs */
     bool in_run;   /* the run has records for it */
-    size_t staged;
+    unsigned kept; /* staged files that are waited for one by one */
+    bool left;     /* others wait for a sync of the filesystem */
+    uint64_t left_bytes;
+    atomic_bool flushing;
     uint64_t normal_seq; /* newest of the run that is not late, and newest of all */
     uint64_t newest_seq;
 };

@@ -109,13 +109,38 @@ finish(void *arg, struct err *e)
         r = err_sys(e, ERR_IO, "set the size to %ju", (uintmax_t)op->size);
     if (r == 0)
         r = apply_set_attrs(op, op->fd, e);
-    if (r == 0 && op->root->ordered)
-        r = op->kept ? file_write_out_begin(op->fd, e) : file_write_out(op->fd, e);
+    if (r == 0 && op->kept)
+        r = file_write_out_begin(op->fd, e);
     if (r < 0 || !op->kept)
         file_closep(&op->fd);
     if (r < 0)
         err_wrap(e, "store %s: stage %.*s", op->root->path, PATH_ARGS(op->record.path));
     return r;
+}
+
+/* How its bytes come to the disk: by themselves, which is soonest for a few; or with a sync of the
+ * filesystem, which costs less for each of many, as the kernel writes them side by side. */
+static void
+choose_way(struct apply_op *op)
+{
+    struct apply_root *root = op->root;
+    unsigned max = op->record.seq == 0 ? APPLY_KEPT_FIXUPS : APPLY_OPEN_MAX;
+    op->kept = root->ordered && root->kept < max;
+    root->kept += op->kept;
+    root->left |= !op->kept;
+    root->left_bytes += op->kept || !root->ordered ? 0 : op->size;
+}
+
+/* Gives the sync at COMMIT less to do. */
+static int
+flush(void *arg, struct err *e)
+{
+    struct apply_root *root = arg;
+    if (atomic_exchange(&root->flushing, true))
+        return 0;
+    int r = file_sync_fs(root->fd, e);
+    atomic_store(&root->flushing, false);
+    return r < 0 ? err_wrap(e, "store %s: contents of a run", root->path) : 0;
 }
 
 /* The last piece of a delta. 1 the file is complete, 0 it is not what the sender meant. */
@@ -150,8 +175,12 @@ apply_stage_end(struct apply *a, struct apply_op *op, const struct wire_end *end
         return 0;
     }
     op->size = end->size;
-    op->kept = op->root->ordered && op->root->staged++ < APPLY_OPEN_MAX;
+    choose_way(op);
     apply_pool_add(a->pool, finish, op);
+    if (op->root->left_bytes >= APPLY_FLUSH_BYTES) {
+        op->root->left_bytes = 0;
+        apply_pool_add(a->pool, flush, op->root);
+    }
     return 0;
 }
 

@@ -143,12 +143,12 @@ start(uint64_t at, int (*body)(int ack), int ack)
 /* Runs it until it stops, and cuts the power. Returns the runs acknowledged; *ret_through: it came
  * to its end before. */
 static unsigned
-cut(uint64_t at, uint32_t kind, bool *ret_through)
+cut(int (*body)(int ack), uint64_t at, uint32_t kind, bool *ret_through)
 {
     int root = mount_image();
     int acks[2];
     assert_int_equal(pipe2(acks, O_CLOEXEC), 0);
-    pid_t pid = start(at, apply_all, acks[1]);
+    pid_t pid = start(at, body, acks[1]);
     int status;
     assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
     *ret_through = !WIFSTOPPED(status);
@@ -229,7 +229,7 @@ cut_and_check(const struct place *fs, uint64_t at, uint32_t kind)
 {
     run("cp --sparse=always %s/%s %s/image", folder, fs->name, folder);
     bool through;
-    unsigned acked = cut(at, kind, &through);
+    unsigned acked = cut(apply_all, at, kind, &through);
     char where[64];
     snprintf(where, sizeof(where), "%s, call %ju, %s", fs->name, (uintmax_t)at,
              kind == SHUTDOWN_LOGGED ? "log written" : "at once");
@@ -243,14 +243,14 @@ cut_and_check(const struct place *fs, uint64_t at, uint32_t kind)
 }
 
 static uint64_t
-count_calls(const struct place *fs)
+count_calls(const struct place *fs, int (*body)(int ack))
 {
     run("cp --sparse=always %s/%s %s/image", folder, fs->name, folder);
     int root = mount_image();
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     struct fault_plan plan = { .kind = FAULT_COUNT };
     fault_arm(&plan);
-    assert_int_equal(apply_all(null), 0);
+    assert_int_equal(body(null), 0);
     uint64_t calls = fault_disarm(NULL);
     close(null);
     unmount_image(root);
@@ -268,7 +268,7 @@ static void
 cut_everywhere(const struct place *fs)
 {
     make_filesystem(fs);
-    uint64_t calls = count_calls(fs);
+    uint64_t calls = count_calls(fs, apply_all);
     assert_true(calls > 2 * (uint64_t)HISTORY_STEPS);
     uint64_t step = getenv("MAILTWIN_LONG") != NULL ? 1 : calls / CUTS;
     for (uint64_t at = 1; cut_and_check(fs, at, SHUTDOWN_AT_ONCE); at += step)
@@ -276,6 +276,107 @@ cut_everywhere(const struct place *fs)
     for (uint64_t at = 1 + step / 2; cut_and_check(fs, at, SHUTDOWN_LOGGED); at += step)
         continue;
     tear_down();
+}
+
+/* --- a sync's run: more contents than are waited for one by one --- */
+
+#define MANY 130
+
+static const char *
+name_of_many(unsigned i)
+{
+    static char name[16];
+    snprintf(name, sizeof(name), "many%u", i);
+    return name;
+}
+
+static int
+put_fix_up(struct apply *apply, unsigned i, struct err *e)
+{
+    static uint8_t bytes[9000];
+    memset(bytes, (int)(i + 1), sizeof(bytes));
+    struct attr now = { .mode = S_IFREG | 0600, .size = sizeof(bytes), .mtime_ns = HISTORY_MTIME };
+    struct wire_rec rec = { .record = { .op = OP_PUT, .path = span_str(name_of_many(i)) } };
+    rec.content = WIRE_CONTENT_DATA;
+    rec.record.attr = rec.now = now;
+    struct wire_data data = { .bytes = span_of(bytes, sizeof(bytes)) };
+    struct wire_end end = { .size = sizeof(bytes), .crc = crc32c(data.bytes), .ok = 1 };
+    if (apply_rec(apply, &rec, e) < 0 || apply_data(apply, &data, e) < 0)
+        return -1;
+    return apply_end(apply, &end, e);
+}
+
+static int
+fix_up_many(int ack)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "%s/m", folder);
+    struct apply_store store = { .path = path };
+    struct apply *apply;
+    struct err e;
+    if (apply_open(&store, 1, 2, &apply, &e) < 0)
+        return 1;
+    for (unsigned i = 0; i < MANY; i++) {
+        if (put_fix_up(apply, i, &e) < 0)
+            return 1;
+    }
+    if (apply_commit(apply, check_not_needed, NULL, &e) < 0 || write(ack, "a", 1) != 1)
+        return 1;
+    apply_free(&apply);
+    return 0;
+}
+
+static void
+check_many(int root, bool acked, const char *where)
+{
+    for (unsigned i = 0; i < MANY; i++) {
+        _cleanup_free_ char *text = NULL;
+        size_t len = 0;
+        struct err e;
+        int found = file_read(root, name_of_many(i), 1 << 20, &text, &len, &e);
+        if (found == 0 && !acked)
+            continue;
+        if (found <= 0 || len != 9000)
+            fail_msg("%s: %s is %s", where, name_of_many(i), found == 1 ? "not whole" : "missing");
+        for (size_t at = 0; at < len; at++)
+            assert_int_equal((uint8_t)text[at], i + 1);
+    }
+}
+
+static bool
+cut_many(const struct place *fs, uint64_t at, uint32_t kind)
+{
+    run("cp --sparse=always %s/%s %s/image", folder, fs->name, folder);
+    bool through;
+    unsigned acked = cut(fix_up_many, at, kind, &through);
+    char where[64];
+    snprintf(where, sizeof(where), "%s, call %ju, %s", fs->name, (uintmax_t)at,
+             kind == SHUTDOWN_LOGGED ? "log written" : "at once");
+    int root = mount_image();
+    check_many(root, acked > 0, where);
+    unmount_image(root);
+    return !through;
+}
+
+static void
+cut_many_everywhere(const struct place *fs)
+{
+    make_filesystem(fs);
+    uint64_t calls = count_calls(fs, fix_up_many);
+    assert_true(calls > 4 * (uint64_t)MANY);
+    uint64_t first = calls - 3 * MANY / 2; /* about when the first gets its name */
+    uint64_t step = getenv("MAILTWIN_LONG") != NULL ? 1 : MANY / 6;
+    for (uint64_t at = first; cut_many(fs, at, SHUTDOWN_AT_ONCE); at += step)
+        continue;
+    for (uint64_t at = first + step / 2; cut_many(fs, at, SHUTDOWN_LOGGED); at += step)
+        continue;
+    tear_down();
+}
+
+TEST(many_contents_of_one_run_are_whole_or_absent_after_power_cuts)
+{
+    cut_many_everywhere(&ext4);
+    cut_many_everywhere(&xfs);
 }
 
 /* --- the daemon dies first, and the power goes after it has acknowledged --- */
