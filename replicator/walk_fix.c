@@ -61,6 +61,14 @@ fix_entry(struct fixing *f, struct span name, const struct state_entry *entry, s
     return fixups_make(&f->x, name, entry, e);
 }
 
+/* An empty peer is given directories in the order of their numbers: the names of the parent, this
+ * one among them, went before. One that was moved there meanwhile is asked for (NEED). */
+static bool
+made_with_parent(const struct fixing *f, const struct state_dir *row)
+{
+    return f->w->opts.peer_empty && row->parent != 0 && row->parent < f->a->dir;
+}
+
 /* The directory itself, once, before its names. */
 static int
 fix_self(struct fixing *f, struct err *e)
@@ -71,6 +79,8 @@ fix_self(struct fixing *f, struct err *e)
     if (look_at(f->x.place->fd, "", &self, e) < 0 ||
         state_dir_get(f->x.txn, f->a->dir, &row, e) < 0)
         return -1;
+    if (made_with_parent(f, &row))
+        return 0;
     bool same = f->a->verdict != WIRE_DIR_ABSENT && f->a->self.mode == self.attr.mode &&
                 f->a->self.uid == self.attr.uid && f->a->self.gid == self.attr.gid;
     if (same || !self.exists)

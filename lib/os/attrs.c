@@ -86,22 +86,22 @@ is_replicated(struct span name)
 static int
 list_names(int fd, struct buf *ret_names, struct err *e)
 {
+    ssize_t len = 256; /* mostly there are none, and one call tells */
     for (;;) {
-        ssize_t need = flistxattr(fd, NULL, 0);
-        if (need < 0 && errno == EOPNOTSUPP)
-            return 0;
-        if (need < 0)
-            return err_sys(e, ERR_IO, "list extended attributes");
         buf_reset(ret_names);
-        buf_reserve(ret_names, (size_t)need + 1);
-        ssize_t len = flistxattr(fd, (char *)ret_names->ptr, ret_names->cap);
-        if (len < 0 && errno == ERANGE)
-            continue; /* one more since the size was asked */
+        buf_reserve(ret_names, (size_t)len + 1);
+        len = flistxattr(fd, (char *)ret_names->ptr, ret_names->cap);
+        if (len >= 0)
+            break;
+        if (errno == EOPNOTSUPP)
+            return 0;
+        if (errno == ERANGE)
+            len = flistxattr(fd, NULL, 0); /* and there may be one more when they are listed */
         if (len < 0)
             return err_sys(e, ERR_IO, "list extended attributes");
-        ret_names->len = (size_t)len;
-        return 0;
     }
+    ret_names->len = (size_t)len;
+    return 0;
 }
 
 /* Appends the value. 1 read, 0 removed meanwhile. */
