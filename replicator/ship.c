@@ -8,7 +8,7 @@
 
 #define RUN_RECORDS_MAX 1000
 #define RUN_BYTES_MAX   (16 * 1024 * 1024)
-#define LATE_TRIES      8
+#define LATE_TRIES      5
 #define DELTA_MIN       (64 * 1024) /* smaller files are cheaper to send whole */
 
 struct flight {
