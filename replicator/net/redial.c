@@ -1,11 +1,9 @@
 #include "replicator/net/redial.h"
 
-#define SHARE      64  /* of the outage: what a distance may be */
+#define SHARE      128 /* of the outage: what a distance may be */
 #define ANSWER_MIN 100 /* a switch that learns, a machine that is busy */
-#define PATIENT                                                                                   \
-    16              /* each so many calls one waits longer: the way may be longer than it was ... \
-                     */
-#define DOUBLINGS 3 /* ... and each time more so */
+#define PATIENT    16  /* each so many calls one waits longer: the way may have become longer */
+#define DOUBLINGS  3   /* and each time more so */
 
 void
 redial_begin(struct redial *redial, uint64_t now_ms)
