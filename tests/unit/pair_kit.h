@@ -488,7 +488,8 @@ work(struct pair *r, unsigned steps)
 static inline void
 describe(const struct cap *c, const char *store, const char *out)
 {
-#define ALL "find . -mindepth 1 ! -path './.mailtwin*'"
+/* not into .mailtwin: what is deleted there meanwhile would end the search */
+#define ALL "find . -mindepth 1 -path ./.mailtwin -prune -o"
     cap_sh(c,
            "cd %s && (" ALL " ! -type d -printf '%%p %%y %%m %%U:%%G %%s %%T@ %%l\n'; " ALL
            " -type d -printf '%%p %%y %%m %%U:%%G\n'; " ALL " -type f -exec cksum {} +; " ALL
