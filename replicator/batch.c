@@ -246,6 +246,8 @@ collect_late(struct batch *b, enum store_class wanted, struct err *e)
         const char *name = hints_name(&b->hints, hint);
         if (tolerate(look_at(place->fd, name, &late.look, e), place, name, e) < 0)
             return -1;
+        if (late.look.exists && S_ISDIR(late.look.attr.mode))
+            continue; /* what is told of it behind a look would be lost while it is new */
         seen(b, place, &late.look);
         buf_add(&b->late, &late, sizeof(late));
         hint->what = 0; /* from here on: told behind the look */
@@ -276,12 +278,12 @@ look_normal(struct batch *b, struct hint *hint, bool flush, struct err *e)
     enum store_class class;
     const char *name = hints_name(&b->hints, hint);
     int found = hint_place(b, hint, &place, &class, e);
-    if (found <= 0 || is_late(class))
-        return found < 0 ? -1 : 0;
+    if (found <= 0)
+        return found;
     struct look look = { 0 };
     if (tolerate(look_at(place->fd, name, &look, e), place, name, e) < 0)
         return -1;
-    if (!look.exists)
+    if (!look.exists || (is_late(class) && !S_ISDIR(look.attr.mode)))
         return 0;
     int waits = flush || !still_open(hint, &look) ? 0 : may_wait(b, place, name, &look, e);
     if (waits < 0)
@@ -409,9 +411,8 @@ process(struct batch *b, bool flush, struct err *e)
     return compare_settle_parked(b->compare, e);
 }
 
-/* Names that another name's end put in question have their turn next time. */
-static void
-take_again(struct batch *b)
+void
+batch_take_again(struct batch *b)
 {
     struct hints *again = &b->compare->again;
     for (size_t i = 0; i < hints_count(again); i++) {
@@ -429,7 +430,7 @@ batch_process(struct batch *b, bool flush, struct err *e)
     if (rc >= 0)
         rc = strays_settle(&b->strays, b->compare, e);
     hints_clear(&b->hints);
-    take_again(b);
+    batch_take_again(b);
     return rc;
 }
 

@@ -34,6 +34,9 @@ int batch_read(struct batch *b, struct err *e) _must_check_;
 void batch_take_due(struct batch *b, bool flush);
 /* Looks at all hints of the turn. flush: nothing is put off for still being written. */
 int batch_process(struct batch *b, bool flush, struct err *e) _must_check_;
+/* Names that another name's end put in question, also behind batch_process(), have their turn next
+ * time: until then no barrier opens. */
+void batch_take_again(struct batch *b);
 /* Milliseconds until something put off is due, -1 when nothing is. */
 int batch_due_in(const struct batch *b, uint64_t now_ms);
 /* Gives touched directories their times back, in two steps around a reading of the queue: what is

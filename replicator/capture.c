@@ -115,9 +115,10 @@ turn_in(struct capture *c, struct request **orders, struct err *e)
         event(EV_OVERFLOW);
     }
     capture_held_end(c);
-    if (scan_turn(c, e) < 0)
+    if (scan_turn(c, e) < 0 || compare_settle_parked(&c->compare, e) < 0)
         return -1;
-    return compare_settle_parked(&c->compare, e);
+    batch_take_again(&c->batch);
+    return 0;
 }
 
 static void
