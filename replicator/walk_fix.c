@@ -76,11 +76,11 @@ fix_self(struct fixing *f, struct err *e)
     f->a->self_done = true;
     struct look self;
     struct state_dir row;
-    if (look_at(f->x.place->fd, "", &self, e) < 0 ||
-        state_dir_get(f->x.txn, f->a->dir, &row, e) < 0)
+    int found = state_dir_get(f->x.txn, f->a->dir, &row, e);
+    if (found <= 0 || made_with_parent(f, &row))
+        return found < 0 ? -1 : 0; /* a record tells the peer that it is gone */
+    if (look_at(f->x.place->fd, "", &self, e) < 0)
         return -1;
-    if (made_with_parent(f, &row))
-        return 0;
     bool same = f->a->verdict != WIRE_DIR_ABSENT && f->a->self.mode == self.attr.mode &&
                 f->a->self.uid == self.attr.uid && f->a->self.gid == self.attr.gid;
     if (same || !self.exists)
