@@ -81,15 +81,20 @@ lock_state(struct daemon *d, struct err *e)
         return err_sys(e, ERR_IO, "create %s/%s", state_dir, LOCK_FILE);
     struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
     int failed = fcntl(d->lock_fd, F_OFD_SETLK, &lock);
-    for (int waited = 0; failed != 0 && waited < LOCK_WAIT_MS; waited += LOCK_STEP_MS) {
+    for (int waited = 0; failed != 0 && errno == EAGAIN && waited < LOCK_WAIT_MS;
+         waited += LOCK_STEP_MS) {
         poll(NULL, 0, LOCK_STEP_MS);
         failed = fcntl(d->lock_fd, F_OFD_SETLK, &lock);
     }
     if (failed == 0)
         return 0;
+    int rc = errno != EAGAIN
+                 ? err_sys(e, ERR_IO, "lock %s/%s", state_dir, LOCK_FILE)
+                 : err_set(e, ERR_BUSY,
+                           "another mailtwin-replicatord runs with the state directory %s",
+                           state_dir);
     file_closep(&d->lock_fd);
-    return err_set(e, ERR_BUSY, "another mailtwin-replicatord runs with the state directory %s",
-                   state_dir);
+    return rc;
 }
 
 static int
