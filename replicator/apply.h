@@ -91,8 +91,7 @@ size_t apply_pending(const struct apply *apply);
 uint64_t apply_pending_bytes(const struct apply *apply);
 
 /* Streams the librsync signature of path to give(); 0 given, 1 there is no such regular file or its
- * disk does not give it. Looks
- * at the tree with the committed operations only. */
+ * disk does not give it. Looks at the tree with the committed operations only. */
 int apply_signature(struct apply *apply, uint16_t store, struct span path,
                     int (*give)(void *arg, struct span bytes, struct err *e), void *arg,
                     struct err *e) _must_check_;

@@ -7,7 +7,7 @@
 void
 pace_committed(struct pace *pace, uint64_t records, uint64_t took_ns, uint64_t now_ns)
 {
-    uint64_t carried_ns = MIN(MAX(records, (uint64_t)1), PACE_GAP_MAX_NS) * PACE_GAP_NS;
+    uint64_t carried_ns = MIN(records, PACE_GAP_MAX_NS / PACE_GAP_NS) * PACE_GAP_NS;
     uint64_t gap_ns = MAX(pace->gap_ns - pace->gap_ns / DECAY, MAX(took_ns * SHARE, carried_ns));
     pace->gap_ns = MIN(gap_ns, PACE_GAP_MAX_NS);
     /* Commits that did not wait, for a barrier's sake, are no debt. */

@@ -18,7 +18,7 @@ struct pace {
     uint64_t gap_ns; /* between commits, after the last one */
 };
 
-/* A commit of so many records took took_ns and ended now. */
+/* A commit of so many records, one at least, took took_ns and ended now. */
 void pace_committed(struct pace *pace, uint64_t records, uint64_t took_ns, uint64_t now_ns);
 /* Nanoseconds until the next commit may begin, PACE_GAP_MAX_NS at most; 0 now. */
 uint64_t pace_wait_ns(const struct pace *pace, uint64_t now_ns);

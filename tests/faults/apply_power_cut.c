@@ -108,16 +108,22 @@ stop(const char *where)
     raise(SIGSTOP);
 }
 
-/* Applies everything and writes one byte to ack for each run that is durable. */
 static int
-apply_all(int ack)
+open_engine(struct apply **ret_apply, struct err *e)
 {
     char path[64];
     snprintf(path, sizeof(path), "%s/m", folder);
     struct apply_store store = { .path = path };
+    return apply_open(&store, 1, 2, ret_apply, e);
+}
+
+/* Applies everything and writes one byte to ack for each run that is durable. */
+static int
+apply_all(int ack)
+{
     struct apply *apply;
     struct err e;
-    if (apply_open(&store, 1, 2, &apply, &e) < 0)
+    if (open_engine(&apply, &e) < 0)
         return 1;
     for (unsigned i = 1; i <= HISTORY_RUNS; i++) {
         if (send_run(apply, i, check_not_needed, NULL, &e) < 0 || write(ack, "a", 1) != 1)
@@ -209,12 +215,9 @@ check_survivor(int root, unsigned acked, const char *where)
 static void
 receive_again(unsigned first, const char *where)
 {
-    char path[64];
-    snprintf(path, sizeof(path), "%s/m", folder);
-    struct apply_store store = { .path = path };
     struct apply *apply;
     struct err e;
-    if (apply_open(&store, 1, 2, &apply, &e) < 0)
+    if (open_engine(&apply, &e) < 0)
         fail_msg("%s: %s", where, e.text);
     for (unsigned i = first; i <= HISTORY_RUNS; i++) {
         if (send_run(apply, i, check_not_needed, NULL, &e) < 0)
@@ -309,12 +312,9 @@ put_fix_up(struct apply *apply, unsigned i, struct err *e)
 static int
 fix_up_many(int ack)
 {
-    char path[64];
-    snprintf(path, sizeof(path), "%s/m", folder);
-    struct apply_store store = { .path = path };
     struct apply *apply;
     struct err e;
-    if (apply_open(&store, 1, 2, &apply, &e) < 0)
+    if (open_engine(&apply, &e) < 0)
         return 1;
     for (unsigned i = 0; i < MANY; i++) {
         if (put_fix_up(apply, i, &e) < 0)
@@ -385,13 +385,10 @@ TEST(many_contents_of_one_run_are_whole_or_absent_after_power_cuts)
 static int
 fix_up(int ack)
 {
-    char path[64];
-    snprintf(path, sizeof(path), "%s/m", folder);
-    struct apply_store store = { .path = path };
     struct apply *apply;
     struct err e;
     struct wire_rec rec = { .record = { .op = OP_UNLINK, .path = span_str("a") } };
-    if (apply_open(&store, 1, 2, &apply, &e) < 0 || apply_rec(apply, &rec, &e) < 0 ||
+    if (open_engine(&apply, &e) < 0 || apply_rec(apply, &rec, &e) < 0 ||
         apply_commit(apply, check_not_needed, NULL, &e) < 0 || write(ack, "a", 1) != 1)
         return 1;
     apply_free(&apply);
