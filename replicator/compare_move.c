@@ -354,21 +354,31 @@ settle_next(struct compare *c, uint16_t store, char at[PATH_NAME_MAX + 1], struc
     return settle_one(c, store, root, span_str(at), e) < 0 ? -1 : 1;
 }
 
+static int
+settle_store(struct compare *c, uint16_t store, struct err *e)
+{
+    char at[PATH_NAME_MAX + 1] = PARKED_PREFIX;
+    int found;
+    do
+        found = settle_next(c, store, at, e);
+    while (found > 0);
+    return found;
+}
+
 int
 compare_settle_parked(struct compare *c, struct err *e)
 {
     if (!c->parked)
         return 0;
-    for (uint16_t store = 0; store < c->node->store_count; store++) {
-        char at[PATH_NAME_MAX + 1] = PARKED_PREFIX;
-        int found;
-        do
-            found = settle_next(c, store, at, e);
-        while (found > 0);
-        if (found < 0)
-            return -1;
+    while (c->parked) { /* to settle one may put another aside, also one that comes before it */
+        c->parked = false;
+        for (uint16_t store = 0; store < c->node->store_count; store++) {
+            if (settle_store(c, store, e) < 0) {
+                c->parked = true;
+                return -1;
+            }
+        }
     }
-    c->parked = false;
     hints_clear(&c->told);
     return 0;
 }
