@@ -172,7 +172,8 @@ may_wait(const struct batch *b, const struct place *place, const char *name,
 static void
 put_off(struct batch *b, const struct hint *hint, const char *name, uint64_t ms)
 {
-    struct hint *to = hints_add(&b->later, hint->dir, span_str(name), hint->what | HINT_AGAIN);
+    unsigned what = (hint->what & ~(unsigned)(HINT_LATE | HINT_MISSED)) | HINT_AGAIN;
+    struct hint *to = hints_add(&b->later, hint->dir, span_str(name), what);
     to->due_ms = b->now_ms + ms;
 }
 
@@ -199,6 +200,17 @@ tolerate(int rc, const struct place *place, const char *name, struct err *e)
     return 0;
 }
 
+/* The directory is gone. The object may have left it before, and then what was told of it here must
+ * be known when its new name comes out of the queue. */
+static int
+unplaced(struct batch *b, const struct hint *hint, const char *name, struct err *e)
+{
+    int told = compare_unreachable(b->compare, hint->dir, name, hint->what, e);
+    if (told > 0 && !((hint->what & HINT_AGAIN) != 0 && b->drained))
+        put_off(b, hint, name, 0);
+    return told < 0 ? -1 : 0;
+}
+
 /* 1 with an open place for a hint that counts, 0 for one that does not, -1. */
 static int
 hint_place(struct batch *b, const struct hint *hint, struct place **ret_place,
@@ -211,7 +223,7 @@ hint_place(struct batch *b, const struct hint *hint, struct place **ret_place,
     if (found < 0)
         return -1;
     if (found == 0)
-        return compare_unreachable(c, hint->dir, name, hint->what, e) < 0 ? -1 : 0;
+        return unplaced(b, hint, name, e);
     *ret_class = compare_class(c, *ret_place, span_str(name));
     return *ret_class != CLASS_IGNORE;
 }
@@ -221,13 +233,15 @@ static bool is_late(enum store_class class)
     return class == CLASS_KEYWORDS || class == CLASS_UIDLIST;
 }
 
-/* What is noted of the object from here on is not told by this look any more. */
+/* What is noted of the object from here on is not told by this look any more. counts: the look is
+ * compared; one that is not tells nothing. */
 static void
-seen(struct batch *b, const struct place *place, const struct look *look)
+seen(struct batch *b, const struct place *place, const struct look *look, bool counts)
 {
     uint8_t handle[WATCH_HANDLE_MAX];
     if (look->exists)
-        strays_seen(&b->strays, compare_event_handle(b->compare, place->store, look, handle));
+        strays_seen(&b->strays, compare_event_handle(b->compare, place->store, look, handle),
+                    counts);
 }
 
 static int
@@ -248,9 +262,9 @@ collect_late(struct batch *b, enum store_class wanted, struct err *e)
             return -1;
         if (late.look.exists && S_ISDIR(late.look.attr.mode))
             continue; /* what is told of it behind a look would be lost while it is new */
-        seen(b, place, &late.look);
+        seen(b, place, &late.look, true);
         buf_add(&b->late, &late, sizeof(late));
-        hint->what = 0; /* from here on: told behind the look */
+        hint->what = HINT_LATE; /* and from here on: told behind the look */
     }
     return 0;
 }
@@ -265,8 +279,9 @@ postpone_changed(struct batch *b)
         memcpy(&late, b->late.ptr + at, sizeof(late));
         struct hint *hint = hints_at(&b->hints, late.hint);
         struct span name = span_str(hints_name(&b->hints, hint));
-        if (hint->what != 0)
-            hints_add(&b->later, hint->dir, name, hint->what)->due_ms = b->now_ms;
+        unsigned told = hint->what & ~(unsigned)HINT_LATE;
+        if (told != 0)
+            hints_add(&b->later, hint->dir, name, told)->due_ms = b->now_ms;
         hint->what |= late.what;
     }
 }
@@ -277,14 +292,20 @@ look_normal(struct batch *b, struct hint *hint, bool flush, struct err *e)
     struct place *place;
     enum store_class class;
     const char *name = hints_name(&b->hints, hint);
-    int found = hint_place(b, hint, &place, &class, e);
+    int found = (hint->what & HINT_LATE) != 0 ? 0 : hint_place(b, hint, &place, &class, e);
     if (found <= 0)
         return found;
     struct look look = { 0 };
     if (tolerate(look_at(place->fd, name, &look, e), place, name, e) < 0)
         return -1;
-    if (!look.exists || (is_late(class) && !S_ISDIR(look.attr.mode)))
+    if (!look.exists) {
+        hint->what |= HINT_MISSED;
         return 0;
+    }
+    if (is_late(class) && !S_ISDIR(look.attr.mode)) { /* here since the first reading */
+        put_off(b, hint, name, 0);
+        return 0;
+    }
     int waits = flush || !still_open(hint, &look) ? 0 : may_wait(b, place, name, &look, e);
     if (waits < 0)
         return -1;
@@ -292,7 +313,7 @@ look_normal(struct batch *b, struct hint *hint, bool flush, struct err *e)
         put_off(b, hint, name, MIN(OPEN_MS + look.attr.size / OPEN_PER_MS, (uint64_t)OPEN_MAX_MS));
         return 0;
     }
-    seen(b, place, &look);
+    seen(b, place, &look, true);
     return tolerate(compare_present(b->compare, place, name, &look, hint->what, e), place, name, e);
 }
 
@@ -308,22 +329,45 @@ pass_present(struct batch *b, bool arrived, bool flush, struct err *e)
     return 0;
 }
 
+/* What was seen before the second reading counts as long as the name has that object. It may have
+ * changed under another of its names, of which somebody has told by now: then it is looked at once
+ * more. */
+static int
+look_late(struct batch *b, const struct late *late, struct err *e)
+{
+    struct hint *hint = hints_at(&b->hints, late->hint);
+    struct place *place;
+    struct look now = { 0 };
+    enum store_class class;
+    const char *name = hints_name(&b->hints, hint);
+    int found = hint_place(b, hint, &place, &class, e);
+    if (found <= 0)
+        return found;
+    if (!late->look.exists) {
+        hint->what |= HINT_MISSED;
+        return 0;
+    }
+    if (tolerate(look_at(place->fd, name, &now, e), place, name, e) < 0)
+        return -1;
+    if (!now.exists ||
+        !span_equal(attrs_handle_span(&now.handle), attrs_handle_span(&late->look.handle))) {
+        seen(b, place, &late->look, false);
+        put_off(b, hint, name, 0);
+        return 0;
+    }
+    if (now.ctime_ns != late->look.ctime_ns)
+        put_off(b, hint, name, 0);
+    return tolerate(compare_present(b->compare, place, name, &late->look, hint->what, e), place,
+                    name, e);
+}
+
 static int
 pass_late(struct batch *b, struct err *e)
 {
     for (size_t at = 0; at < b->late.len; at += sizeof(struct late)) {
         struct late late;
         memcpy(&late, b->late.ptr + at, sizeof(late));
-        struct hint *hint = hints_at(&b->hints, late.hint);
-        struct place *place;
-        enum store_class class;
-        const char *name = hints_name(&b->hints, hint);
-        int found = hint_place(b, hint, &place, &class, e);
-        if (found < 0)
-            return -1;
-        if (found > 0 && late.look.exists &&
-            tolerate(compare_present(b->compare, place, name, &late.look, hint->what, e), place,
-                     name, e) < 0)
+        if (look_late(b, &late, e) < 0)
             return -1;
     }
     return 0;
@@ -343,6 +387,8 @@ pass_absent(struct batch *b, struct err *e)
             found = tolerate(look_at(place->fd, name, &look, e), place, name, e) < 0 ? -1 : 1;
         if (found < 0)
             return -1;
+        if (found > 0 && look.exists && (hint->what & HINT_MISSED) != 0)
+            put_off(b, hint, name, 0); /* what was told is not forgotten */
         if (found == 0 || look.exists)
             continue;
         int rc = tolerate(compare_absent(b->compare, place, name, hint->what, e), place, name, e);
@@ -364,39 +410,9 @@ touch_all(struct batch *b, struct err *e)
     return 0;
 }
 
-static bool
-late_seen(const struct batch *b, size_t hint)
-{
-    for (size_t at = 0; at < b->late.len; at += sizeof(struct late)) {
-        struct late late;
-        memcpy(&late, b->late.ptr + at, sizeof(late));
-        if (late.hint == hint)
-            return true;
-    }
-    return false;
-}
-
-/* Control files that only the second reading told of have their turn next time. */
-static int
-postpone_late(struct batch *b, size_t first_hint, struct err *e)
-{
-    for (size_t i = first_hint; i < hints_count(&b->hints); i++) {
-        struct hint *hint = hints_at(&b->hints, i);
-        struct place *place;
-        enum store_class class;
-        int found = hint_place(b, hint, &place, &class, e);
-        if (found < 0)
-            return -1;
-        if (found > 0 && is_late(class) && !late_seen(b, i))
-            put_off(b, hint, hints_name(&b->hints, hint), 0);
-    }
-    return 0;
-}
-
 static int
 process(struct batch *b, bool flush, struct err *e)
 {
-    size_t first_reading = hints_count(&b->hints);
     buf_reset(&b->late);
     if (collect_late(b, CLASS_KEYWORDS, e) < 0 || collect_late(b, CLASS_UIDLIST, e) < 0)
         return -1;
@@ -405,8 +421,6 @@ process(struct batch *b, bool flush, struct err *e)
     postpone_changed(b);
     if (touch_all(b, e) < 0 || pass_present(b, true, flush, e) < 0 ||
         pass_present(b, false, flush, e) < 0 || pass_late(b, e) < 0 || pass_absent(b, e) < 0)
-        return -1;
-    if (postpone_late(b, first_reading, e) < 0)
         return -1;
     return compare_settle_parked(b->compare, e);
 }

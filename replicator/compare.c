@@ -218,6 +218,9 @@ compare_same(struct compare *c, struct place *place, struct span name, const str
         return -1;
     struct state_entry entry;
     look_to_entry(look, c->now_ns, old->entry.dir, &entry);
+    bool ahead = !c->blind && (what == 0 || (what & HINT_AHEAD) != 0);
+    if (ahead && !content && old->entry.ctime_ns <= 0)
+        entry.ctime_ns = -look->ctime_ns; /* an event on its way still has to count */
     if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
         return -1;
     bool several = !S_ISDIR(look->attr.mode) && MAX(old->entry.nlink, look->nlink) > 1;
@@ -252,7 +255,9 @@ compare_unreachable(struct compare *c, uint64_t dir, const char *name, unsigned 
     struct place place = { .dir = dir, .store = found > 0 ? row.store : 0 };
     if (found > 0)
         found = known_get(c->txn, dir, span_str(name), &old, e);
-    return found > 0 ? compare_look_at_others(c, &place, span_str(name), &old, e) : found;
+    if (found > 0 && compare_look_at_others(c, &place, span_str(name), &old, e) < 0)
+        return -1;
+    return found;
 }
 
 int

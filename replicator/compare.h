@@ -54,7 +54,8 @@ int compare_present(struct compare *c, struct place *place, const char *name,
 int compare_absent(struct compare *c, struct place *place, const char *name, unsigned what,
                    struct err *e) _must_check_;
 /* The directory no longer exists, and something was told of a name in it: what was done through
- * that name may show in other names of the same object. */
+ * that name may show in other names of the same object. 1: the index has an object under it, which
+ * may turn up elsewhere; 0 nothing to be known. */
 int compare_unreachable(struct compare *c, uint64_t dir, const char *name, unsigned what,
                         struct err *e) _must_check_;
 /* The object changed, and no event tells of a name that the store has of it: one of them is looked

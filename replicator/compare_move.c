@@ -203,9 +203,11 @@ moved_here(struct compare *c, struct place *place, struct span name, const struc
 {
     _cleanup_buf_ struct buf from = { 0 };
     struct span old_name = span_of(at->name, at->name_len);
-    bool was_young = at->known.entry.ctime_ns <= 0;
-    what |= what_was_told(c, at->dir, span_of(at->name, at->name_len));
-    what |= c->blind ? (unsigned)WATCH_ATTRIB : 0;
+    bool was_young = at->known.entry.ctime_ns <= 0 || what == 0;
+    what = what == 0 ? HINT_AHEAD : what;
+    what |= what_was_told(c, at->dir, old_name);
+    if (c->blind || S_ISDIR(look->attr.mode)) /* a directory's can be compared */
+        what |= WATCH_ATTRIB;
     if (S_ISDIR(look->attr.mode) && untangle(c, &place, at, e) < 0)
         return -1;
     if (state_dir_path(c->txn, at->dir, &from, e) < 0 ||

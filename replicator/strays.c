@@ -33,10 +33,13 @@ strays_what(const struct hints *strays, struct span object)
 }
 
 void
-strays_seen(struct hints *strays, struct span object)
+strays_seen(struct hints *strays, struct span object, bool told)
 {
-    if (strays_what(strays, object) != 0)
-        hints_add(strays, 0, object, HINT_SEEN);
+    if (strays_what(strays, object) == 0)
+        return;
+    struct hint *hint = hints_add(strays, 0, object, HINT_SEEN);
+    if (!told)
+        hint->what &= ~(unsigned)HINT_SEEN;
 }
 
 /* Most strays are index files, locks and deliveries in tmp, of which the index has no name: those

@@ -15,8 +15,9 @@ int strays_note(struct hints *strays, struct state_txn *txn, uint64_t dir,
                 const struct watch_event *event, struct err *e) _must_check_;
 /* What was noted of the object so far, of enum watch_what. */
 unsigned strays_what(const struct hints *strays, struct span object);
-/* It was looked at under another name: what was noted so far is told by that. */
-void strays_seen(struct hints *strays, struct span object);
+/* It was looked at under another name: what was noted so far is told by that. told false: it is
+ * not, the look came to nothing. */
+void strays_seen(struct hints *strays, struct span object, bool told);
 /* At the end of a turn: those that live and have changed since they were looked at are to be looked
  * at again under one of their names. Empties the list. */
 int strays_settle(struct hints *strays, struct compare *c, struct err *e) _must_check_;

@@ -1,6 +1,7 @@
 /* Each row of the table in docs/replication.md, "Watch": what is seen, and the records it makes. */
 #include "replicator/batch.h"
-#include "tests/unit/capture_kit.h"
+#include "replicator/strays.h"
+#include "tests/unit/hand_kit.h"
 
 #include <cap-ng.h>
 #include <sys/socket.h>
@@ -322,31 +323,6 @@ TEST(messages_come_before_keywords_and_those_before_the_uidlist)
 
 /* --- when nobody can say what became of an object --- */
 
-/* compare by hand, in the middle of a batch: its directory is open. */
-struct by_hand {
-    struct compare compare;
-    struct state_txn *txn;
-    struct place *root;
-};
-
-static void
-by_hand_begin(struct by_hand *h, struct cap *c)
-{
-    cap_open(c);
-    compare_init(&h->compare, c->node);
-    CHECK_INT(state_begin(c->node->state, true, &h->txn, &c->e), 0);
-    compare_batch(&h->compare, h->txn, look_now_ns());
-    CHECK_INT(places_get(h->compare.places, h->txn, state_root(h->txn, 0), &h->root, &c->e), 1);
-}
-
-static void
-by_hand_end(struct by_hand *h, struct cap *c)
-{
-    compare_free(&h->compare);
-    state_abort(&h->txn);
-    c->e = (struct err){ 0 };
-}
-
 /* Without the right nothing opens by handle any more, and that is no word about the object. */
 static void
 handles_open(bool allowed)
@@ -419,6 +395,35 @@ TEST(a_directory_of_which_nobody_can_say_is_not_removed_for_another_one)
     cap_free(c);
 }
 
+/* Three directories went one place on, and only the new one in the first place was looked at. */
+static void
+check_settles_all(const char *first, const char *second)
+{
+    struct cap *c = begin();
+    struct by_hand h;
+    struct look look;
+    struct state_entry entry;
+    CAP_NEEDED(c);
+    cap_stop(c);
+    cap_sh(c, "cd mail && mv %s third && mv %s %s && mkdir %s", second, first, second, first);
+    by_hand_begin(&h, c);
+    CHECK_INT(look_at(h.root->fd, first, &look, &c->e), 0);
+    CHECK_INT(compare_present(&h.compare, h.root, first, &look, WATCH_MADE, &c->e), 0);
+    CHECK_INT(compare_settle_parked(&h.compare, &c->e), 0);
+    CHECK_INT(state_entry_get(h.txn, h.root->dir, span_str("third"), &entry, &c->e), 1);
+    struct span name;
+    CHECK_INT(state_entry_next(h.txn, h.root->dir, span_str(".mailtwin"), &name, &entry, &c->e), 1);
+    CHECK(name.ptr[0] != '.');
+    by_hand_end(&h, c);
+    cap_free(c);
+}
+
+TEST(what_is_put_aside_for_another_that_is_settled_is_settled_too)
+{
+    check_settles_all("ada", "bob"); /* they are settled by number: one of the two comes behind */
+    check_settles_all("bob", "ada");
+}
+
 /* It went from one name to another between two looks. */
 TEST(a_directory_has_one_name_whatever_an_old_look_says)
 {
@@ -459,6 +464,40 @@ TEST(what_was_put_off_is_looked_at_again_by_itself)
     batch_take_due(&batch, false);
     CHECK_INT(hints_what(&batch.hints, h.root->dir, span_str("ada")), WATCH_GONE);
     batch_free(&batch);
+    by_hand_end(&h, c);
+    cap_free(c);
+}
+
+/* A scan finds the new name before its events are read; they come when nothing is young any more.
+ */
+TEST(what_is_told_of_an_object_behind_a_scan_that_found_it_elsewhere_counts)
+{
+    struct cap *c = begin();
+    struct by_hand h;
+    struct look look;
+    struct hints strays;
+    uint8_t handle[WATCH_HANDLE_MAX];
+    CAP_NEEDED(c);
+    cap_sh(c, "echo x >mail/f");
+    cap_barrier(c);
+    cap_stop(c);
+    cap_sh(c, "cd mail && setfattr -n user.a -v 1 f && mv f g");
+    cap_grow_old();
+    by_hand_begin(&h, c);
+    hints_init(&strays);
+    CHECK_INT(look_at(h.root->fd, "g", &look, &c->e), 0);
+    CHECK_INT(compare_present(&h.compare, h.root, "g", &look, 0, &c->e), 0);
+    CHECK_INT(h.compare.emitted, 1); /* rename */
+    struct watch_event event = { .dir = span_str("d"),
+                                 .name = span_str("f"),
+                                 .what = WATCH_ATTRIB };
+    event.object = compare_event_handle(&h.compare, 0, &look, handle);
+    CHECK_INT(strays_note(&strays, h.txn, h.root->dir, &event, &c->e), 0);
+    CHECK_INT(strays_settle(&strays, &h.compare, &c->e), 0);
+    unsigned again = hints_what(&h.compare.again, h.root->dir, span_str("g"));
+    CHECK_INT(compare_present(&h.compare, h.root, "g", &look, again, &c->e), 0);
+    CHECK_INT(h.compare.emitted, 2); /* meta */
+    hints_free(&strays);
     by_hand_end(&h, c);
     cap_free(c);
 }

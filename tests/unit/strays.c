@@ -3,7 +3,8 @@
 #include "replicator/strays.h"
 #include "tests/unit/capture_kit.h"
 
-/* Whether an object that an event told of under a name in passing is to be looked at again. */
+/* Whether an object that an event told of under a name in passing is to be looked at again. n: one
+ * more event, s: seen under another name, u: that look came to nothing. */
 static void
 check_stray(struct cap *c, const char *steps, size_t again)
 {
@@ -26,7 +27,7 @@ check_stray(struct cap *c, const char *steps, size_t again)
         if (*step == 'n')
             CHECK_INT(strays_note(&strays, txn, state_root(txn, 0), &event, &c->e), 0);
         else
-            strays_seen(&strays, event.object);
+            strays_seen(&strays, event.object, *step == 's');
     }
     CHECK_INT(strays_settle(&strays, &compare, &c->e), 0);
     CHECK_INT(hints_count(&strays), 0);
@@ -54,6 +55,8 @@ check_strays_on(const char *image_mb)
     check_stray(c, "ns", 0);
     check_stray(c, "nsn", 1);
     check_stray(c, "nsns", 0);
+    check_stray(c, "nsu", 1);
+    check_stray(c, "u", 0);
     cap_free(c);
 }
 
