@@ -1,11 +1,14 @@
 #include "lib/base/crc.h"
 #include "lib/data/state_private.h"
+#include "lib/os/file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #ifndef MAP_SIZE_DEFAULT /* the Makefile gives tsan a smaller one */
 #define MAP_SIZE_DEFAULT (1ULL << 40)
@@ -75,7 +78,8 @@ open_tables(struct state *state, struct err *e)
 }
 
 static int
-open_env(struct state *state, int dirfd, const struct state_opts *opts, struct err *e)
+open_env(struct state *state, int dirfd, const char *name, const struct state_opts *opts,
+         struct err *e)
 {
     int rc = mdb_env_create(&state->env);
     if (rc != 0)
@@ -84,25 +88,66 @@ open_env(struct state *state, int dirfd, const struct state_opts *opts, struct e
     mdb_env_set_maxreaders(state->env, READERS_MAX);
     mdb_env_set_mapsize(state->env, opts->map_size != 0 ? opts->map_size : MAP_SIZE_DEFAULT);
     char path[64];
-    snprintf(path, sizeof(path), "/proc/self/fd/%d/state", dirfd);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dirfd, name);
     /* NOTLS: a reading transaction belongs to its session, not to whichever thread runs it. */
     unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD | (opts->no_sync ? MDB_NOSYNC : 0u);
     rc = mdb_env_open(state->env, path, flags, 0600);
     return rc == 0 ? 0 : state_failed(e, state, rc, "open the file");
 }
 
-int
-state_open(int dirfd, const struct state_opts *opts, struct state **ret_state, struct err *e)
+static int
+open_named(int dirfd, const char *name, const struct state_opts *opts, struct state **ret_state,
+           struct err *e)
 {
     struct state *state = xcalloc(1, sizeof(*state));
     state->journal_max = opts->journal_max;
-    if (open_env(state, dirfd, opts, e) < 0 || open_tables(state, e) < 0) {
+    if (open_env(state, dirfd, name, opts, e) < 0 || open_tables(state, e) < 0) {
         state_free(&state);
         return -1;
     }
-    int dead;
-    mdb_reader_check(state->env, &dead);
     *ret_state = state;
+    return 0;
+}
+
+static int
+remove_new(int dirfd, struct err *e)
+{
+    static const char *const names[] = { "state.new", "state.new-lock" };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (unlinkat(dirfd, names[i], 0) < 0 && errno != ENOENT)
+            return err_sys(e, ERR_IO, "remove %s", names[i]);
+    }
+    return 0;
+}
+
+/* The database gets its name when it is whole: LMDB refuses one whose first pages were not all
+ * written. */
+static int
+create(int dirfd, const struct state_opts *opts, struct err *e)
+{
+    struct state *state;
+    if (remove_new(dirfd, e) < 0 || open_named(dirfd, "state.new", opts, &state, e) < 0)
+        return -1;
+    state_free(&state);
+    if (file_rename(dirfd, "state.new", dirfd, "state", true, e) < 0)
+        return -1;
+    return file_sync(dirfd, e);
+}
+
+int
+state_open(int dirfd, const struct state_opts *opts, struct state **ret_state, struct err *e)
+{
+    bool is_new = faccessat(dirfd, "state", F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+    if (is_new && create(dirfd, opts, e) < 0)
+        return err_wrap(e, "create the state database");
+    if (open_named(dirfd, "state", opts, ret_state, e) < 0)
+        return -1;
+    if (remove_new(dirfd, e) < 0) {
+        state_free(ret_state);
+        return -1;
+    }
+    int dead;
+    mdb_reader_check((*ret_state)->env, &dead);
     return 0;
 }
 

@@ -63,6 +63,8 @@ struct state_entry {
     struct span handle;
 };
 
+/* Opens the database in dirfd, and makes it when there is none: under its name it is whole,
+ * whenever the process or the power ends. One process at a time; the caller sees to that. */
 int state_open(int dirfd, const struct state_opts *opts, struct state **ret_state,
                struct err *e) _must_check_;
 void state_free(struct state **state);

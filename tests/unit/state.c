@@ -133,6 +133,42 @@ TEST(a_file_that_is_no_database_is_corrupt)
     db_free(db);
 }
 
+static void
+make_in(const char *path)
+{
+    struct state_opts opts = { .map_size = 1 << 20, .no_sync = true };
+    struct state *state;
+    struct err e;
+    int dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = dirfd < 0 ? -1 : state_open(dirfd, &opts, &state, &e);
+    _exit(rc == 0 ? 0 : 1);
+}
+
+TEST(a_database_whose_making_was_killed_is_made_again)
+{
+    struct db *db = db_new(NULL);
+    for (unsigned i = 0; i < 300; i++) {
+        state_free(&db->state);
+        CHECK_INT(unlinkat(db->dirfd, "state", 0), 0);
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0)
+            make_in(db->path);
+        usleep(i * 7);
+        kill(pid, SIGKILL);
+        CHECK_INT(waitpid(pid, NULL, 0), pid);
+        db_open(db);
+        CHECK_INT(faccessat(db->dirfd, "state.new", F_OK, 0), -1);
+    }
+    state_free(&db->state);
+    CHECK_INT(unlinkat(db->dirfd, "state", 0), 0);
+    int fd = openat(db->dirfd, "state.new", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    CHECK_INT(write(fd, "half a page", 11), 11);
+    close(fd);
+    db_open(db);
+    db_free(db);
+}
+
 /* Changes the node's row behind the back of meta. */
 static void
 damage_node(struct db *db, size_t at, uint8_t xor, size_t len)
