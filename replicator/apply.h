@@ -2,9 +2,10 @@
  * report.
  *
  * One thread calls it; syncing of staged files is done by workers of its own. Whole or absent:
- * content is staged in <store>/.mailtwin/stage and gets its name by a rename. Confined: every name
- * is reached by file_open_beneath(). Exactly once: a marker in <store>/.mailtwin/applied, renamed
- * after each operation of the journal, says which are done after any crash; those are skipped. */
+ * content is staged, in a file without a name or in <store>/.mailtwin/stage, and gets its name at
+ * the end. Confined: every name is reached by file_open_beneath(). Exactly once: a marker in
+ * <store>/.mailtwin/applied, renamed after each operation of the journal, says which are done after
+ * any crash; those are skipped. */
 #ifndef MAILTWIN_APPLY_H
 #define MAILTWIN_APPLY_H
 
@@ -34,6 +35,7 @@ struct applied {
     size_t need_count;
     bool certain; /* the name has the object that the record speaks of */
     bool exists;  /* record->path exists here, and the fields below are set */
+    bool bare;    /* a directory that was just made: no name in it, no extended attributes */
     struct attr attr;
     int64_t ctime_ns;
     uint64_t ino;

@@ -70,6 +70,7 @@ report(const struct apply_op *op, const struct listener *to)
         .record = &op->record,
         .result = op->result,
         .exists = op->exists,
+        .bare = op->made && op->xattr_count == 0,
         .certain = op->certain,
         .needs = op->needs,
         .need_count = op->need_count,
@@ -128,7 +129,7 @@ sync_all_names(struct apply *a, struct err *e)
 {
     for (struct apply_root *root = a->roots; root < a->roots + a->root_count; root++) {
         if (root->in_run)
-            apply_pool_add(a->pool, sync_names, root);
+            apply_pool_add(a->pool, sync_names, root, true);
     }
     return apply_pool_wait(a->pool, e);
 }

@@ -62,12 +62,14 @@ apply_dir_get(struct apply_dirs *dirs, struct apply_root *root, struct span path
     return 1;
 }
 
-/* Makes one directory whose parent is there. Mode 0700, so that nobody sees into it before its own
- * record says who may. */
+/* Makes one directory whose parent is there; 0: it is not. Mode 0700, so that nobody sees into it
+ * before its own record says who may. */
 static int
-make_one(struct apply_dirs *dirs, struct apply_root *root, struct span path, struct err *e)
+make_one(struct apply_dirs *dirs, struct apply_root *root, struct span path, bool *ret_made,
+         struct err *e)
 {
     struct apply_dir *parent;
+    *ret_made = false;
     int found = apply_dir_get(dirs, root, path_parent(path), &parent, e);
     if (found <= 0)
         return found;
@@ -75,9 +77,21 @@ make_one(struct apply_dirs *dirs, struct apply_root *root, struct span path, str
     char text[PATH_NAME_MAX + 1];
     memcpy(text, name.ptr, name.len);
     text[name.len] = '\0';
-    if ((fault("mkdir") < 0 || mkdirat(parent->fd, text, 0700) < 0) && errno != EEXIST)
+    *ret_made = fault("mkdir") == 0 && mkdirat(parent->fd, text, 0700) == 0;
+    if (!*ret_made && errno != EEXIST)
         return err_sys(e, ERR_IO, "make the directory %.*s", PATH_ARGS(path));
     return 1;
+}
+
+int
+apply_dir_new(struct apply_dirs *dirs, struct apply_root *root, struct span path,
+              struct apply_dir **ret_dir, bool *ret_made, struct err *e)
+{
+    *ret_made = false;
+    if (path.len == 0)
+        return 0;
+    int found = make_one(dirs, root, path, ret_made, e);
+    return found > 0 ? apply_dir_get(dirs, root, path, ret_dir, e) : found;
 }
 
 int
@@ -87,11 +101,12 @@ apply_dir_make(struct apply_dirs *dirs, struct apply_root *root, struct span pat
     int found = apply_dir_get(dirs, root, path, ret_dir, e);
     struct span rest = path;
     struct span name;
+    bool made;
     while (found == 0 && path_next(&rest, &name)) { /* from the top, each missing one */
         struct span head = span_of(path.ptr, (size_t)(name.ptr - path.ptr) + name.len);
         found = apply_dir_get(dirs, root, head, ret_dir, e);
         if (found == 0)
-            found = make_one(dirs, root, head, e);
+            found = make_one(dirs, root, head, &made, e);
         if (found <= 0)
             return found;
         found = head.len < path.len ? 0 : apply_dir_get(dirs, root, path, ret_dir, e);

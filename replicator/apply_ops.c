@@ -92,13 +92,14 @@ settle(struct apply_op *op, enum apply_result result)
     return 0;
 }
 
-/* Gives the staged name its own; a directory in the way is NEED. */
+/* Replaces what has the name; a directory is NEED. */
 static int
-publish(struct apply_op *op, const struct place *place, struct err *e)
+replace(struct apply *a, struct apply_op *op, const struct place *place, struct err *e)
 {
     char staged[APPLY_NAME_SIZE];
-    apply_number_name(op->stage, staged);
     struct err why = { 0 };
+    if (apply_stage_named(a, op, staged, e) < 0)
+        return -1;
     int r = file_rename(op->root->stage_fd, staged, place->dir->fd, place->name, false, &why);
     if (r < 0 && why.sys == EISDIR)
         return settle(op, APPLY_NEED);
@@ -106,8 +107,26 @@ publish(struct apply_op *op, const struct place *place, struct err *e)
         *e = why;
     if (r < 0)
         return -1;
-    op->stage = 0;
+    apply_stage_published(op);
     return settle(op, APPLY_DONE);
+}
+
+/* Gives what is staged its own name. */
+static int
+publish(struct apply *a, struct apply_op *op, const struct place *place, struct err *e)
+{
+    struct err why = { 0 };
+    if (!op->unnamed)
+        return replace(a, op, place, e);
+    if (file_link_unnamed(op->fd, place->dir->fd, place->name, &why) == 0) {
+        apply_stage_published(op);
+        return settle(op, APPLY_DONE);
+    }
+    if (why.sys == EEXIST)
+        return replace(a, op, place, e);
+    if (e != NULL)
+        *e = why;
+    return -1;
 }
 
 static int
@@ -117,7 +136,7 @@ run_put(struct apply *a, struct apply_op *op, struct err *e)
     int found = make_place(a, op, &place, e);
     if (found <= 0)
         return found < 0 ? -1 : settle(op, APPLY_NEED);
-    return publish(op, &place, e);
+    return publish(a, op, &place, e);
 }
 
 static int
@@ -141,7 +160,7 @@ run_symlink(struct apply *a, struct apply_op *op, struct err *e)
     if (attrs_set_owner(fd, op->now.uid, op->now.gid, e) < 0 ||
         attrs_set_mtime(fd, op->now.mtime_ns, e) < 0)
         return -1;
-    return publish(op, &place, e);
+    return publish(a, op, &place, e);
 }
 
 static int
@@ -163,7 +182,7 @@ run_mknod(struct apply *a, struct apply_op *op, struct err *e)
         return err_sys(e, ERR_IO, "open the fifo");
     if (apply_set_attrs(op, fd, e) < 0)
         return -1;
-    return publish(op, &place, e);
+    return publish(a, op, &place, e);
 }
 
 static int
@@ -190,14 +209,14 @@ run_link(struct apply *a, struct apply_op *op, struct err *e)
     apply_stage_name(a, op, staged);
     struct err why = { 0 };
     if (file_link(from.dir->fd, from.name, op->root->stage_fd, staged, &why) == 0)
-        return publish(op, &to, e);
+        return publish(a, op, &to, e);
     if (why.sys != EMLINK) {
         if (e != NULL)
             *e = why;
         return -1;
     }
     /* this filesystem allows a file fewer names: asked for again it would come as a link again */
-    return apply_copy(a, op, from.dir->fd, from.name, e) < 0 ? -1 : publish(op, &to, e);
+    return apply_copy(a, op, from.dir->fd, from.name, e) < 0 ? -1 : publish(a, op, &to, e);
 }
 
 static int
@@ -294,7 +313,9 @@ static int
 run_mkdir(struct apply *a, struct apply_op *op, struct err *e)
 {
     struct apply_dir *dir;
-    int found = apply_dir_make(&a->dirs, op->root, op->record.path, &dir, e);
+    int found = apply_dir_new(&a->dirs, op->root, op->record.path, &dir, &op->made, e);
+    if (found == 0)
+        found = apply_dir_make(&a->dirs, op->root, op->record.path, &dir, e);
     if (found == 0) {
         struct place place;
         struct stat st;

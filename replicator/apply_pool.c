@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#define BUNCH 16 /* jobs that are not urgent wake a thread together */
+
 struct job {
     struct job *next;
     int (*run)(void *arg, struct err *e);
@@ -16,6 +18,7 @@ struct apply_pool {
     pthread_cond_t idle; /* for the waiter: nothing left */
     struct job *first, **last;
     size_t unfinished;
+    unsigned unannounced; /* added since a thread was woken */
     bool stop;
     bool failed;
     struct err error; /* the first one */
@@ -114,7 +117,7 @@ apply_pool_free(struct apply_pool **pool)
 }
 
 void
-apply_pool_add(struct apply_pool *pool, int (*run)(void *arg, struct err *e), void *arg)
+apply_pool_add(struct apply_pool *pool, int (*run)(void *arg, struct err *e), void *arg, bool soon)
 {
     struct job *job = xmalloc(sizeof(*job));
     *job = (struct job){ .run = run, .arg = arg };
@@ -122,7 +125,10 @@ apply_pool_add(struct apply_pool *pool, int (*run)(void *arg, struct err *e), vo
     *pool->last = job;
     pool->last = &job->next;
     pool->unfinished++;
-    pthread_cond_signal(&pool->work);
+    if (soon || ++pool->unannounced >= BUNCH) {
+        pthread_cond_signal(&pool->work);
+        pool->unannounced = 0;
+    }
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -130,6 +136,8 @@ int
 apply_pool_wait(struct apply_pool *pool, struct err *e)
 {
     pthread_mutex_lock(&pool->lock);
+    if (pool->first != NULL)
+        pthread_cond_broadcast(&pool->work);
     while (pool->unfinished > 0)
         pthread_cond_wait(&pool->idle, &pool->lock);
     bool failed = pool->failed;

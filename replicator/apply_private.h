@@ -17,9 +17,10 @@
 
 #include <stdatomic.h>
 
-#define APPLY_DIR_SLOTS   48  /* parent directories kept open */
-#define APPLY_OPEN_MAX    512 /* staged files kept open while their bytes go to the disk ... */
-#define APPLY_KEPT_FIXUPS 64  /* ... of fix-ups: a sync brings them by the hundred */
+#define APPLY_DIR_SLOTS   48   /* parent directories kept open */
+#define APPLY_OPEN_MAX    512  /* staged files kept open while their bytes go to the disk ... */
+#define APPLY_KEPT_FIXUPS 64   /* ... of fix-ups: a sync brings them by the hundred */
+#define APPLY_UNNAMED_MAX 2000 /* staged files without a name, each with a descriptor */
 #define APPLY_FLUSH_BYTES (4 * 1024 * 1024) /* of others, before the disk begins with them */
 #define APPLY_SIGNATURES  16                /* signatures given whose deltas may still come */
 #define APPLY_NAME_SIZE   24                /* a number in 16 hex digits, a suffix, NUL */
@@ -46,8 +47,10 @@ struct apply_op {
     size_t need_count;
     bool settled;   /* result is known before COMMIT: nothing is to be carried out */
     bool repeated;  /* carried out before a crash */
+    bool made;      /* a directory that the operation made: there is nothing in it yet */
     uint64_t stage; /* number of its name in stage/, 0 none */
-    int fd;         /* the staged file, until its bytes are on the disk */
+    int fd;         /* the staged file, until its bytes are on the disk, or it has a name */
+    bool unnamed;   /* the staged file is not in stage/: it has no name before its own */
     bool kept; /* fd stays open: its bytes are waited for at COMMIT, and not those of the whole root
                 */
     uint64_t size;
@@ -86,11 +89,12 @@ struct apply_root {
     uint64_t marker;   /* records up to this one are carried out; late ones */
     uint64_t complete; /* only up to this one: the newest of the last whole run */
     struct apply_notes notes;
-    bool ordered;  /* metadata reaches the disk in the order it was changed */
-    bool unsynced; /* what was carried out earlier may not be durable: syncfs */
-    bool in_run;   /* the run has records for it */
-    unsigned kept; /* staged files that are waited for one by one */
-    bool left;     /* others wait for a sync of the filesystem */
+    bool ordered;                  /* metadata reaches the disk in the order it was changed */
+    bool unsynced;                 /* what was carried out earlier may not be durable: syncfs */
+    bool in_run;                   /* the run has records for it */
+    unsigned kept;                 /* staged files that are waited for one by one */
+    bool left;                     /* others wait for a sync of the filesystem */
+    unsigned unnamed, unnamed_max; /* staged files without a name */
     uint64_t left_bytes;
     atomic_bool flushing;
     uint64_t normal_seq; /* newest of the run that is not late, and newest of all */
@@ -118,7 +122,9 @@ int apply_root_reset(struct apply_root *root, uint64_t seq, struct err *e) _must
 struct apply_pool;
 int apply_pool_new(unsigned threads, struct apply_pool **ret_pool, struct err *e) _must_check_;
 void apply_pool_free(struct apply_pool **pool); /* finishes what was added */
-void apply_pool_add(struct apply_pool *pool, int (*run)(void *arg, struct err *e), void *arg);
+/* soon: begun with at once; else with some others, which wakes fewer threads, or at the wait. */
+void apply_pool_add(struct apply_pool *pool, int (*run)(void *arg, struct err *e), void *arg,
+                    bool soon);
 /* Until nothing is left to do; the first failure since the last wait. */
 int apply_pool_wait(struct apply_pool *pool, struct err *e) _must_check_;
 
@@ -141,6 +147,10 @@ void apply_dirs_init(struct apply_dirs *dirs);
  * directory, -1 failed. */
 int apply_dir_get(struct apply_dirs *dirs, struct apply_root *root, struct span path,
                   struct apply_dir **ret_dir, struct err *e) _must_check_;
+/* The same for one that is likely to be missing below a parent that is there: tries to make it
+ * first. *ret_made: it did, and there is nothing in it. 0: it could not. */
+int apply_dir_new(struct apply_dirs *dirs, struct apply_root *root, struct span path,
+                  struct apply_dir **ret_dir, bool *ret_made, struct err *e) _must_check_;
 /* The same, making what is missing; 0: something else has the name of a parent. */
 int apply_dir_make(struct apply_dirs *dirs, struct apply_root *root, struct span path,
                    struct apply_dir **ret_dir, struct err *e) _must_check_;
@@ -186,8 +196,13 @@ struct apply {
 void apply_number_name(uint64_t number, char ret_name[APPLY_NAME_SIZE]);
 /* Takes the next number in stage/ for op. */
 void apply_stage_name(struct apply *a, struct apply_op *op, char ret_name[APPLY_NAME_SIZE]);
-/* Makes a staged file for op; returns its descriptor, the caller's. */
+/* Makes a staged file for op in stage/; returns its descriptor, the caller's. */
 int apply_stage_create(struct apply *a, struct apply_op *op, struct err *e) _must_check_;
+/* Gives the staged file a name in stage/, by which it can replace another one. */
+int apply_stage_named(struct apply *a, struct apply_op *op, char ret_name[APPLY_NAME_SIZE],
+                      struct err *e) _must_check_;
+/* The staged file has its own name now. */
+void apply_stage_published(struct apply_op *op);
 int apply_stage_begin(struct apply *a, struct apply_op *op, struct err *e) _must_check_;
 int apply_stage_data(struct apply *a, struct apply_op *op, const struct wire_data *data,
                      struct err *e) _must_check_;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -214,6 +215,16 @@ open_private(struct apply_root *root, struct err *e)
     return root->marker == UINT64_MAX ? first_marker(root, e) : 0;
 }
 
+/* Each costs a descriptor until the end of its run, and there may be several stores. */
+static unsigned
+max_unnamed(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return 0;
+    return (unsigned)MIN(files.rlim_cur / 8, (rlim_t)APPLY_UNNAMED_MAX);
+}
+
 int
 apply_root_open(struct apply_root *root, const char *path, struct err *e)
 {
@@ -223,7 +234,8 @@ apply_root_open(struct apply_root *root, const char *path, struct err *e)
                                  .aside_fd = -1,
                                  .applied_fd = -1,
                                  .notes_fd = -1,
-                                 .unsynced = true };
+                                 .unsynced = true,
+                                 .unnamed_max = max_unnamed() };
     root->path = xstrdup(path);
     root->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root->fd < 0)

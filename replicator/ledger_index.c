@@ -31,9 +31,9 @@ index_dir(struct ledger *l, uint64_t parent, struct span name, const struct appl
     memcpy(handle + WATCH_FSID_SIZE, a->handle.ptr, a->handle.len);
     struct state_dir dir = { .parent = parent, .store = a->record->store, .attr = a->attr };
     dir.mtime_ns = STATE_DIR_UNSEEN;
-    if (dir_xattrs(l, a->record, &dir.xattrs, e) < 0)
+    if (!a->bare && dir_xattrs(l, a->record, &dir.xattrs, e) < 0)
         return -1;
-    dir.id = found > 0 && old.ino == a->ino ? old.dir : 0;
+    dir.id = found > 0 && old.ino == a->ino && !a->bare ? old.dir : 0;
     dir.name = name;
     dir.handle = span_of(handle, WATCH_FSID_SIZE + a->handle.len);
     if (state_dir_put(l->txn, &dir, e) < 0)
@@ -278,7 +278,7 @@ note_present(struct ledger *l, uint64_t parent, struct span name, const struct a
     int found = state_entry_get(l->txn, parent, name, &old, e);
     if (found < 0)
         return -1;
-    bool is_new = S_ISDIR(a->attr.mode) && (found == 0 || old.ino != a->ino);
+    bool is_new = S_ISDIR(a->attr.mode) && !a->bare && (found == 0 || old.ino != a->ino);
     if (index_present(l, parent, name, a, e) < 0)
         return -1;
     return is_new ? see_tree(l, a->record->store, a->record->path, e) : 0;

@@ -204,6 +204,23 @@ file_link(int old_dirfd, const char *old_name, int new_dirfd, const char *new_na
     return 0;
 }
 
+int
+file_open_unnamed(int dirfd, mode_t mode, struct err *e)
+{
+    int fd = fault("open") < 0 ? -1 : openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+    if (fd < 0 && (errno == EISDIR || errno == ENOENT)) /* a kernel that does not know the flag */
+        errno = EOPNOTSUPP;
+    return fd < 0 ? err_sys(e, ERR_IO, "make a file without a name") : fd;
+}
+
+int
+file_link_unnamed(int fd, int dirfd, const char *name, struct err *e)
+{
+    if (fault("link") < 0 || linkat(fd, "", dirfd, name, AT_EMPTY_PATH) < 0)
+        return err_sys(e, ERR_IO, "give a new file the name %.255s", name);
+    return 0;
+}
+
 /* One openat2(); path is shorter than PATH_MAX. */
 static int
 open_piece(int dirfd, struct span path, int flags, mode_t mode)

@@ -54,6 +54,12 @@ int file_rename(int old_dirfd, const char *old_name, int new_dirfd, const char *
 int file_link(int old_dirfd, const char *old_name, int new_dirfd, const char *new_name,
               struct err *e) _must_check_;
 
+/* A new file in the directory, to read and write, that has no name: it vanishes with its last
+ * descriptor unless file_link_unnamed() gives it one (needs CAP_DAC_READ_SEARCH). Returns the
+ * descriptor, or -1 with e->sys: EOPNOTSUPP, this filesystem has none. */
+int file_open_unnamed(int dirfd, mode_t mode, struct err *e) _must_check_;
+int file_link_unnamed(int fd, int dirfd, const char *name, struct err *e) _must_check_;
+
 /* Opens `path` (a store path, "" for the root itself) below root_fd: no symlink is followed, no
  * mount is crossed, nothing outside is reached. Paths beyond PATH_MAX are walked in pieces. Returns
  * the descriptor or -1 with e->sys. */

@@ -1,5 +1,6 @@
 /* The n-th call to the operating system fails, n rising until the history is applied untouched. */
 #include "lib/os/fault.h"
+#include "replicator/apply_private.h"
 #include "tests/faults/apply_history.h"
 
 #ifndef MAILTWIN_FAULTS
@@ -19,12 +20,16 @@ struct sweep {
     unsigned run; /* the next one */
 };
 
+static bool no_unnamed; /* as on a filesystem without O_TMPFILE */
+
 static int
 go_on(struct sweep *s, struct err *e)
 {
     struct apply_store store = { .path = s->path };
     if (s->apply == NULL && apply_open(&store, 1, 2, &s->apply, e) < 0)
         return -1;
+    if (no_unnamed)
+        s->apply->roots[0].unnamed_max = 0;
     for (; s->run <= HISTORY_RUNS; s->run++) {
         if (send_run(s->apply, s->run, check_not_needed, NULL, e) < 0)
             return -1;
@@ -109,6 +114,35 @@ TEST(apply_survives_the_failure_of_every_call)
 TEST(apply_survives_the_failure_of_every_call_and_a_restart)
 {
     sweep((struct fault_plan){ .kind = FAULT_ERRNO, .errnum = EIO }, 3, true);
+}
+
+TEST(apply_survives_the_failure_of_every_call_where_each_staged_file_has_a_name)
+{
+    no_unnamed = true;
+    sweep((struct fault_plan){ .kind = FAULT_ERRNO, .errnum = EIO }, 2, false);
+    no_unnamed = false;
+}
+
+/* Found out by the first file of the first run. */
+TEST(apply_does_without_unnamed_files_where_there_are_none)
+{
+    struct fault_plan plan = { .kind = FAULT_ERRNO, .errnum = EOPNOTSUPP };
+    unsigned passed = 0;
+    for (plan.at = 1; plan.at < 60; plan.at++) {
+        struct sweep s;
+        struct err e = { 0 };
+        const char *hit;
+        begin(&s);
+        fault_arm(&plan);
+        int r = go_on(&s, &e);
+        fault_disarm(&hit);
+        if (r == 0 && hit != NULL && s.apply->roots[0].unnamed_max == 0) {
+            tree_check_end(s.root, hit);
+            passed++;
+        }
+        end(&s);
+    }
+    assert_true(passed > 0);
 }
 
 TEST(apply_survives_a_disk_that_is_full_at_every_call)

@@ -3,6 +3,7 @@
 #include <librsync.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/xattr.h>
 
 TEST(apply_leaves_nothing_of_a_content_with_a_wrong_checksum)
@@ -25,6 +26,33 @@ TEST(apply_leaves_nothing_of_a_content_with_a_wrong_checksum)
     kit_put(kit, 2, "f", "better");
     kit_commit(kit);
     kit_check_file(kit, "f", "better");
+    kit_free(kit);
+}
+
+/* The first ones have no name until they have their own, the rest has one in stage/. */
+TEST(apply_stages_more_files_than_it_may_keep_open)
+{
+    struct rlimit before;
+    CHECK_INT(getrlimit(RLIMIT_NOFILE, &before), 0);
+    CHECK_INT(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 64, before.rlim_max }), 0);
+    struct kit *kit = kit_new();
+    for (uint64_t run = 0; run < 3; run++) { /* made, then replaced */
+        char text[] = "content 0";
+        text[8] = (char)('0' + run);
+        for (uint64_t i = 1; i <= 20; i++) {
+            char name[] = { (char)('a' + i), '\0' };
+            kit_put(kit, 20 * run + i, name, text);
+        }
+        CHECK_INT(kit_count_names(kit, ".mailtwin/stage"), 20 - 64 / 8);
+        kit_commit(kit);
+        CHECK_INT(kit_count_names(kit, ".mailtwin/stage"), 0);
+        kit_check_file(kit, "b", text);
+        kit_check_file(kit, "u", text);
+    }
+    kit_put(kit, 61, "b", "never");
+    apply_abort(kit->apply);
+    kit_check_file(kit, "b", "content 2");
+    CHECK_INT(setrlimit(RLIMIT_NOFILE, &before), 0);
     kit_free(kit);
 }
 
