@@ -189,15 +189,21 @@ touch(struct batch *b, uint64_t dir, struct err *e)
     return hints_count(&b->touched) == before ? 0 : compare_unread(b->compare, dir, e);
 }
 
-/* A name that cannot be looked at must not stop all others. */
+/* A name that cannot be looked at, or compared, must not stop all others. */
 static int
-tolerate(int rc, const struct place *place, const char *name, struct err *e)
+tolerate(struct batch *b, int rc, const struct hint *hint, struct err *e)
 {
-    if (rc >= 0 || e->code != ERR_IO)
-        return rc;
-    event(EV_SKIPPED, F_SPAN("directory", buf_span(&place->path)), F_STR("name", name), F_ERR(e));
-    err_clear(e);
-    return 0;
+    return rc >= 0 ? rc : compare_unknown(b->compare, hint->dir, hints_name(&b->hints, hint), e);
+}
+
+/* 1 looked, 0 the system could not say, -1. */
+static int
+look_hint(struct batch *b, const struct hint *hint, const struct place *place,
+          struct look *ret_look, struct err *e)
+{
+    if (look_at(place->fd, hints_name(&b->hints, hint), ret_look, e) == 0)
+        return 1;
+    return tolerate(b, -1, hint, e);
 }
 
 /* The directory is gone. The object may have left it before, and then what was told of it here must
@@ -221,7 +227,7 @@ hint_place(struct batch *b, const struct hint *hint, struct place **ret_place,
     *ret_class = CLASS_IGNORE;
     int found = places_get(c->places, c->txn, hint->dir, ret_place, e);
     if (found < 0)
-        return -1;
+        return tolerate(b, -1, hint, e);
     if (found == 0)
         return unplaced(b, hint, name, e);
     *ret_class = compare_class(c, *ret_place, span_str(name));
@@ -257,9 +263,11 @@ collect_late(struct batch *b, enum store_class wanted, struct err *e)
         if (found == 0 || class != wanted)
             continue;
         struct late late = { .hint = i, .what = hint->what };
-        const char *name = hints_name(&b->hints, hint);
-        if (tolerate(look_at(place->fd, name, &late.look, e), place, name, e) < 0)
+        found = look_hint(b, hint, place, &late.look, e);
+        if (found < 0)
             return -1;
+        if (found == 0)
+            continue;
         if (late.look.exists && S_ISDIR(late.look.attr.mode))
             continue; /* what is told of it behind a look would be lost while it is new */
         seen(b, place, &late.look, true);
@@ -296,8 +304,9 @@ look_normal(struct batch *b, struct hint *hint, bool flush, struct err *e)
     if (found <= 0)
         return found;
     struct look look = { 0 };
-    if (tolerate(look_at(place->fd, name, &look, e), place, name, e) < 0)
-        return -1;
+    found = look_hint(b, hint, place, &look, e);
+    if (found <= 0)
+        return found;
     if (!look.exists) {
         hint->what |= HINT_MISSED;
         return 0;
@@ -314,7 +323,7 @@ look_normal(struct batch *b, struct hint *hint, bool flush, struct err *e)
         return 0;
     }
     seen(b, place, &look, true);
-    return tolerate(compare_present(b->compare, place, name, &look, hint->what, e), place, name, e);
+    return tolerate(b, compare_present(b->compare, place, name, &look, hint->what, e), hint, e);
 }
 
 /* arrived: names that something was renamed to come first, so that a rename is seen as one. */
@@ -347,8 +356,9 @@ look_late(struct batch *b, const struct late *late, struct err *e)
         hint->what |= HINT_MISSED;
         return 0;
     }
-    if (tolerate(look_at(place->fd, name, &now, e), place, name, e) < 0)
-        return -1;
+    found = look_hint(b, hint, place, &now, e);
+    if (found <= 0)
+        return found;
     if (!now.exists ||
         !span_equal(attrs_handle_span(&now.handle), attrs_handle_span(&late->look.handle))) {
         seen(b, place, &late->look, false);
@@ -357,8 +367,8 @@ look_late(struct batch *b, const struct late *late, struct err *e)
     }
     if (now.ctime_ns != late->look.ctime_ns)
         put_off(b, hint, name, 0);
-    return tolerate(compare_present(b->compare, place, name, &late->look, hint->what, e), place,
-                    name, e);
+    return tolerate(b, compare_present(b->compare, place, name, &late->look, hint->what, e), hint,
+                    e);
 }
 
 static int
@@ -384,14 +394,14 @@ pass_absent(struct batch *b, struct err *e)
         const char *name = hints_name(&b->hints, hint);
         int found = hint_place(b, hint, &place, &class, e);
         if (found > 0)
-            found = tolerate(look_at(place->fd, name, &look, e), place, name, e) < 0 ? -1 : 1;
+            found = look_hint(b, hint, place, &look, e);
         if (found < 0)
             return -1;
         if (found > 0 && look.exists && (hint->what & HINT_MISSED) != 0)
             put_off(b, hint, name, 0); /* what was told is not forgotten */
         if (found == 0 || look.exists)
             continue;
-        int rc = tolerate(compare_absent(b->compare, place, name, hint->what, e), place, name, e);
+        int rc = tolerate(b, compare_absent(b->compare, place, name, hint->what, e), hint, e);
         if (rc < 0)
             return -1;
         if (rc == 1) /* its new name is still in the queue */
@@ -432,7 +442,7 @@ batch_take_again(struct batch *b)
     for (size_t i = 0; i < hints_count(again); i++) {
         const struct hint *hint = hints_at(again, i);
         struct span name = span_str(hints_name(again, hint));
-        hints_add(&b->later, hint->dir, name, hint->what)->due_ms = b->now_ms + hint->due_ms;
+        hints_add(&b->later, hint->dir, name, hint->what)->due_ms = b->now_ms;
     }
     hints_clear(again);
 }
@@ -464,8 +474,9 @@ batch_times_begin(struct batch *b, struct err *e)
         int found = places_get(c->places, c->txn, times.dir, &place, e);
         if (found > 0)
             found = look_at(place->fd, "", &times.look, e) < 0 ? -1 : 1;
-        if (found < 0)
+        if (found < 0 && e->code != ERR_IO)
             return -1;
+        err_clear(e); /* it stays as one to be read */
         if (found > 0)
             buf_add(&b->times, &times, sizeof(times));
     }

@@ -118,6 +118,7 @@ turn_in(struct capture *c, struct request **orders, struct err *e)
     if (scan_turn(c, e) < 0 || compare_settle_parked(&c->compare, e) < 0)
         return -1;
     batch_take_again(&c->batch);
+    capture_note_unknown(c);
     return 0;
 }
 

@@ -115,6 +115,7 @@ void unreadable_init(struct unreadable *u);
 void unreadable_free(struct unreadable *u);
 uint64_t unreadable_count(const struct unreadable *u);
 int capture_obey_unreadable(struct capture *c, struct request *r, struct err *e) _must_check_;
+void capture_note_unknown(struct capture *c);   /* what the compare could not look at */
 void capture_try_unreadable(struct capture *c); /* when it is time */
 /* Nobody is left waiting at the end of the thread. */
 void capture_give_up(struct capture *c, struct request *orders);

@@ -9,8 +9,6 @@
 #include <limits.h>
 #include <unistd.h>
 
-#define LATER_MS 5000 /* a name of whose object nobody could say anything */
-
 void
 compare_init(struct compare *c, const struct node *node)
 {
@@ -18,6 +16,7 @@ compare_init(struct compare *c, const struct node *node)
     hints_init(&c->left_out);
     hints_init(&c->told);
     hints_init(&c->again);
+    hints_init(&c->unknown);
 }
 
 void
@@ -27,6 +26,7 @@ compare_free(struct compare *c)
     hints_free(&c->left_out);
     hints_free(&c->told);
     hints_free(&c->again);
+    hints_free(&c->unknown);
     buf_free(&c->to_read);
     buf_free(&c->path);
     buf_free(&c->other);
@@ -245,6 +245,22 @@ compare_unread(struct compare *c, uint64_t dir, struct err *e)
 }
 
 int
+compare_unknown(struct compare *c, uint64_t dir, const char *name, struct err *e)
+{
+    _cleanup_buf_ struct buf path = { 0 };
+    if (e->code != ERR_IO)
+        return -1;
+    struct err why = *e;
+    err_clear(e);
+    if (state_dir_path(c->txn, dir, &path, e) < 0)
+        return -1;
+    event(file_disk_failed(&why) ? EV_UNREADABLE : EV_SKIPPED, F_SPAN("directory", buf_span(&path)),
+          F_STR("name", name), F_ERR(&why));
+    hints_add(&c->unknown, dir, span_str(name), WATCH_ATTRIB | WATCH_MODIFIED);
+    return compare_unread(c, dir, e); /* the hint dies with the daemon */
+}
+
+int
 compare_unreachable(struct compare *c, uint64_t dir, const char *name, unsigned what, struct err *e)
 {
     struct state_dir row;
@@ -421,25 +437,16 @@ compare_present(struct compare *c, struct place *place, const char *name, const 
 
 /* --- gone --- */
 
-/* Nobody can say what became of the object: nothing is recorded as gone. */
 static int
-look_later(struct compare *c, uint64_t dir, struct span name, unsigned what, struct err *e)
-{
-    event(EV_SKIPPED, F_SPAN("name", name), F_ERR(e));
-    err_clear(e);
-    hints_add(&c->again, dir, name, what)->due_ms = LATER_MS;
-    return compare_unread(c, dir, e) < 0 ? -1 : 2; /* the hint dies with the daemon */
-}
-
-static int
-absent_known(struct compare *c, struct place *place, struct span name, const struct known *old,
+absent_known(struct compare *c, struct place *place, const char *text, const struct known *old,
              unsigned what, struct err *e)
 {
+    struct span name = span_str(text);
     uint64_t dir = place->dir;
     if (S_ISDIR(old->entry.attr.mode)) {
         int found = compare_follow_dir(c, place->store, old, e);
         if (found < 0 && e->code == ERR_IO)
-            return look_later(c, dir, name, what, e);
+            return compare_unknown(c, dir, text, e) < 0 ? -1 : 2;
         if (found != 0)
             return found < 0 ? -1 : 0;
         found = places_get(c->places, c->txn, dir, &place, e);
@@ -453,8 +460,10 @@ absent_known(struct compare *c, struct place *place, struct span name, const str
         return compare_remove(c, place, name, old, e);
     bool may_wait = (what & (WATCH_GONE | HINT_AGAIN)) == 0; /* moved, and nobody told yet */
     int lives = may_wait ? compare_object_lives(c, place->store, old->entry.handle, e) : 0;
-    if (lives != 0)
-        return lives > 0 ? 1 : look_later(c, dir, name, what, e);
+    if (lives < 0)
+        return compare_unknown(c, dir, text, e) < 0 ? -1 : 2;
+    if (lives > 0)
+        return 1;
     return compare_remove(c, place, name, old, e);
 }
 
@@ -468,7 +477,7 @@ compare_absent(struct compare *c, struct place *place, const char *name, unsigne
     if (found < 0)
         return -1;
     if (found > 0)
-        return absent_known(c, place, n, &old, what, e);
+        return absent_known(c, place, name, &old, what, e);
     if (!(what & HINT_FORCE))
         return 0;
     /* Only the peer has it: the record by which it may remove it. */

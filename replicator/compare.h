@@ -25,8 +25,9 @@ struct compare {
         *hints[2]; /* of this turn, and put off: what is known of other names; set by batch.c */
     const struct hints *strays; /* of this turn: objects, by event; set by batch.c */
     struct hints told;          /* of what stands aside, under the name it had before */
-    struct hints again; /* names that must be looked at once more, for other reasons than an event;
-                           due_ms: not before this, from now on */
+    struct hints
+        again; /* names that must be looked at once more, for other reasons than an event */
+    struct hints unknown; /* names of which the system could not say what they are */
     struct buf path, other;
 };
 
@@ -49,8 +50,7 @@ int compare_present(struct compare *c, struct place *place, const char *name,
                     const struct look *look, unsigned what, struct err *e) _must_check_;
 /* The name does not exist. Returns 1 when it was put off: its object lives, and its new name is
  * still to be looked at (not when `what` has WATCH_GONE or HINT_AGAIN). 2: nobody can say what
- * became of its object; it is looked at again by itself, and until then a sweep reads the
- * directory. */
+ * became of its object: it is in `unknown`. */
 int compare_absent(struct compare *c, struct place *place, const char *name, unsigned what,
                    struct err *e) _must_check_;
 /* The directory no longer exists, and something was told of a name in it: what was done through
@@ -58,6 +58,10 @@ int compare_absent(struct compare *c, struct place *place, const char *name, uns
  * may turn up elsewhere; 0 nothing to be known. */
 int compare_unreachable(struct compare *c, uint64_t dir, const char *name, unsigned what,
                         struct err *e) _must_check_;
+/* A look, or what followed from it, failed: the failure in e is told and forgotten, and nothing is
+ * recorded of the name; it is in `unknown`, and its directory is read by the next sweep. Returns 0,
+ * or -1 when e is another failure than ERR_IO. */
+int compare_unknown(struct compare *c, uint64_t dir, const char *name, struct err *e) _must_check_;
 /* The object changed, and no event tells of a name that the store has of it: one of them is looked
  * at again, unless it was since; the others follow it. */
 int compare_look_again(struct compare *c, uint16_t store, const struct look *look, unsigned what,

@@ -72,20 +72,46 @@ scan_keep_times(struct compare *c, uint64_t dir, const struct look *seen, struct
     return state_dir_put(c->txn, &row, e);
 }
 
+/* One name, or one directory, that the disk does not give must not end the reading of all others.
+ */
+static int
+not_known(struct scan *s, uint64_t dir, const char *name, struct err *e)
+{
+    s->lacking |= dir == s->dir;
+    return compare_unknown(s->compare, dir, name, e);
+}
+
+/* The directory with this id cannot be opened or read to its end. */
+static int
+not_read(struct scan *s, uint64_t dir, struct err *e)
+{
+    if (!file_disk_failed(e))
+        return -1;
+    struct err why = *e;
+    _cleanup_buf_ struct buf path = { 0 };
+    err_clear(e);
+    if (state_dir_path(s->compare->txn, dir, &path, e) < 0)
+        return -1;
+    event(EV_UNREADABLE, F_SPAN("directory", buf_span(&path)), F_ERR(&why));
+    s->lacking |= dir == s->dir;
+    return compare_unread(s->compare, dir, e);
+}
+
 static int
 look_and_compare(struct scan *s, struct place *place, const char *name, unsigned what,
                  struct err *e)
 {
     struct compare *c = s->compare;
     struct look look;
-    if (look_at(place->fd, name, &look, e) < 0)
-        return -1;
-    if (look.exists)
-        return compare_present(c, place, name, &look, what & WATCH_ATTRIB, e);
     uint64_t dir = place->dir;
-    int later = compare_absent(c, place, name, what, e);
-    if (later <= 0)
-        return later;
+    if (look_at(place->fd, name, &look, e) < 0)
+        return not_known(s, dir, name, e);
+    int later = look.exists ? compare_present(c, place, name, &look, what & WATCH_ATTRIB, e)
+                            : compare_absent(c, place, name, what, e);
+    if (later < 0)
+        return not_known(s, dir, name, e);
+    if (later == 0)
+        return 0;
     if (later == 1)
         hints_add(&s->moved, dir, span_str(name), 0);
     s->lacking |= dir == s->dir;
@@ -100,13 +126,17 @@ read_begin(struct scan *s, uint64_t dir, struct err *e)
     struct place *place;
     int found = places_get(c->places, c->txn, dir, &place, e);
     if (found <= 0)
-        return found;
+        return found < 0 ? not_read(s, dir, e) : 0;
     if (look_at(place->fd, "", &s->before, e) < 0)
         return -1;
     _cleanup_close_ int fd = openat(place->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     s->stream = fd < 0 ? NULL : fdopendir(fd);
-    if (s->stream == NULL)
-        return errno == ENOENT ? 0 : err_sys(e, ERR_IO, "read a directory");
+    if (s->stream == NULL && errno == ENOENT)
+        return 0;
+    if (s->stream == NULL) {
+        err_sys(e, ERR_IO, "read a directory");
+        return not_read(s, dir, e);
+    }
     fd = -1; /* the stream owns it */
     struct span name;
     struct state_entry entry;
@@ -135,8 +165,12 @@ read_present(struct scan *s, unsigned *budget, struct err *e)
     while (*budget > 0) {
         errno = 0;
         const struct dirent *d = readdir(s->stream);
-        if (d == NULL)
-            return errno == 0 || errno == ENOENT ? 0 : err_sys(e, ERR_IO, "read a directory");
+        if (d == NULL && (errno == 0 || errno == ENOENT))
+            return 0;
+        if (d == NULL) {
+            err_sys(e, ERR_IO, "read a directory");
+            return not_read(s, s->dir, e);
+        }
         if (is_dots(d->d_name))
             continue;
         struct place *place;
@@ -203,8 +237,10 @@ sweep_name(struct scan *s, const struct state_dir *row, unsigned what, struct er
     name[row->name.len] = '\0';
     struct place *place;
     int found = row->parent == 0 ? 0 : places_get(c->places, c->txn, row->parent, &place, e);
-    if (found <= 0)
-        return found; /* the parent's turn came before or comes by itself */
+    if (found < 0)
+        return not_read(s, row->parent, e);
+    if (found == 0)
+        return 0; /* the parent's turn came before or comes by itself */
     return look_and_compare(s, place, name, what, e);
 }
 
@@ -216,7 +252,7 @@ sweep_dir(struct scan *s, const struct state_dir *row, struct err *e)
     struct look look;
     int found = places_get(c->places, c->txn, row->id, &place, e);
     if (found < 0)
-        return -1;
+        return not_read(s, row->id, e);
     if (found == 0)
         return sweep_name(s, row, 0, e);
     if (look_at(place->fd, "", &look, e) < 0)

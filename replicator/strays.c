@@ -1,5 +1,6 @@
 #include "replicator/strays.h"
 
+#include "lib/os/event.h"
 #include "lib/os/file.h"
 
 #define CHANGED (WATCH_MODIFIED | WATCH_CLOSED | WATCH_ATTRIB)
@@ -80,6 +81,11 @@ settle_one(struct compare *c, struct span object, unsigned what, struct err *e)
         int found = has_names(c, (uint16_t)i, handle, e);
         if (found > 0)
             found = look_by_handle(s, handle, &look, e);
+        if (found < 0 && file_disk_failed(e)) {
+            event(EV_UNREADABLE, F_STR("store", s->conf->name), F_ERR(e));
+            err_clear(e);
+            found = 0;
+        }
         if (found > 0)
             found = compare_look_again(c, (uint16_t)i, &look, what, e);
         if (found < 0)

@@ -106,6 +106,131 @@ TEST(what_the_disk_does_not_give_holds_up_nothing_else_and_is_tried_again)
     pair_free(r);
 }
 
+/* --- what cannot even be looked at --- */
+
+/* Bytes of the image that hold the inode; where: a file on the host's side of the test. */
+static void
+damage_inode(const struct cap *c, const char *path)
+{
+    cap_sh(
+        c,
+        "cd .. && umount s && set -- $(debugfs -R 'imap /%s' image 2>/dev/null | "
+        "sed -n 's/.*block \\([0-9]*\\), offset \\(0x[0-9a-f]*\\).*/\\1 \\2/p') && "
+        "size=$(dumpe2fs -h image 2>/dev/null | awk '/^Block size/ { print $3 }') && "
+        "printf XXXX | dd of=image bs=1 seek=$(($1 * size + $2 + 4)) conv=notrunc status=none && "
+        "mount -o loop,noatime image s",
+        path);
+}
+
+/* The directory's only block. */
+static void
+damage_dir(const struct cap *c, const char *path)
+{
+    cap_sh(c,
+           "cd .. && umount s && block=$(debugfs -R 'blocks /%s' image 2>/dev/null) && "
+           "debugfs -w -R \"zap_block -p 1 $block\" image 2>/dev/null; "
+           "mount -o loop,noatime image s",
+           path);
+}
+
+static uint64_t
+unreadable_now(struct cap *c)
+{
+    struct capture_status status;
+    cap_barrier(c);
+    capture_status(c->capture, &status);
+    CHECK(status.phase == CAPTURE_LIVE);
+    return status.unreadable;
+}
+
+static struct cap *
+begin_alone(void)
+{
+    atomic_store(&told, 0);
+    struct cap *c = cap_new_on("64");
+    if (c == NULL)
+        return NULL;
+    event_tap(count_told, NULL);
+    cap_sh(c, "cd mail && mkdir a b && echo 1 >a/bad && echo 1 >a/good && echo 1 >b/x");
+    return c;
+}
+
+TEST(a_name_that_cannot_be_looked_at_is_not_gone_and_ends_no_sweep)
+{
+    struct cap *c = begin_alone();
+    CAP_NEEDED(c);
+    cap_start(c);
+    cap_barrier(c);
+    cap_stop(c);
+    damage_inode(c, "mail/a/bad");
+    cap_sh(c, "! stat mail/a/bad 2>/dev/null && echo 2 >mail/a/new");
+    cap_start(c);
+    CHECK_INT(unreadable_now(c), 1);
+    cap_check_records(c, "put a/new\n");
+    CHECK(atomic_load(&told) > 0);
+    cap_hold(c);
+    unsigned before = atomic_load(&told);
+    c->capture->unreadable.due_ms = 1; /* it is time to try again */
+    cap_release(c);
+    CHECK_INT(unreadable_now(c), 1);
+    CHECK(atomic_load(&told) > before);
+    cap_check_records(c, "");
+    cap_free(c);
+}
+
+TEST(a_directory_that_cannot_be_read_ends_no_sweep_and_nothing_in_it_is_gone)
+{
+    struct cap *c = begin_alone();
+    CAP_NEEDED(c);
+    cap_start(c);
+    cap_barrier(c);
+    cap_stop(c);
+    cap_sh(c, "chmod 750 mail/a"); /* its times moved: it is read */
+    damage_dir(c, "mail/a");
+    cap_sh(c, "! ls mail/a 2>/dev/null >&2 && echo 2 >mail/b/new");
+    cap_start(c);
+    unreadable_now(c);
+    _cleanup_buf_ struct buf text = { 0 };
+    cap_records(c, &text);
+    CHECK_CONTAINS((const char *)text.ptr, "put b/new\n");
+    CHECK(strstr((const char *)text.ptr, "unlink") == NULL);
+    CHECK(strstr((const char *)text.ptr, "rmtree") == NULL);
+    CHECK(atomic_load(&told) > 0);
+    cap_free(c);
+}
+
+TEST(a_first_scan_goes_on_behind_what_it_cannot_look_at)
+{
+    struct cap *c = begin_alone();
+    CAP_NEEDED(c);
+    damage_inode(c, "mail/a/bad");
+    cap_start(c);
+    CHECK_INT(unreadable_now(c), 1);
+    cap_sh(c, "echo 2 >out/y; mv out/y mail/b");
+    cap_barrier(c);
+    cap_check_records(c, "put b/y\n");
+    cap_free(c);
+}
+
+TEST(a_listing_goes_on_behind_a_name_that_cannot_be_looked_at)
+{
+    struct cap *c = begin_alone();
+    CAP_NEEDED(c);
+    damage_inode(c, "mail/a/bad");
+    _cleanup_listing_ struct listing l = { 0 };
+    cap_open(c);
+    const struct node_store *store = &c->node->stores[0];
+    _cleanup_close_ int fd = openat(store->root_fd, "a", O_RDONLY | O_DIRECTORY);
+    CHECK_INT(listing_read(&store->rules, fd, span_str("a"), true, NULL, NULL, &l, &c->e), 0);
+    listing_sort(&l);
+    CHECK(listing_find(&l, span_str("good")) != NULL);
+    CHECK(listing_find(&l, span_str("bad")) == NULL);
+    CHECK_INT(atomic_load(&told), 1);
+    close(fd);
+    fd = -1;
+    cap_free(c);
+}
+
 TEST(a_comparison_of_contents_goes_on_behind_a_file_that_cannot_be_read)
 {
     struct pair *r = begin();
