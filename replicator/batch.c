@@ -23,6 +23,7 @@ batch_init(struct batch *b, struct compare *compare, struct watch *watch)
 {
     *b = (struct batch){ .compare = compare, .watch = watch };
     hints_init(&b->hints);
+    hints_init(&b->done);
     hints_init(&b->later);
     hints_init(&b->touched);
     hints_init(&b->strays);
@@ -35,6 +36,7 @@ void
 batch_free(struct batch *b)
 {
     hints_free(&b->hints);
+    hints_free(&b->done);
     hints_free(&b->later);
     hints_free(&b->touched);
     hints_free(&b->strays);
@@ -453,9 +455,27 @@ batch_process(struct batch *b, bool flush, struct err *e)
     int rc = hints_count(&b->hints) == 0 ? 0 : process(b, flush, e);
     if (rc >= 0)
         rc = strays_settle(&b->strays, b->compare, e);
-    hints_clear(&b->hints);
+    struct hints looked_at = b->hints;
+    b->hints = b->done;
+    b->done = looked_at;
     batch_take_again(b);
     return rc;
+}
+
+void
+batch_turn_end(struct batch *b, bool committed)
+{
+    for (size_t i = 0; !committed && i < hints_count(&b->done); i++) {
+        const struct hint *hint = hints_at(&b->done, i);
+        unsigned what = hint->what & ~(unsigned)(HINT_LATE | HINT_MISSED);
+        struct span name = span_str(hints_name(&b->done, hint));
+        hints_add(&b->later, hint->dir, name, what)->due_ms = b->now_ms;
+    }
+    hints_clear(&b->done);
+    if (committed)
+        hints_clear(&b->strays);
+    else
+        strays_again(&b->strays);
 }
 
 struct dir_times {

@@ -14,6 +14,7 @@ struct batch {
     struct compare *compare;
     struct watch *watch;
     struct hints hints;  /* of this turn */
+    struct hints done;   /* of this turn, looked at; the transaction is not committed yet */
     struct hints later;  /* put off: files still being written, renames half seen */
     struct hints strays; /* of this turn: objects, by event */
     struct hints
@@ -34,6 +35,9 @@ int batch_read(struct batch *b, struct err *e) _must_check_;
 void batch_take_due(struct batch *b, bool flush);
 /* Looks at all hints of the turn. flush: nothing is put off for still being written. */
 int batch_process(struct batch *b, bool flush, struct err *e) _must_check_;
+/* The turn's transaction is committed; or it failed, and what the turn was told has its turn again.
+ */
+void batch_turn_end(struct batch *b, bool committed);
 /* Names that another name's end put in question, also behind batch_process(), have their turn next
  * time: until then no barrier opens. */
 void batch_take_again(struct batch *b);

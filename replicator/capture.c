@@ -132,8 +132,8 @@ unstall(struct capture *c)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* One transaction. On failure nothing of it is in index and journal, and a sweep will find it
- * again. */
+/* One transaction. On failure nothing of it is in index and journal; its names have their turn
+ * again, and a sweep will find what was being read. */
 static int
 turn(struct capture *c, struct request **orders, struct err *e)
 {
@@ -150,6 +150,7 @@ turn(struct capture *c, struct request **orders, struct err *e)
     uint64_t began_ns = now_ns();
     if (state_commit(&txn, e) < 0)
         return -1;
+    batch_turn_end(&c->batch, true);
     uint64_t ended_ns = now_ns();
     uint64_t records = tail - atomic_load(&c->tail);
     if (records > 0)
@@ -171,8 +172,7 @@ stall(struct capture *c, const struct err *e)
     capture_answer_settles(c);
     if (atomic_load(&c->stopping))
         atomic_store(&c->stop, true);
-    hints_clear(&c->batch.hints);
-    hints_clear(&c->batch.strays);
+    batch_turn_end(&c->batch, false);
     places_forget(c->compare.places);
     scan_drop(&c->scan);
     buf_reset(&c->compare.to_read);

@@ -104,6 +104,12 @@ strays_settle(struct hints *strays, struct compare *c, struct err *e)
         if ((hint->what & HINT_SEEN) == 0)
             rc = settle_one(c, object, hint->what, e);
     }
-    hints_clear(strays);
     return rc;
+}
+
+void
+strays_again(struct hints *strays)
+{
+    for (size_t i = 0; i < hints_count(strays); i++)
+        hints_at(strays, i)->what &= ~(unsigned)HINT_SEEN;
 }

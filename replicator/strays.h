@@ -19,7 +19,9 @@ unsigned strays_what(const struct hints *strays, struct span object);
  * not, the look came to nothing. */
 void strays_seen(struct hints *strays, struct span object, bool told);
 /* At the end of a turn: those that live and have changed since they were looked at are to be looked
- * at again under one of their names. Empties the list. */
+ * at again under one of their names. */
 int strays_settle(struct hints *strays, struct compare *c, struct err *e) _must_check_;
+/* What was looked at in the turn is not recorded: it is all to be settled once more. */
+void strays_again(struct hints *strays);
 
 #endif

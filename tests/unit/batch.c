@@ -107,6 +107,7 @@ turn(struct by_hand *h, struct cap *c, struct batch *batch, struct scan *scan)
     CHECK_INT(batch_process(batch, true, &c->e), 0);
     CHECK(scan_step(scan, 1000, &c->e) >= 0);
     batch_take_again(batch);
+    batch_turn_end(batch, true);
 }
 
 struct row {
@@ -166,6 +167,32 @@ TEST(what_happens_between_the_two_readings_is_recorded)
         check_row(c, &rows[i]);
         cap_free(c);
     }
+}
+
+/* --- a turn that comes to nothing --- */
+
+TEST(what_a_turn_was_told_has_its_turn_again_when_it_could_not_be_committed)
+{
+    struct cap *c = begin();
+    struct by_hand h;
+    struct batch batch;
+    CAP_NEEDED(c);
+    by_hand_begin(&h, c);
+    batch_init(&batch, &h.compare, NULL);
+    hints_add(&batch.hints, h.root->dir, span_str("k"), WATCH_ATTRIB);
+    CHECK_INT(batch_process(&batch, true, &c->e), 0);
+    hints_add(&batch.hints, h.root->dir, span_str("x"), WATCH_CLOSED); /* for the next one */
+    batch_turn_end(&batch, false);
+    CHECK_INT(hints_what(&batch.hints, h.root->dir, span_str("x")), WATCH_CLOSED);
+    batch_take_due(&batch, false);
+    CHECK_INT(hints_what(&batch.hints, h.root->dir, span_str("k")), WATCH_ATTRIB);
+    CHECK_INT(batch_process(&batch, true, &c->e), 0);
+    batch_turn_end(&batch, true);
+    CHECK_INT(hints_count(&batch.hints), 0);
+    CHECK_INT(hints_count(&batch.later), 0);
+    batch_free(&batch);
+    by_hand_end(&h, c);
+    cap_free(c);
 }
 
 /* --- what was told of an object under a name that it has no more --- */

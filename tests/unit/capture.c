@@ -2,6 +2,9 @@
 
 #include "replicator/capture_private.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 /* Events of the program itself, by number of the table. */
 static atomic_uint events[EV_COUNT];
 
@@ -326,6 +329,37 @@ TEST(a_full_journal_stops_nothing_and_catches_up)
     capture_stop(&c->capture);
     node_free(&c->node);
     CHECK_INT(umount2(c->paths[0], MNT_DETACH), 0);
+    cap_free(c);
+}
+
+static void
+let_write(rlim_t bytes)
+{
+    struct rlimit limit;
+    CHECK_INT(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    CHECK_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* No directory's time tells of it. */
+TEST(what_was_told_while_the_journal_could_not_be_written_is_recorded_when_it_can)
+{
+    struct cap *c = cap_new();
+    CAP_NEEDED(c);
+    signal(SIGXFSZ, SIG_IGN);
+    cap_sh(c, "cd mail && mkdir d && echo x >d/1 && echo x >d/2 && ln d/2 d/3");
+    cap_grow_old();
+    cap_start(c);
+    cap_barrier(c);
+    let_write(1);
+    cap_sh(c, "chmod 640 mail/d/1 && ln mail/d/2 out/x && setfattr -n user.a -v 1 out/x");
+    wait_phase(c, CAPTURE_STALLED);
+    let_write(RLIM_INFINITY);
+    cap_barrier(c);
+    _cleanup_buf_ struct buf text = { 0 };
+    cap_records(c, &text);
+    CHECK_CONTAINS((const char *)text.ptr, "meta d/1\n");
+    CHECK_CONTAINS((const char *)text.ptr, "meta d/3\n"); /* one of its two names */
     cap_free(c);
 }
 

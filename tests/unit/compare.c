@@ -459,6 +459,7 @@ TEST(what_was_put_off_is_looked_at_again_by_itself)
     batch.now_ms = 1000;
     hints_add(&h.compare.again, h.root->dir, span_str("ada"), WATCH_GONE);
     CHECK_INT(batch_process(&batch, false, &c->e), 0);
+    batch_turn_end(&batch, true);
     CHECK_INT(batch_due_in(&batch, 1000), 0);
     batch_take_due(&batch, false);
     CHECK_INT(hints_what(&batch.hints, h.root->dir, span_str("ada")), WATCH_GONE);
