@@ -178,6 +178,22 @@ def test_what_changed_while_the_daemon_was_down_is_found(pair):
     assert len(primary.daemon.events("SWEEP_BEGIN")) > sweeps
 
 
+def test_what_changed_behind_a_clean_stop_and_is_not_on_the_disk_yet_is_found(pair):
+    """The daemon that starts writes it out, under the rules that it runs by, and sees that there was something."""
+    primary = pair["mx1"]
+    folder = primary.path(primary.mail) / "quiet"
+    folder.mkdir()
+    (folder / "a").write_text("x")
+    pair.level(primary)
+    sweeps = len(primary.daemon.events("SWEEP_BEGIN"))
+    primary.daemon.stop()
+    (folder / "a").rename(folder / "b")
+    primary.daemon.start()
+    pair.level(primary)
+    pair.same(primary)
+    assert len(primary.daemon.events("SWEEP_BEGIN")) > sweeps
+
+
 def test_a_standby_that_was_stopped_catches_up_from_the_journal(pair):
     primary, standby = pair["mx1"], pair["mx2"]
     standby.daemon.stop()
