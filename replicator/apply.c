@@ -34,6 +34,8 @@ apply_open(const struct apply_store *stores, size_t store_count, unsigned worker
         apply_free(&a);
         return -1;
     }
+    for (size_t i = 0; i < store_count; i++)
+        a->roots[i].unnamed_max /= (unsigned)store_count;
     *ret_apply = a;
     return 0;
 }

@@ -215,7 +215,7 @@ open_private(struct apply_root *root, struct err *e)
     return root->marker == UINT64_MAX ? first_marker(root, e) : 0;
 }
 
-/* Each costs a descriptor until the end of its run, and there may be several stores. */
+/* Each costs a descriptor until the end of its run; of all stores together. */
 static unsigned
 max_unnamed(void)
 {

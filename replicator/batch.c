@@ -60,8 +60,10 @@ hint_self(struct batch *b, uint64_t dir, unsigned what, struct err *e)
     int found = state_dir_get(b->compare->txn, dir, &row, e);
     if (found <= 0)
         return found;
+    if (row.parent == 0 && compare_root_attr(b->compare, dir, what, e) < 0)
+        return compare_unknown(b->compare, dir, "", 0, e);
     if (row.parent == 0)
-        return compare_root_attr(b->compare, dir, what, e);
+        return 0;
     hints_add(&b->hints, row.parent, row.name, what);
     return 0;
 }
@@ -93,7 +95,9 @@ batch_read(struct batch *b, struct err *e)
 {
     struct reading reading = { .batch = b, .e = e };
     b->drained = false;
-    while (hints_count(&b->hints) < HINTS_MAX && hints_count(&b->strays) < HINTS_MAX) {
+    /* what waits counts, too: while nothing can be committed the kernel's queue is the bound */
+    while (hints_count(&b->hints) + hints_count(&b->later) < HINTS_MAX &&
+           hints_count(&b->strays) < HINTS_MAX) {
         bool overflow;
         int count = watch_read(b->watch, take_event, &reading, &overflow, e);
         if (count < 0 || reading.failed)
@@ -195,7 +199,9 @@ touch(struct batch *b, uint64_t dir, struct err *e)
 static int
 tolerate(struct batch *b, int rc, const struct hint *hint, struct err *e)
 {
-    return rc >= 0 ? rc : compare_unknown(b->compare, hint->dir, hints_name(&b->hints, hint), e);
+    return rc >= 0
+               ? rc
+               : compare_unknown(b->compare, hint->dir, hints_name(&b->hints, hint), hint->what, e);
 }
 
 /* 1 looked, 0 the system could not say, -1. */
@@ -426,11 +432,14 @@ static int
 process(struct batch *b, bool flush, struct err *e)
 {
     buf_reset(&b->late);
-    if (collect_late(b, CLASS_KEYWORDS, e) < 0 || collect_late(b, CLASS_UIDLIST, e) < 0)
+    int rc = collect_late(b, CLASS_KEYWORDS, e);
+    if (rc >= 0)
+        rc = collect_late(b, CLASS_UIDLIST, e);
+    if (rc >= 0 && b->late.len > 0)
+        rc = batch_read(b, e);
+    postpone_changed(b); /* also when it failed: what was told comes back with it */
+    if (rc < 0)
         return -1;
-    if (b->late.len > 0 && batch_read(b, e) < 0)
-        return -1;
-    postpone_changed(b);
     if (touch_all(b, e) < 0 || pass_present(b, true, flush, e) < 0 ||
         pass_present(b, false, flush, e) < 0 || pass_late(b, e) < 0 || pass_absent(b, e) < 0)
         return -1;
@@ -472,10 +481,12 @@ batch_turn_end(struct batch *b, bool committed)
         hints_add(&b->later, hint->dir, name, what)->due_ms = b->now_ms;
     }
     hints_clear(&b->done);
-    if (committed)
+    if (committed) {
         hints_clear(&b->strays);
-    else
-        strays_again(&b->strays);
+        return;
+    }
+    strays_again(&b->strays);
+    hints_clear(&b->touched); /* their marks are not in the index */
 }
 
 struct dir_times {

@@ -48,7 +48,7 @@ publish(struct capture *c, uint64_t tail, uint64_t held)
                       : !capture_settled(c) ? CAPTURE_SWEEPING
                                             : CAPTURE_LIVE;
     c->status.held = held;
-    c->status.unreadable = unreadable_count(&c->unreadable);
+    c->status.unreadable = unreadable_count(c);
     c->status.dirs_seen = c->scan.dirs_seen + c->scan.dirs_read;
     pthread_mutex_unlock(&c->lock);
     atomic_store(&c->tail, tail);

@@ -113,7 +113,7 @@ void capture_held_end(struct capture *c);
 /* What the disk does not give: capture_unreadable.c. */
 void unreadable_init(struct unreadable *u);
 void unreadable_free(struct unreadable *u);
-uint64_t unreadable_count(const struct unreadable *u);
+uint64_t unreadable_count(const struct capture *c);
 int capture_obey_unreadable(struct capture *c, struct request *r, struct err *e) _must_check_;
 void capture_note_unknown(struct capture *c);   /* what the compare could not look at */
 void capture_try_unreadable(struct capture *c); /* when it is time */

@@ -110,6 +110,9 @@ capture_start(struct node *node, int adopt_fd, void (*on_tail)(void *arg, uint64
     if (rc == 0)
         rc = start_watch(c, adopt_fd, e);
     batch_init(&c->batch, &c->compare, c->watch);
+    c->compare.hints[3] = &c->unreadable.told;
+    c->compare.hints[4] = &c->unreadable.tried;
+    c->compare.hints[5] = &c->compare.deferred;
     if (rc == 0)
         rc = start_index(c, adopt_fd >= 0, e);
     bool initial = c->initial, sweep = c->need_sweep; /* the thread's own once it runs */
@@ -189,7 +192,8 @@ capture_stop(struct capture **capture)
     pthread_join(c->thread, NULL);
     capture_checkpoint_join(c);
     struct err e = { 0 };
-    bool clean = status.phase == CAPTURE_LIVE && !c->stalled && capture_settled(c);
+    bool clean = status.phase == CAPTURE_LIVE && !c->stalled && capture_settled(c) &&
+                 unreadable_count(c) == 0;
     if (clean && stop_clean(c, &e) < 0)
         event(EV_FAILED, F_STR("while", "stopping the capture"), F_ERR(&e));
     capture_free(capture);

@@ -22,9 +22,10 @@ unreadable_free(struct unreadable *u)
 }
 
 uint64_t
-unreadable_count(const struct unreadable *u)
+unreadable_count(const struct capture *c)
 {
-    return MAX(hints_count(&u->told), hints_count(&u->tried));
+    const struct unreadable *u = &c->unreadable;
+    return MAX(hints_count(&u->told), hints_count(&u->tried)) + hints_count(&c->compare.deferred);
 }
 
 static void
@@ -32,8 +33,9 @@ note(struct capture *c, uint64_t dir, struct span name, unsigned what)
 {
     struct unreadable *u = &c->unreadable;
     if (hints_count(&u->told) >= NAMES_MAX)
-        return;
-    hints_add(&u->told, dir, name, what);
+        name = span_str(""); /* the directory as a whole: those are fewer */
+    if (hints_count(&u->told) < 2 * NAMES_MAX)
+        hints_add(&u->told, dir, name, what);
     if (u->due_ms == 0)
         u->due_ms = c->batch.now_ms + TRY_AGAIN_MS;
 }
@@ -61,22 +63,42 @@ capture_note_unknown(struct capture *c)
     }
     if (hints_count(unknown) > 0)
         hints_clear(unknown);
+    if (hints_count(&c->compare.deferred) > 0 && c->unreadable.due_ms == 0)
+        c->unreadable.due_ms = c->batch.now_ms + TRY_AGAIN_MS;
 }
 
-/* What was tried stays counted until it had its time to fail again. */
+static void
+look_again(struct capture *c, struct hints *names)
+{
+    for (size_t i = 0; i < hints_count(names); i++) {
+        const struct hint *hint = hints_at(names, i);
+        struct span name = span_str(hints_name(names, hint));
+        if (name.len == 0)
+            buf_add_le64(&c->compare.to_read, hint->dir);
+        else
+            hints_add(&c->batch.hints, hint->dir, name, hint->what);
+    }
+}
+
+/* What was tried stays counted until it had its time to fail again. What may be where nobody could
+ * look has its turn when nothing failed at the last try. */
 void
 capture_try_unreadable(struct capture *c)
 {
     struct unreadable *u = &c->unreadable;
+    struct compare *compare = &c->compare;
     if (u->due_ms == 0 || c->batch.now_ms < u->due_ms)
         return;
+    if (hints_count(&compare->gaps) == 0) {
+        look_again(c, &compare->deferred);
+        hints_clear(&compare->deferred);
+    }
+    hints_clear(&compare->gaps);
     struct hints due = u->told;
     u->told = u->tried;
     hints_clear(&u->told);
     u->tried = due;
-    for (size_t i = 0; i < hints_count(&due); i++) {
-        const struct hint *hint = hints_at(&due, i);
-        hints_add(&c->batch.hints, hint->dir, span_str(hints_name(&due, hint)), hint->what);
-    }
-    u->due_ms = hints_count(&due) > 0 ? c->batch.now_ms + TRY_AGAIN_MS : 0;
+    look_again(c, &u->tried);
+    bool more = hints_count(&u->tried) + hints_count(&compare->deferred) > 0;
+    u->due_ms = more ? c->batch.now_ms + TRY_AGAIN_MS : 0;
 }

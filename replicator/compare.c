@@ -17,6 +17,9 @@ compare_init(struct compare *c, const struct node *node)
     hints_init(&c->told);
     hints_init(&c->again);
     hints_init(&c->unknown);
+    hints_init(&c->gaps);
+    hints_init(&c->deferred);
+    c->hints[2] = &c->unknown;
 }
 
 void
@@ -27,6 +30,8 @@ compare_free(struct compare *c)
     hints_free(&c->told);
     hints_free(&c->again);
     hints_free(&c->unknown);
+    hints_free(&c->gaps);
+    hints_free(&c->deferred);
     buf_free(&c->to_read);
     buf_free(&c->path);
     buf_free(&c->other);
@@ -244,11 +249,19 @@ compare_unread(struct compare *c, uint64_t dir, struct err *e)
     return state_dir_put(c->txn, &row, e);
 }
 
+/* Not a lack of something, which ends the turn: it comes again as a whole. */
+static bool
+is_at_fault(const struct err *e)
+{
+    bool lack = e->sys == EMFILE || e->sys == ENFILE || e->sys == ENOMEM || e->sys == EINTR;
+    return (e->code == ERR_IO && !lack) || e->code == ERR_UNSUITABLE;
+}
+
 int
-compare_unknown(struct compare *c, uint64_t dir, const char *name, struct err *e)
+compare_unknown(struct compare *c, uint64_t dir, const char *name, unsigned what, struct err *e)
 {
     _cleanup_buf_ struct buf path = { 0 };
-    if (e->code != ERR_IO)
+    if (!is_at_fault(e))
         return -1;
     struct err why = *e;
     err_clear(e);
@@ -256,8 +269,10 @@ compare_unknown(struct compare *c, uint64_t dir, const char *name, struct err *e
         return -1;
     event(file_disk_failed(&why) ? EV_UNREADABLE : EV_SKIPPED, F_SPAN("directory", buf_span(&path)),
           F_STR("name", name), F_ERR(&why));
-    hints_add(&c->unknown, dir, span_str(name), WATCH_ATTRIB | WATCH_MODIFIED);
-    return compare_unread(c, dir, e); /* the hint dies with the daemon */
+    what &= WATCH_IS_DIR | HINT_FORCE;
+    hints_add(&c->unknown, dir, span_str(name), what | WATCH_ATTRIB | WATCH_MODIFIED);
+    hints_add(&c->gaps, dir, span_str(""), 1);
+    return compare_unread(c, dir, e); /* the hints die with the daemon */
 }
 
 int
@@ -321,14 +336,13 @@ made_dir(struct compare *c, struct place *place, struct span name, const struct 
     if (state_dir_put(c->txn, &dir, e) < 0)
         return -1;
     look_to_entry(look, c->now_ns, dir.id, &entry);
-    bool moved;
-    if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0 ||
-        dir_attr_moved(c, dir.id, true, false, &moved, e) < 0)
+    if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
         return -1;
-    buf_add_le64(&c->to_read, dir.id);
+    buf_add_le64(&c->to_read, dir.id); /* whatever fails from here on: there is a row for it now */
     if (store_tells_kinds(&c->node->stores[place->store].rules, name))
         places_forget(c->places);
-    return 0;
+    bool moved;
+    return dir_attr_moved(c, dir.id, true, false, &moved, e);
 }
 
 static int
@@ -437,6 +451,21 @@ compare_present(struct compare *c, struct place *place, const char *name, const 
 
 /* --- gone --- */
 
+/* Not everything could be read: what lives and turned up nowhere may be where nobody could look. */
+static bool
+may_be_in_a_gap(const struct compare *c, uint16_t store, const struct known *old)
+{
+    return hints_count(&c->gaps) > 0 &&
+           compare_object_lives(c, store, old->entry.handle, NULL) != 0;
+}
+
+static int
+defer(struct compare *c, uint64_t dir, struct span name, unsigned what, struct err *e)
+{
+    hints_add(&c->deferred, dir, name, what);
+    return compare_unread(c, dir, e) < 0 ? -1 : 2; /* the hint dies with the daemon */
+}
+
 static int
 absent_known(struct compare *c, struct place *place, const char *text, const struct known *old,
              unsigned what, struct err *e)
@@ -446,7 +475,11 @@ absent_known(struct compare *c, struct place *place, const char *text, const str
     if (S_ISDIR(old->entry.attr.mode)) {
         int found = compare_follow_dir(c, place->store, old, e);
         if (found < 0 && e->code == ERR_IO)
-            return compare_unknown(c, dir, text, e) < 0 ? -1 : 2;
+            return compare_unknown(c, dir, text, what, e) < 0 ? -1 : 2;
+        if (found == 0 && !(what & WATCH_GONE) && hints_count(&c->gaps) > 0)
+            return defer(c, dir, name, what, e); /* ESTALE is also what lies below one */
+        if (found == 0 && !(what & (WATCH_GONE | WATCH_MOVED | HINT_AGAIN)))
+            return 1; /* nobody told: it may be in one that was not read yet */
         if (found != 0)
             return found < 0 ? -1 : 0;
         found = places_get(c->places, c->txn, dir, &place, e);
@@ -461,9 +494,11 @@ absent_known(struct compare *c, struct place *place, const char *text, const str
     bool may_wait = (what & (WATCH_GONE | HINT_AGAIN)) == 0; /* moved, and nobody told yet */
     int lives = may_wait ? compare_object_lives(c, place->store, old->entry.handle, e) : 0;
     if (lives < 0)
-        return compare_unknown(c, dir, text, e) < 0 ? -1 : 2;
+        return compare_unknown(c, dir, text, what, e) < 0 ? -1 : 2;
     if (lives > 0)
         return 1;
+    if ((what & WATCH_GONE) == 0 && may_be_in_a_gap(c, place->store, old))
+        return defer(c, dir, name, what, e);
     return compare_remove(c, place, name, old, e);
 }
 

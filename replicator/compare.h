@@ -22,12 +22,16 @@ struct compare {
     struct hints left_out; /* directories: what is in them and must not be recorded while names are
                               held */
     const struct hints
-        *hints[2]; /* of this turn, and put off: what is known of other names; set by batch.c */
+        *hints[6]; /* what is told of other names: this turn's, put off, not known; NULL unused */
     const struct hints *strays; /* of this turn: objects, by event; set by batch.c */
     struct hints told;          /* of what stands aside, under the name it had before */
     struct hints
         again; /* names that must be looked at once more, for other reasons than an event */
-    struct hints unknown; /* names of which the system could not say what they are */
+    /* Of which the disk could not say what they are: names, and directories under "". */
+    struct hints unknown;
+    struct hints
+        gaps; /* the directories of those since the last try: what is in them is not known */
+    struct hints deferred; /* names whose objects live, somewhere: perhaps in a gap */
     struct buf path, other;
 };
 
@@ -59,9 +63,11 @@ int compare_absent(struct compare *c, struct place *place, const char *name, uns
 int compare_unreachable(struct compare *c, uint64_t dir, const char *name, unsigned what,
                         struct err *e) _must_check_;
 /* A look, or what followed from it, failed: the failure in e is told and forgotten, and nothing is
- * recorded of the name; it is in `unknown`, and its directory is read by the next sweep. Returns 0,
- * or -1 when e is another failure than ERR_IO. */
-int compare_unknown(struct compare *c, uint64_t dir, const char *name, struct err *e) _must_check_;
+ * recorded of the name (""; of all in the directory). It is in `unknown` with `what`, and its
+ * directory is read by the next sweep. Returns 0, or -1 when it is not the object that is at fault.
+ */
+int compare_unknown(struct compare *c, uint64_t dir, const char *name, unsigned what,
+                    struct err *e) _must_check_;
 /* The object changed, and no event tells of a name that the store has of it: one of them is looked
  * at again, unless it was since; the others follow it. */
 int compare_look_again(struct compare *c, uint16_t store, const struct look *look, unsigned what,

@@ -100,37 +100,92 @@ struct told_object {
     int64_t ctime_ns; /* as it was seen now, 0 not */
     unsigned what;    /* for the look */
     bool back;        /* another store told of it */
+    uint64_t not_dir; /* a name that is not meant */
+    struct span not_name;
 };
+
+#define NAMES_TRIED 16 /* names of one object that are looked for on the disk */
 
 /* Equal change times: it was looked at since, unless that was within one tick of the clock. */
 static bool
 knows_already(const struct told_object *object, const struct known *known)
 {
     int64_t seen = known->entry.ctime_ns;
-    return seen == object->ctime_ns || (object->back && -seen == object->ctime_ns);
+    return object->ctime_ns != 0 &&
+           (seen == object->ctime_ns || (object->back && -seen == object->ctime_ns));
 }
 
+/* Has the object that name on the disk now? */
+static bool
+is_there(struct compare *c, uint64_t dir, struct span name, struct span handle)
+{
+    char text[PATH_NAME_MAX + 1];
+    struct place *place;
+    struct look look;
+    memcpy(text, name.ptr, name.len);
+    text[name.len] = '\0';
+    return places_get(c->places, c->txn, dir, &place, NULL) > 0 &&
+           look_at(place->fd, text, &look, NULL) == 0 && look.exists &&
+           span_equal(attrs_handle_span(&look.handle), handle);
+}
+
+struct name_at {
+    uint64_t dir;
+    size_t len;
+    uint8_t name[PATH_NAME_MAX];
+};
+
+/* 1 the index has the i-th name for that very object, 2 and it was looked at since, 0 it is another
+ * object's, or the one to be passed over; -1 there is no i-th, or it failed: e->code tells. */
+static int
+name_of_object(struct compare *c, uint16_t store, const struct told_object *object, unsigned i,
+               struct name_at *ret_at, struct err *e)
+{
+    struct span name;
+    struct known known;
+    int found = state_name_of(c->txn, store, object->ino, i, &ret_at->dir, &name, e);
+    if (found <= 0)
+        return -1;
+    ret_at->len = name.len;
+    memcpy(ret_at->name, name.ptr, name.len);
+    name.ptr = ret_at->name;
+    if (ret_at->dir == object->not_dir && span_equal(name, object->not_name))
+        return 0;
+    if (known_get(c->txn, ret_at->dir, name, &known, e) < 0)
+        return -1;
+    if (!span_equal(known.entry.handle, object->handle))
+        return 0;
+    return knows_already(object, &known) ? 2 : 1;
+}
+
+/* One of its names in the store is looked at again: one that it has now, if possible, for one that
+ * goes with its directory takes with it what was told. */
 static int
 tell_store(struct compare *c, uint16_t store, const struct told_object *object, struct err *e)
 {
-    for (unsigned i = 0;; i++) {
-        uint64_t dir;
-        struct span name;
-        struct known known;
-        int found = state_name_of(c->txn, store, object->ino, i, &dir, &name, e);
-        if (found <= 0)
-            return found;
-        uint8_t copy[PATH_NAME_MAX];
-        name = span_of(memcpy(copy, name.ptr, name.len), name.len);
-        if (known_get(c->txn, dir, name, &known, e) < 0)
-            return -1;
-        if (!span_equal(known.entry.handle, object->handle))
-            continue;
-        if (knows_already(object, &known))
+    struct name_at chosen = { .len = 0 };
+    struct err why = { 0 };
+    for (unsigned i = 0; i < NAMES_TRIED; i++) {
+        struct name_at at;
+        int found = name_of_object(c, store, object, i, &at, &why);
+        if (found == 2)
             return 0;
-        hints_add(&c->again, dir, name, object->what | HINT_AGAIN);
-        return compare_unread(c, dir, e); /* the hint dies with the daemon */
+        if (found < 0)
+            break;
+        bool there = found > 0 && is_there(c, at.dir, span_of(at.name, at.len), object->handle);
+        if (found > 0 && (chosen.len == 0 || there))
+            chosen = at;
+        if (there)
+            break;
     }
+    if (why.code != ERR_NONE) {
+        *e = why;
+        return -1;
+    }
+    if (chosen.len == 0)
+        return 0;
+    hints_add(&c->again, chosen.dir, span_of(chosen.name, chosen.len), object->what | HINT_AGAIN);
+    return compare_unread(c, chosen.dir, e); /* the hint dies with the daemon */
 }
 
 static int
@@ -181,17 +236,8 @@ compare_look_at_others(struct compare *c, const struct place *place, struct span
         return 0;
     if (tell_stores(c, place->store, &object, e) < 0)
         return -1;
-    if (old->entry.nlink < 2) /* names in this store */
-        return 0;
-    for (unsigned i = 0;; i++) {
-        uint64_t dir;
-        struct span other;
-        int found = state_name_of(c->txn, place->store, old->entry.ino, i, &dir, &other, e);
-        if (found <= 0)
-            return found;
-        if (dir == place->dir && span_equal(other, name))
-            continue;
-        hints_add(&c->again, dir, other, WATCH_ATTRIB | WATCH_MODIFIED | HINT_AGAIN);
-        return compare_unread(c, dir, e); /* the hint dies with the daemon */
-    }
+    object.what = WATCH_ATTRIB | WATCH_MODIFIED;
+    object.not_dir = place->dir;
+    object.not_name = name;
+    return old->entry.nlink < 2 ? 0 : tell_store(c, place->store, &object, e); /* in this store */
 }

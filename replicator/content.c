@@ -81,7 +81,12 @@ content_open(const struct node *node, const struct record *record, struct conten
     bool readable = S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);
     if (ret_content->gone || !readable)
         return 0;
-    return attrs_xattrs_read(ret_content->fd, &ret_content->xattrs, e);
+    if (attrs_xattrs_read(ret_content->fd, &ret_content->xattrs, e) < 0)
+        return -1;
+    if (ret_content->xattrs.left_out > 0)
+        event(EV_SKIPPED, F_STR("why", "it has too many extended attributes"),
+              F_SPAN("path", record->path), F_U64("left_out", ret_content->xattrs.left_out));
+    return 0;
 }
 
 static bool

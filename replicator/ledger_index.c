@@ -202,7 +202,7 @@ see_names(struct ledger *l, uint16_t store, struct span path, int fd, const stru
         path_join(&below, path, seen->entries[i].name);
         buf_add_span16(todo, buf_span(&below));
     }
-    return drop_names(l, dir, seen, e);
+    return seen->partial ? 0 : drop_names(l, dir, seen, e);
 }
 
 /* A directory and all below it. */

@@ -313,12 +313,13 @@ can_be_replicated(const struct scan *scan, uint32_t mode, dev_t device)
     return device == scan->device && !S_ISSOCK(mode) && !S_ISBLK(mode) && !S_ISCHR(mode);
 }
 
-/* What the disk does not give is not in the listing. That removes nothing anywhere: names are
+/* What the disk does not give is not in the listing. On the primary that removes nothing: names are
  * removed by what the capture sees of each, and it sees the same. */
 static int
-not_listed(const struct scan *scan, const char *name, int errnum, struct err *e)
+not_listed(const struct scan *scan, struct listing *l, const char *name, int errnum, struct err *e)
 {
     struct err why = { 0 };
+    l->partial = true;
     err_errnum(&why, ERR_IO, errnum, "%s", name[0] == '\0' ? "list the names" : "look at the name");
     return no_hash(scan, name, &why, e);
 }
@@ -333,7 +334,7 @@ scan_name(struct scan *scan, const char *text, struct listing *l, struct err *e)
         return 0;
     struct stat st;
     if (fstatat(scan->dirfd, text, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return vanished(errno) ? 0 : not_listed(scan, text, errno, e);
+        return vanished(errno) ? 0 : not_listed(scan, l, text, errno, e);
     if (!can_be_replicated(scan, st.st_mode, st.st_dev))
         return 0;
     struct wire_entry entry = { .name = name };
@@ -379,7 +380,7 @@ scan_names(struct scan *scan, struct listing *l, struct err *e)
         errno = 0;
         const struct dirent *item = readdir(dir);
         if (item == NULL && errno != 0)
-            return not_listed(scan, "", errno, e);
+            return not_listed(scan, l, "", errno, e);
         if (item == NULL)
             return 0;
         if (scan_name(scan, item->d_name, l, e) < 0)

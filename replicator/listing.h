@@ -14,6 +14,7 @@ struct listing {
     struct wire_entry *entries; /* owned, sorted by name as bytes; names owned as well */
     size_t count;
     size_t cap;
+    bool partial; /* the disk did not give some names */
 };
 
 void listing_free(struct listing *l);

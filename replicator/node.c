@@ -230,5 +230,6 @@ node_evidence_holds(const struct node *node)
         return false;
     unlinkat(dirfd, EVIDENCE_FILE, 0);
     _cleanup_buf_ struct buf now = { 0 };
-    return sync_stores(node, NULL) == 0 && node_evidence(node, &now) && span_equal(buf_span(&now), span_of(then, len));
+    return sync_stores(node, NULL) == 0 && node_evidence(node, &now) &&
+           span_equal(buf_span(&now), span_of(then, len));
 }

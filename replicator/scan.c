@@ -57,7 +57,8 @@ int
 scan_keep_times(struct compare *c, uint64_t dir, const struct look *seen, struct err *e)
 {
     struct state_dir row;
-    if (hints_what(&c->left_out, dir, span_str("")) != 0)
+    if (hints_what(&c->left_out, dir, span_str("")) != 0 ||
+        hints_what(&c->gaps, dir, span_str("")) != 0)
         return 0; /* it has to be read again */
     int found = state_dir_get(c->txn, dir, &row, e);
     if (found <= 0)
@@ -78,23 +79,7 @@ static int
 not_known(struct scan *s, uint64_t dir, const char *name, struct err *e)
 {
     s->lacking |= dir == s->dir;
-    return compare_unknown(s->compare, dir, name, e);
-}
-
-/* The directory with this id cannot be opened or read to its end. */
-static int
-not_read(struct scan *s, uint64_t dir, struct err *e)
-{
-    if (!file_disk_failed(e))
-        return -1;
-    struct err why = *e;
-    _cleanup_buf_ struct buf path = { 0 };
-    err_clear(e);
-    if (state_dir_path(s->compare->txn, dir, &path, e) < 0)
-        return -1;
-    event(EV_UNREADABLE, F_SPAN("directory", buf_span(&path)), F_ERR(&why));
-    s->lacking |= dir == s->dir;
-    return compare_unread(s->compare, dir, e);
+    return compare_unknown(s->compare, dir, name, 0, e);
 }
 
 static int
@@ -126,7 +111,7 @@ read_begin(struct scan *s, uint64_t dir, struct err *e)
     struct place *place;
     int found = places_get(c->places, c->txn, dir, &place, e);
     if (found <= 0)
-        return found < 0 ? not_read(s, dir, e) : 0;
+        return found < 0 ? not_known(s, dir, "", e) : 0;
     if (look_at(place->fd, "", &s->before, e) < 0)
         return -1;
     _cleanup_close_ int fd = openat(place->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -135,7 +120,7 @@ read_begin(struct scan *s, uint64_t dir, struct err *e)
         return 0;
     if (s->stream == NULL) {
         err_sys(e, ERR_IO, "read a directory");
-        return not_read(s, dir, e);
+        return not_known(s, dir, "", e);
     }
     fd = -1; /* the stream owns it */
     struct span name;
@@ -169,7 +154,7 @@ read_present(struct scan *s, unsigned *budget, struct err *e)
             return 0;
         if (d == NULL) {
             err_sys(e, ERR_IO, "read a directory");
-            return not_read(s, s->dir, e);
+            return not_known(s, s->dir, "", e);
         }
         if (is_dots(d->d_name))
             continue;
@@ -238,7 +223,7 @@ sweep_name(struct scan *s, const struct state_dir *row, unsigned what, struct er
     struct place *place;
     int found = row->parent == 0 ? 0 : places_get(c->places, c->txn, row->parent, &place, e);
     if (found < 0)
-        return not_read(s, row->parent, e);
+        return not_known(s, row->parent, "", e);
     if (found == 0)
         return 0; /* the parent's turn came before or comes by itself */
     return look_and_compare(s, place, name, what, e);
@@ -252,7 +237,7 @@ sweep_dir(struct scan *s, const struct state_dir *row, struct err *e)
     struct look look;
     int found = places_get(c->places, c->txn, row->id, &place, e);
     if (found < 0)
-        return not_read(s, row->id, e);
+        return not_known(s, row->id, "", e);
     if (found == 0)
         return sweep_name(s, row, 0, e);
     if (look_at(place->fd, "", &look, e) < 0)
@@ -262,7 +247,8 @@ sweep_dir(struct scan *s, const struct state_dir *row, struct err *e)
     bool moved = row->ctime_ns == 0 || row->ctime_ns != look.ctime_ns ||
                  row->mtime_ns != look.attr.mtime_ns;
     unsigned what = moved ? WATCH_ATTRIB : 0; /* are its extended attributes what they were? */
-    if (row->parent == 0 && compare_root_attr(c, row->id, what, e) < 0)
+    if (row->parent == 0 && compare_root_attr(c, row->id, what, e) < 0 &&
+        not_known(s, row->id, "", e) < 0)
         return -1;
     if (moved) {
         buf_add_le64(&c->to_read, row->id);

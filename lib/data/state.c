@@ -129,7 +129,7 @@ create(int dirfd, const struct state_opts *opts, struct err *e)
     if (remove_new(dirfd, e) < 0 || open_named(dirfd, "state.new", opts, &state, e) < 0)
         return -1;
     state_free(&state);
-    if (file_rename(dirfd, "state.new", dirfd, "state", true, e) < 0)
+    if (file_rename(dirfd, "state.new", dirfd, "state", false, e) < 0)
         return -1;
     return file_sync(dirfd, e);
 }

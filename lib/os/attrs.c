@@ -156,14 +156,37 @@ attrs_xattrs_free(struct attrs_xattrs *xattrs)
 }
 
 static int
-read_all(int fd, const struct buf *names, struct attrs_xattrs *x, size_t *lengths, struct err *e)
+compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Those that are replicated, in order: of too many the same ones on each host. */
+static const char **
+sort_names(const struct buf *names, size_t *ret_count)
 {
     const char *end = (const char *)names->ptr + names->len;
+    const char **list = xcalloc(names->len / 2 + 1, sizeof(*list));
+    *ret_count = 0;
     for (const char *name = (const char *)names->ptr; name < end; name += strlen(name) + 1) {
-        if (!is_replicated(span_str(name)))
-            continue;
-        if (x->count == ATTRS_XATTRS_MAX)
-            return err_set(e, ERR_UNSUITABLE, "more than %d extended attributes", ATTRS_XATTRS_MAX);
+        if (is_replicated(span_str(name)))
+            list[(*ret_count)++] = name;
+    }
+    qsort(list, *ret_count, sizeof(*list), compare_texts);
+    return list;
+}
+
+static int
+read_all(int fd, const struct buf *names, struct attrs_xattrs *x, size_t *lengths, struct err *e)
+{
+    size_t count;
+    _cleanup_free_ const char **list = sort_names(names, &count);
+    for (size_t i = 0; i < count; i++) {
+        const char *name = list[i];
+        if (x->count == ATTRS_XATTRS_MAX) {
+            x->left_out = count - i;
+            return 0;
+        }
         size_t start = x->bytes.len;
         buf_add(&x->bytes, name, strlen(name));
         int got = read_value(fd, name, &x->bytes, e);
@@ -184,6 +207,7 @@ int
 attrs_xattrs_read(int fd, struct attrs_xattrs *ret_xattrs, struct err *e)
 {
     ret_xattrs->count = 0;
+    ret_xattrs->left_out = 0;
     ret_xattrs->bytes = (struct buf){ 0 };
     size_t lengths[2 * ATTRS_XATTRS_MAX];
     _cleanup_buf_ struct buf names = { 0 };

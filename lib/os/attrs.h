@@ -36,6 +36,7 @@ struct attrs_xattr {
 
 struct attrs_xattrs {
     size_t count;
+    size_t left_out;
     struct attrs_xattr list[ATTRS_XATTRS_MAX]; /* sorted by name */
     struct buf bytes;                          /* owned: what the spans point into */
 };
@@ -43,7 +44,8 @@ struct attrs_xattrs {
 void attrs_xattrs_free(struct attrs_xattrs *xattrs);
 #define _cleanup_xattrs_ _cleanup_(attrs_xattrs_free)
 
-/* Reads the replicated ones of a file or directory; none where the filesystem has no such thing. */
+/* Reads the replicated ones of a file or directory; none where the filesystem has no such thing.
+ * Beyond ATTRS_XATTRS_MAX the last ones by name are left out, and counted. */
 int attrs_xattrs_read(int fd, struct attrs_xattrs *ret_xattrs, struct err *e) _must_check_;
 /* Removes what is not in the list; before the mode is set: an ACL's mask hides in the mode. */
 int attrs_xattrs_prune(int fd, const struct attrs_xattr *list, size_t count,

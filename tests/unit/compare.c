@@ -1,26 +1,8 @@
 /* Each row of the table in docs/replication.md, "Watch": what is seen, and the records it makes. */
-#include "replicator/batch.h"
-#include "replicator/strays.h"
 #include "tests/unit/hand_kit.h"
 
-#include <cap-ng.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-
-/* Before each: ada has a mailbox with a message, bob an empty one. */
-static struct cap *
-begin(void)
-{
-    struct cap *c = cap_new();
-    if (c == NULL)
-        return NULL;
-    cap_sh(c, "cd mail && mkdir -p ada/cur ada/new ada/tmp bob/cur bob/new bob/tmp && "
-              "echo hello >ada/cur/1 && echo list >ada/dovecot-uidlist");
-    cap_grow_old();
-    cap_start(c);
-    cap_barrier(c);
-    return c;
-}
 
 struct row {
     const char *what; /* done in mail/ while the capture stands still */
@@ -31,7 +13,7 @@ static void
 check_rows(const struct row *rows, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        struct cap *c = begin();
+        struct cap *c = begin_mailboxes();
         CAP_NEEDED(c);
         print_message("%s\n", rows[i].what);
         cap_hold(c);
@@ -140,7 +122,7 @@ TEST(an_exchange_is_seen_as_one_whatever_is_exchanged)
           "rename .mailtwin-parked-N > bob\n" },
     };
     for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
-        struct cap *c = begin();
+        struct cap *c = begin_mailboxes();
         CAP_NEEDED(c);
         cap_hold(c);
         exchange(c, pairs[i].a, pairs[i].b);
@@ -153,7 +135,7 @@ TEST(an_exchange_is_seen_as_one_whatever_is_exchanged)
 
 TEST(a_directory_with_10000_files_is_renamed_with_one_record)
 {
-    struct cap *c = begin();
+    struct cap *c = begin_mailboxes();
     CAP_NEEDED(c);
     _cleanup_buf_ struct buf text = { 0 };
     cap_sh(c, "cd mail && mkdir big && cd big && seq 10000 | xargs touch");
@@ -172,7 +154,7 @@ TEST(a_directory_with_10000_files_is_renamed_with_one_record)
 
 TEST(a_tree_moved_from_store_to_store_is_made_there_and_removed_here)
 {
-    struct cap *c = begin();
+    struct cap *c = begin_mailboxes();
     CAP_NEEDED(c);
     cap_hold(c);
     cap_sh(c, "mv mail/ada/cur files/box");
@@ -248,7 +230,7 @@ TEST(a_name_that_is_gone_is_unlinked)
 /* What is below it may be told of as well, as far as it was still to be seen. */
 TEST(a_removed_tree_ends_with_one_record)
 {
-    struct cap *c = begin();
+    struct cap *c = begin_mailboxes();
     CAP_NEEDED(c);
     cap_hold(c);
     cap_sh(c, "rm -r mail/ada");
@@ -294,7 +276,7 @@ TEST(noise_is_not_recorded)
 
 TEST(sockets_and_devices_are_left_alone)
 {
-    struct cap *c = begin();
+    struct cap *c = begin_mailboxes();
     CAP_NEEDED(c);
     cap_hold(c);
     struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -321,194 +303,13 @@ TEST(messages_come_before_keywords_and_those_before_the_uidlist)
     check_rows(rows, ARRAY_LEN(rows));
 }
 
-/* --- when nobody can say what became of an object --- */
-
-/* Without the right nothing opens by handle any more, and that is no word about the object. */
-static void
-handles_open(bool allowed)
-{
-    CHECK_INT(capng_get_caps_process(), 0);
-    CHECK_INT(capng_update(allowed ? CAPNG_ADD : CAPNG_DROP, CAPNG_EFFECTIVE, CAP_DAC_READ_SEARCH),
-              0);
-    CHECK_INT(capng_apply(CAPNG_SELECT_CAPS), 0);
-}
-
-static void
-check_absent(struct cap *c, const char *name, unsigned what, int result, uint64_t records)
-{
-    struct by_hand h;
-    by_hand_begin(&h, c);
-    handles_open(result != 2);
-    CHECK_INT(compare_absent(&h.compare, h.root, name, what, &c->e), result);
-    handles_open(true);
-    CHECK_INT(h.compare.emitted, records);
-    struct state_entry entry;
-    int known = state_entry_get(h.txn, state_root(h.txn, 0), span_str(name), &entry, &c->e);
-    CHECK_INT(known, records == 0);
-    struct state_dir row;
-    CHECK_INT(state_dir_get(h.txn, state_root(h.txn, 0), &row, &c->e), 1);
-    if (result == 2)
-        CHECK_INT(row.ctime_ns, 0); /* read at the next sweep, whatever happens to the daemon */
-    CHECK_INT(hints_count(&h.compare.unknown), result == 2);
-    by_hand_end(&h, c);
-    cap_stop(c);
-}
-
-TEST(a_name_of_whose_object_nobody_can_say_is_not_recorded_as_gone)
-{
-    struct cap *c = begin();
-    CAP_NEEDED(c);
-    cap_sh(c, "echo x >mail/f");
-    cap_barrier(c);
-    cap_stop(c);
-    cap_sh(c, "mv mail/ada mail/f out");
-    check_absent(c, "ada", WATCH_GONE | WATCH_IS_DIR, 2, 0);
-    check_absent(c, "ada", WATCH_GONE | WATCH_IS_DIR, 0, 1); /* it is out of the store */
-    check_absent(c, "f", 0, 2, 0);
-    check_absent(c, "f", 0, 1, 0); /* it lives, and may come up elsewhere */
-    cap_sh(c, "rm out/f");
-    check_absent(c, "f", 0, 0, 1);
-    cap_free(c);
-}
-
-TEST(a_directory_of_which_nobody_can_say_is_not_removed_for_another_one)
-{
-    struct cap *c = begin();
-    struct by_hand h;
-    struct look look;
-    CAP_NEEDED(c);
-    cap_stop(c);
-    cap_sh(c, "mv mail/bob out; mkdir mail/bob");
-    by_hand_begin(&h, c);
-    CHECK_INT(look_at(h.root->fd, "bob", &look, &c->e), 0);
-    handles_open(false);
-    int present = compare_present(&h.compare, h.root, "bob", &look, WATCH_MADE, &c->e);
-    int settled = present < 0 ? -1 : compare_settle_parked(&h.compare, &c->e);
-    handles_open(true);
-    CHECK_INT(settled, -1); /* the whole batch comes again */
-    CHECK_INT(c->e.code, ERR_IO);
-    by_hand_end(&h, c);
-    cap_stop(c);
-    cap_start(c);
-    cap_barrier(c);
-    cap_check_index(c);
-    cap_free(c);
-}
-
-/* Three directories went one place on, and only the new one in the first place was looked at. */
-static void
-check_settles_all(const char *first, const char *second)
-{
-    struct cap *c = begin();
-    struct by_hand h;
-    struct look look;
-    struct state_entry entry;
-    CAP_NEEDED(c);
-    cap_stop(c);
-    cap_sh(c, "cd mail && mv %s third && mv %s %s && mkdir %s", second, first, second, first);
-    by_hand_begin(&h, c);
-    CHECK_INT(look_at(h.root->fd, first, &look, &c->e), 0);
-    CHECK_INT(compare_present(&h.compare, h.root, first, &look, WATCH_MADE, &c->e), 0);
-    CHECK_INT(compare_settle_parked(&h.compare, &c->e), 0);
-    CHECK_INT(state_entry_get(h.txn, h.root->dir, span_str("third"), &entry, &c->e), 1);
-    struct span name;
-    CHECK_INT(state_entry_next(h.txn, h.root->dir, span_str(".mailtwin"), &name, &entry, &c->e), 1);
-    CHECK(name.ptr[0] != '.');
-    by_hand_end(&h, c);
-    cap_free(c);
-}
-
-TEST(what_is_put_aside_for_another_that_is_settled_is_settled_too)
-{
-    check_settles_all("ada", "bob"); /* they are settled by number: one of the two comes behind */
-    check_settles_all("bob", "ada");
-}
-
-/* It went from one name to another between two looks. */
-TEST(a_directory_has_one_name_whatever_an_old_look_says)
-{
-    struct cap *c = begin();
-    struct by_hand h;
-    struct look look, now;
-    CAP_NEEDED(c);
-    cap_stop(c);
-    cap_sh(c, "mkdir mail/x");
-    by_hand_begin(&h, c);
-    CHECK_INT(look_at(h.root->fd, "x", &look, &c->e), 0);
-    cap_sh(c, "mv mail/x mail/y");
-    CHECK_INT(look_at(h.root->fd, "y", &now, &c->e), 0);
-    CHECK_INT(compare_present(&h.compare, h.root, "y", &now, WATCH_ARRIVED, &c->e), 0);
-    CHECK_INT(h.compare.emitted, 1);
-    CHECK_INT(compare_present(&h.compare, h.root, "x", &look, WATCH_MADE, &c->e), 0);
-    CHECK_INT(h.compare.emitted, 1);
-    struct state_entry entry;
-    CHECK_INT(state_entry_get(h.txn, h.root->dir, span_str("x"), &entry, &c->e), 0);
-    by_hand_end(&h, c);
-    cap_free(c);
-}
-
-TEST(what_was_put_off_is_looked_at_again_by_itself)
-{
-    struct cap *c = begin();
-    struct by_hand h;
-    struct batch batch;
-    CAP_NEEDED(c);
-    cap_stop(c);
-    by_hand_begin(&h, c);
-    batch_init(&batch, &h.compare, NULL);
-    batch.now_ms = 1000;
-    hints_add(&h.compare.again, h.root->dir, span_str("ada"), WATCH_GONE);
-    CHECK_INT(batch_process(&batch, false, &c->e), 0);
-    batch_turn_end(&batch, true);
-    CHECK_INT(batch_due_in(&batch, 1000), 0);
-    batch_take_due(&batch, false);
-    CHECK_INT(hints_what(&batch.hints, h.root->dir, span_str("ada")), WATCH_GONE);
-    batch_free(&batch);
-    by_hand_end(&h, c);
-    cap_free(c);
-}
-
-/* A scan finds the new name before its events are read; they come when nothing is young any more.
- */
-TEST(what_is_told_of_an_object_behind_a_scan_that_found_it_elsewhere_counts)
-{
-    struct cap *c = begin();
-    struct by_hand h;
-    struct look look;
-    struct hints strays;
-    uint8_t handle[WATCH_HANDLE_MAX];
-    CAP_NEEDED(c);
-    cap_sh(c, "echo x >mail/f");
-    cap_barrier(c);
-    cap_stop(c);
-    cap_sh(c, "cd mail && setfattr -n user.a -v 1 f && mv f g");
-    cap_grow_old();
-    by_hand_begin(&h, c);
-    hints_init(&strays);
-    CHECK_INT(look_at(h.root->fd, "g", &look, &c->e), 0);
-    CHECK_INT(compare_present(&h.compare, h.root, "g", &look, 0, &c->e), 0);
-    CHECK_INT(h.compare.emitted, 1); /* rename */
-    struct watch_event event = { .dir = span_str("d"),
-                                 .name = span_str("f"),
-                                 .what = WATCH_ATTRIB };
-    event.object = compare_event_handle(&h.compare, 0, &look, handle);
-    CHECK_INT(strays_note(&strays, h.txn, h.root->dir, &event, &c->e), 0);
-    CHECK_INT(strays_settle(&strays, &h.compare, &c->e), 0);
-    unsigned again = hints_what(&h.compare.again, h.root->dir, span_str("g"));
-    CHECK_INT(compare_present(&h.compare, h.root, "g", &look, again, &c->e), 0);
-    CHECK_INT(h.compare.emitted, 2); /* meta */
-    hints_free(&strays);
-    by_hand_end(&h, c);
-    cap_free(c);
-}
-
 /* --- several names --- */
 
 /* Two names of one object, and what is not in the rows above. */
 static struct cap *
 begin_linked(void)
 {
-    struct cap *c = begin();
+    struct cap *c = begin_mailboxes();
     if (c == NULL)
         return NULL;
     cap_sh(c, "cd mail && echo linked >a && ln a b && mkdir d && ln a d/c && mkfifo p && "

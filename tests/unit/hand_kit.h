@@ -6,6 +6,21 @@
 #include "replicator/compare.h"
 #include "tests/unit/capture_kit.h"
 
+/* ada has a mailbox with a message, bob an empty one. */
+static inline struct cap *
+begin_mailboxes(void)
+{
+    struct cap *c = cap_new();
+    if (c == NULL)
+        return NULL;
+    cap_sh(c, "cd mail && mkdir -p ada/cur ada/new ada/tmp bob/cur bob/new bob/tmp && "
+              "echo hello >ada/cur/1 && echo list >ada/dovecot-uidlist");
+    cap_grow_old();
+    cap_start(c);
+    cap_barrier(c);
+    return c;
+}
+
 /* In the middle of a batch: the directory is open. */
 struct by_hand {
     struct compare compare;

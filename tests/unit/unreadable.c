@@ -127,10 +127,18 @@ static void
 damage_dir(const struct cap *c, const char *path)
 {
     cap_sh(c,
-           "cd .. && umount s && block=$(debugfs -R 'blocks /%s' image 2>/dev/null) && "
+           "cd .. && umount s && cp image good && "
+           "block=$(debugfs -R 'blocks /%s' image 2>/dev/null) && "
            "debugfs -w -R \"zap_block -p 1 $block\" image 2>/dev/null; "
            "mount -o loop,noatime image s",
            path);
+}
+
+/* The disk is as it was before damage_dir(). */
+static void
+repair(const struct cap *c)
+{
+    cap_sh(c, "cd .. && umount s && mv good image && mount -o loop,noatime image s");
 }
 
 static uint64_t
@@ -196,6 +204,33 @@ TEST(a_directory_that_cannot_be_read_ends_no_sweep_and_nothing_in_it_is_gone)
     CHECK(strstr((const char *)text.ptr, "unlink") == NULL);
     CHECK(strstr((const char *)text.ptr, "rmtree") == NULL);
     CHECK(atomic_load(&told) > 0);
+    cap_free(c);
+}
+
+TEST(what_moved_to_where_nobody_can_look_is_not_gone)
+{
+    struct cap *c = begin_alone();
+    CAP_NEEDED(c);
+    cap_sh(c, "mkdir mail/a/sub");
+    cap_start(c);
+    cap_barrier(c);
+    cap_stop(c);
+    cap_sh(c, "mv mail/a/good mail/a/sub mail/b");
+    damage_dir(c, "mail/b");
+    cap_start(c);
+    CHECK_INT(unreadable_now(c), 2 + 2); /* b, b/x; and those two */
+    _cleanup_buf_ struct buf text = { 0 };
+    cap_records(c, &text);
+    CHECK(strstr((const char *)text.ptr, "unlink") == NULL);
+    CHECK(strstr((const char *)text.ptr, "rmtree") == NULL);
+    cap_stop(c); /* which is not a clean one */
+    repair(c);
+    cap_start(c);
+    CHECK_INT(unreadable_now(c), 0);
+    cap_check_index(c);
+    cap_records(c, &text);
+    CHECK_CONTAINS((const char *)text.ptr, "rename a/good > b/good\n");
+    CHECK_CONTAINS((const char *)text.ptr, "rename a/sub > b/sub\n");
     cap_free(c);
 }
 
