@@ -40,6 +40,8 @@ struct daemon {
     struct promotion *promotion; /* an order that waits, NULL none */
     double barrier_last_seconds;
     uint64_t degraded_since; /* seconds since 1970, 0 not */
+    uint64_t began_ms;       /* monotonic, of the first tick */
+    uint64_t verify_tried_ms[RECORD_STORE_MAX];
     char why_not_serving[256];
 };
 

@@ -14,6 +14,8 @@
 
 #define BARRIER_MS_DEFAULT 5000
 #define HELD_SHOWN         1000
+#define VERIFY_FIRST_MS    (60 * 60 * 1000) /* a store that was never compared, after the start */
+#define VERIFY_AGAIN_MS    (10 * 60 * 1000) /* there was no standby, or it did not come to its end */
 
 /* --- verify: one order for each peer that is sent to; the answer sums them up --- */
 
@@ -164,19 +166,46 @@ verify_start(struct daemon *d, struct control_call *call, int store, bool repair
     job_finish(job);
 }
 
+/* When the store was last compared, in seconds since 1970; 0 never. */
+static uint64_t
+last_proof(struct daemon *d, const char *store)
+{
+    char key[96];
+    struct span row;
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    snprintf(key, sizeof(key), "verify/%s", store);
+    if (state_begin(d->node->state, false, &txn, NULL) < 0 ||
+        state_get(txn, key, &row, NULL) <= 0 || row.len != 16)
+        return 0;
+    return get_le64(row.ptr);
+}
+
+/* By the date of the last proof, which outlives the daemon. A clock that was set back makes it due;
+ * a store that was never compared has its turn soon. */
+static bool
+is_due(struct daemon *d, size_t store, uint64_t every_ms)
+{
+    uint64_t proof = last_proof(d, d->conf->stores[store].name);
+    uint64_t now = (uint64_t)time(NULL);
+    if (proof == 0)
+        return session_now_ms() - d->began_ms >= MIN(every_ms, (uint64_t)VERIFY_FIRST_MS);
+    return proof > now || (now - proof) * 1000 >= every_ms;
+}
+
 void
 orders_verify_due(struct daemon *d)
 {
-    static uint64_t last_ms[RECORD_STORE_MAX];
     uint64_t now = session_now_ms();
-    for (size_t i = 0; i < d->conf->store_count; i++) {
+    if (d->began_ms == 0)
+        d->began_ms = now;
+    for (size_t i = 0; i < d->conf->store_count && d->role == WIRE_ROLE_PRIMARY; i++) {
         uint64_t every = d->conf->stores[i].verify_every_ms;
-        if (last_ms[i] == 0)
-            last_ms[i] = now;
-        if (every == 0 || d->role != WIRE_ROLE_PRIMARY || now - last_ms[i] < every)
+        uint64_t again = MIN(every, (uint64_t)VERIFY_AGAIN_MS);
+        if (every == 0 || now - d->verify_tried_ms[i] < again || !is_due(d, i, every))
             continue;
-        last_ms[i] = now;
+        d->verify_tried_ms[i] = now;
         verify_start(d, NULL, (int)i, false, false);
+        return; /* one at a time: a session that compares takes no second order */
     }
 }
 

@@ -50,6 +50,7 @@ struct peer {
     /* main thread */
     bool running;
     bool trim_told; /* the journal no longer reaches back to it */
+    bool late_told; /* it confirms later than allowed */
     pthread_t thread;
     int link_fd; /* of the running session: for ending it */
 

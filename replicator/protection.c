@@ -77,12 +77,46 @@ tell_trimmed(struct daemon *d, uint64_t oldest)
     }
 }
 
+/* Since when the peer has not confirmed the first record that it lacks, 0 it lacks none. Wall
+ * clock, as records have it. */
+static uint64_t
+late_ms(const struct peer_facts *facts, struct state_txn *txn)
+{
+    struct record r;
+    struct timespec now;
+    if (!facts->sending || facts->state != PEER_CONNECTED ||
+        facts->durable >= state_meta(txn)->tail ||
+        state_record(txn, facts->durable + 1, &r, NULL) <= 0)
+        return 0;
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    uint64_t then_ms = r.time_ns / 1000000;
+    return now_ms > then_ms ? now_ms - then_ms : 0;
+}
+
+static void
+tell_late(struct daemon *d, struct state_txn *txn)
+{
+    for (size_t i = 0; i < d->peer_count; i++) {
+        struct peer_facts facts;
+        peer_facts(&d->peers[i], &facts);
+        uint64_t late = late_ms(&facts, txn);
+        bool too_late = late > d->conf->ack_late_ms;
+        if (too_late && !d->peers[i].late_told)
+            event(EV_ACK_LATE, F_STR("peer", d->peers[i].conf->name),
+                  F_U64("seq", facts.durable + 1), F_U64("late_ms", late));
+        d->peers[i].late_told = too_late;
+    }
+}
+
 void
 protection_check_journal(struct daemon *d)
 {
     _cleanup_txn_ struct state_txn *txn = NULL;
-    if (d->role == WIRE_ROLE_PRIMARY && state_begin(d->node->state, false, &txn, NULL) >= 0)
-        tell_trimmed(d, state_meta(txn)->oldest);
+    if (d->role != WIRE_ROLE_PRIMARY || state_begin(d->node->state, false, &txn, NULL) < 0)
+        return;
+    tell_trimmed(d, state_meta(txn)->oldest);
+    tell_late(d, txn);
 }
 
 void

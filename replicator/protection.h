@@ -16,7 +16,8 @@ enum conf_alone protection_alone(const struct daemon *d, int store);
 /* Notes when protection is lost or regained: date, event. */
 void protection_update(struct daemon *d);
 
-/* Tells of peers that the journal no longer reaches back to; called now and then. */
+/* Tells of peers that the journal no longer reaches back to, and of those that confirm later than
+ * `ack-late` allows; called now and then. */
 void protection_check_journal(struct daemon *d);
 
 #endif

@@ -86,6 +86,18 @@ def test_a_daemon_is_frozen_and_thawed(pair, name, role):
     check(pair, pair["mx1"], mix)
 
 
+def test_a_standby_that_confirms_late_is_told(make_lab):
+    lab = make_lab(settings={"ack-late": "500ms"})
+    primary = lab.start()
+    assert not primary.daemon.events("ACK_LATE")
+    lab["mx2"].daemon.freeze("store")
+    (primary.path(primary.mail) / "late").write_text("x")
+    lab.wait_until(lambda: primary.daemon.events("ACK_LATE"), 30, "the event tells of it")
+    lab["mx2"].daemon.thaw("store")
+    lab.level(primary)
+    lab.same(primary)
+
+
 def test_a_full_disk_below_the_standbys_store(pair):
     primary, standby = pair["mx1"], pair["mx2"]
     with Mix(primary, seed=54) as mix:
