@@ -87,6 +87,10 @@ check_store(struct check *check, const struct conf_store *store)
 void
 check_stores(struct check *check)
 {
+    if (check->conf->not_built[0] != '\0')
+        check_found(check, FINDING_WARN, "configuration",
+                    "designed, but not built yet, so nothing is done for: %s",
+                    check->conf->not_built);
     if (check->conf->store_count == 0)
         check_found(check, FINDING_WARN, "store",
                     "no store of kind maildir or files is configured");

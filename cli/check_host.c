@@ -31,7 +31,7 @@ check_queue(struct check *check)
     else if (events < QUEUE_MIN)
         check_found(check, FINDING_WARN, "fanotify",
                     "fs.fanotify.max_queued_events is %lu; with less than %d a burst of changes "
-                    "costs a sweep when the daemon may not lift the limit",
+                    "costs a sweep; deploy/sysctl.d raises it",
                     events, QUEUE_MIN);
     else
         check_found(check, FINDING_OK, "fanotify", "fs.fanotify.max_queued_events is %lu", events);

@@ -301,9 +301,14 @@ compare_remove(struct compare *c, struct place *place, struct span name, const s
     if (compare_emit_known(c, is_dir ? OP_RMTREE : OP_UNLINK, place, name, &old->entry, e) < 0 ||
         state_entry_del(c->txn, place->dir, name, e) < 0)
         return -1;
-    uint64_t heir;
-    while (state_heir(c->txn, &heir))
-        buf_add_le64(&c->to_read, heir);
+    uint16_t store = place->store;
+    uint64_t number;
+    while (state_heir(c->txn, &number))
+        buf_add_le64(&c->to_read, number);
+    while (state_bereaved(c->txn, &number)) {
+        if (compare_look_at_bereaved(c, store, number, e) < 0)
+            return -1;
+    }
     if (is_dir)
         places_forget(c->places);
     return 0;

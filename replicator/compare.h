@@ -15,6 +15,7 @@ struct compare {
     struct state_txn *txn; /* of the batch in hand */
     bool record;           /* false: the first scan fills the index and writes no records */
     bool parked;           /* directories stand aside under a name of ours */
+    bool left_aside;       /* and nobody could say where one of them is: it stays there for now */
     bool blind;            /* events were lost, and the sweep for what they told is not done */
     int64_t now_ns;        /* of the batch */
     uint64_t emitted;      /* records appended since start */

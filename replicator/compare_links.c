@@ -241,3 +241,23 @@ compare_look_at_others(struct compare *c, const struct place *place, struct span
     object.not_name = name;
     return old->entry.nlink < 2 ? 0 : tell_store(c, place->store, &object, e); /* in this store */
 }
+
+int
+compare_look_at_bereaved(struct compare *c, uint16_t store, uint64_t ino, struct err *e)
+{
+    uint64_t dir;
+    struct span name;
+    struct known known;
+    uint8_t copy[PATH_NAME_MAX];
+    int found = state_name_of(c->txn, store, ino, 0, &dir, &name, e);
+    if (found <= 0)
+        return found;
+    name = span_of(memcpy(copy, name.ptr, name.len), name.len);
+    found = known_get(c->txn, dir, name, &known, e);
+    if (found <= 0)
+        return found;
+    struct told_object object = { .ino = ino,
+                                  .handle = known.entry.handle,
+                                  .what = WATCH_ATTRIB | WATCH_MODIFIED };
+    return tell_store(c, store, &object, e);
+}

@@ -333,6 +333,11 @@ settle_one(struct compare *c, uint16_t store, uint64_t root, struct span name, s
     if (found <= 0)
         return found;
     found = S_ISDIR(old.entry.attr.mode) ? compare_follow_dir(c, store, &old, e) : 0;
+    if (found < 0 && e->code == ERR_IO) {
+        err_clear(e);
+        c->left_aside = true;
+        return 0;
+    }
     if (found != 0)
         return found < 0 ? -1 : 0;
     struct place *place;
@@ -381,6 +386,9 @@ compare_settle_parked(struct compare *c, struct err *e)
             }
         }
     }
-    hints_clear(&c->told);
+    c->parked = c->left_aside; /* its turn comes with the next one */
+    c->left_aside = false;
+    if (!c->parked)
+        hints_clear(&c->told);
     return 0;
 }

@@ -39,6 +39,9 @@ int compare_tell_stores(struct compare *c, uint16_t store, const struct look *lo
  * others, and nobody may have told of those. */
 int compare_look_at_others(struct compare *c, const struct place *place, struct span name,
                            const struct known *old, struct err *e) _must_check_;
+/* The same for an object that lost a name with the directory around it. */
+int compare_look_at_bereaved(struct compare *c, uint16_t store, uint64_t ino,
+                             struct err *e) _must_check_;
 
 /* --- compare_move.c --- */
 

@@ -2,10 +2,13 @@
 
 #include "lib/os/file.h"
 
+#include <fcntl.h>
 #include <time.h>
+#include <unistd.h>
 
 /* File times come from a clock that ticks every 1 to 10 ms; four ticks of the slowest. */
-#define YOUNG_NS (40LL * 1000 * 1000)
+#define YOUNG_NS  (40LL * 1000 * 1000)
+#define LOOKS_MAX 100
 
 static struct attr
 attr_of(const struct stat *st)
@@ -19,24 +22,76 @@ attr_of(const struct stat *st)
     };
 }
 
+/* 1 there, 0 not, -1. */
+static int
+stat_name(int dirfd, const char *name, struct stat *ret_st, struct err *e)
+{
+    int flags = AT_SYMLINK_NOFOLLOW | (name[0] == '\0' ? AT_EMPTY_PATH : 0);
+    if (fstatat(dirfd, name, ret_st, flags) == 0)
+        return 1;
+    if (errno == ENOENT || errno == ESTALE || errno == ENOTDIR)
+        return 0;
+    return err_sys(e, ERR_IO, "look at %s", name);
+}
+
+/* 0, 1 got it, -1: of the name in dirfd, or of the open object when it is "". */
+static int
+handle_of(int dirfd, const char *name, struct attrs_handle *ret_handle, struct err *e)
+{
+    struct err why;
+    if (attrs_handle_get(dirfd, name, ret_handle, &why) == 0)
+        return 1;
+    if (why.sys == ENOENT || why.sys == ESTALE)
+        return 0;
+    if (e != NULL)
+        *e = why;
+    return -1;
+}
+
+/* By way of a descriptor, which is of one object whatever the name does. */
+static int
+look_open(int dirfd, const char *name, struct stat *ret_st, struct attrs_handle *ret_handle,
+          struct err *e)
+{
+    _cleanup_close_ int fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && (errno == ENOENT || errno == ESTALE || errno == ENOTDIR))
+        return 0;
+    if (fd < 0)
+        return err_sys(e, ERR_IO, "open %s", name);
+    int found = stat_name(fd, "", ret_st, e);
+    return found > 0 ? handle_of(fd, "", ret_handle, e) : found;
+}
+
+/* Attributes and handle come by two calls, and the name may go to another object in between. Mostly
+ * the handle tells its object's number. *ret_one: they are of one object. */
+static int
+look_once(int dirfd, const char *name, struct stat *ret_st, struct attrs_handle *ret_handle,
+          bool *ret_one, struct err *e)
+{
+    int found = stat_name(dirfd, name, ret_st, e);
+    if (found > 0)
+        found = handle_of(dirfd, name, ret_handle, e);
+    if (found <= 0)
+        return found;
+    uint64_t ino = attrs_handle_ino(attrs_handle_span(ret_handle));
+    *ret_one = name[0] == '\0' || ino == 0 || ino == ret_st->st_ino;
+    if (ino != 0 || name[0] == '\0')
+        return 1;
+    return look_open(dirfd, name, ret_st, ret_handle, e);
+}
+
 int
 look_at(int dirfd, const char *name, struct look *ret_look, struct err *e)
 {
     ret_look->exists = false;
     struct stat st;
-    int flags = AT_SYMLINK_NOFOLLOW | (name[0] == '\0' ? AT_EMPTY_PATH : 0);
-    if (fstatat(dirfd, name, &st, flags) < 0) {
-        if (errno == ENOENT || errno == ESTALE || errno == ENOTDIR)
-            return 0;
-        return err_sys(e, ERR_IO, "look at %s", name);
-    }
-    struct err handle_err;
-    if (attrs_handle_get(dirfd, name, &ret_look->handle, &handle_err) < 0) {
-        if (handle_err.sys == ENOENT || handle_err.sys == ESTALE)
-            return 0;
-        if (e != NULL)
-            *e = handle_err;
-        return -1;
+    bool one = false;
+    for (unsigned tries = 0; !one; tries++) {
+        if (tries == LOOKS_MAX)
+            return err_set(e, ERR_IO, "%s is another object each time", name);
+        int found = look_once(dirfd, name, &st, &ret_look->handle, &one, e);
+        if (found <= 0)
+            return found;
     }
     ret_look->exists = true;
     ret_look->attr = attr_of(&st);

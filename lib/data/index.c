@@ -198,6 +198,7 @@ entry_store_of(struct state_txn *txn, uint64_t dir, uint16_t *ret_store, struct 
 struct doomed {
     uint64_t dir; /* 0 none */
     uint64_t ino;
+    uint32_t nlink; /* of a name that is no directory: names of its object, with itself */
 };
 
 /* Removes one row and its inode's name; *ret_dir is the directory it was. */
@@ -213,7 +214,7 @@ entry_del_one(struct state_txn *txn, uint16_t store, struct span key, struct doo
     struct state_entry entry;
     if (entry_decode(row, &entry, e) < 0)
         return -1;
-    *ret_dir = (struct doomed){ .dir = entry.dir, .ino = entry.ino };
+    *ret_dir = (struct doomed){ .dir = entry.dir, .ino = entry.ino, .nlink = entry.nlink };
     if (inode_name_del(txn, store, entry.ino, key, e) < 0 ||
         table_del(txn, TABLE_ENTRIES, key, e) < 0 ||
         held_follow(txn, key, (struct span){ 0 }, e) < 0)
@@ -241,6 +242,8 @@ dir_empty(struct state_txn *txn, uint16_t store, uint64_t dir, struct buf *stack
             return -1;
         if (child.dir != 0)
             buf_add(stack, &child, sizeof(child));
+        else if (child.nlink > 1)
+            buf_add_le64(&txn->bereaved, child.ino);
     }
 }
 

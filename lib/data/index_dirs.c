@@ -213,14 +213,26 @@ find_heir(struct state_txn *txn, const struct state_dir *dir, uint64_t ino, stru
     return 0;
 }
 
+static bool
+pop(struct buf *list, uint64_t *ret_number)
+{
+    if (list->len == 0)
+        return false;
+    list->len -= 8;
+    *ret_number = get_le64(list->ptr + list->len);
+    return true;
+}
+
 bool
 state_heir(struct state_txn *txn, uint64_t *ret_id)
 {
-    if (txn->heirs.len == 0)
-        return false;
-    txn->heirs.len -= 8;
-    *ret_id = get_le64(txn->heirs.ptr + txn->heirs.len);
-    return true;
+    return pop(&txn->heirs, ret_id);
+}
+
+bool
+state_bereaved(struct state_txn *txn, uint64_t *ret_ino)
+{
+    return pop(&txn->bereaved, ret_ino);
 }
 
 int

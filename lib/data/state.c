@@ -256,6 +256,7 @@ txn_free(struct state_txn **txn)
 {
     buf_free(&(*txn)->scratch);
     buf_free(&(*txn)->heirs);
+    buf_free(&(*txn)->bereaved);
     free(*txn);
     *txn = NULL;
 }

@@ -116,6 +116,9 @@ int state_dir_put(struct state_txn *txn, struct state_dir *dir, struct err *e) _
  * *ret_id because another row was removed; one at a time, of this transaction. */
 int state_dir_claim(struct state_txn *txn, uint64_t id, struct err *e) _must_check_;
 bool state_heir(struct state_txn *txn, uint64_t *ret_id);
+/* The inode number of a file that lost a name below a directory that was removed, and may have
+ * others in the store; one at a time, of this transaction. */
+bool state_bereaved(struct state_txn *txn, uint64_t *ret_ino);
 /* The first directory with an id >= from. 1 found, 0 none. */
 int state_dir_next(struct state_txn *txn, uint64_t from, struct state_dir *ret_dir,
                    struct err *e) _must_check_;

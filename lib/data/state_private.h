@@ -36,6 +36,7 @@ struct state_txn {
     struct state_meta stored; /* as it lies in the table */
     struct buf scratch;       /* encodes one value at a time */
     struct buf heirs;         /* u64 ids for state_heir() */
+    struct buf bereaved;      /* u64 inode numbers for state_bereaved() */
 };
 
 /* The sentence for an LMDB return code; a full disk or map is ERR_NOSPACE. */

@@ -333,7 +333,7 @@ attrs_handle_open(int mount_fd, struct span handle, int flags, struct err *e)
     memcpy(room.handle.f_handle, handle.ptr + 4, handle.len - 4);
     int fd = open_handle(mount_fd, &room.handle, flags);
     if (fd < 0) {
-        bool gone = errno == ESTALE || errno == ENOENT;
+        bool gone = errno == ESTALE || errno == ENOENT || errno == ENOTDIR; /* no such directory */
         return err_sys(e, gone ? ERR_GONE : ERR_IO, "open by file handle");
     }
     return fd;

@@ -1,5 +1,6 @@
 #include "lib/os/conf.h"
 
+#include "lib/base/buf.h"
 #include "lib/os/conf_check.h"
 #include "lib/os/conf_parse.h"
 #include "lib/os/conf_table.h"
@@ -124,7 +125,37 @@ fill_nodes(cfg_t *root, struct conf *conf)
         fill_node(cfg_getnsec(root, "node", i), &conf->nodes[i]);
 }
 
-/* The other kinds are for other programs. */
+static void
+add_word(struct buf *list, const char *word)
+{
+    if (list->len > 0)
+        buf_add(list, ", ", 2);
+    buf_add(list, word, strlen(word));
+}
+
+/* Sections and kinds of store that are designed, but that no program here reads yet. */
+static char *
+not_built(cfg_t *root)
+{
+    static const char *const sections[] = { "gate",        "failover", "backup",
+                                            "destination", "monitor",  "notify" };
+    _cleanup_buf_ struct buf list = { 0 };
+    for (size_t i = 0; i < ARRAY_LEN(sections); i++) {
+        if (cfg_size(root, sections[i]) > 0)
+            add_word(&list, sections[i]);
+    }
+    for (unsigned i = 0; i < cfg_size(root, "store"); i++) {
+        cfg_t *section = cfg_getnsec(root, "store", i);
+        enum store_kind kind;
+        if (store_kind_parse(cfg_getstr(section, "kind"), &kind))
+            continue;
+        _cleanup_free_ char *word = xasprintf("store \"%s\" (%s)", section->title,
+                                              cfg_getstr(section, "kind"));
+        add_word(&list, word);
+    }
+    return xasprintf("%.*s", (int)list.len, list.len > 0 ? (const char *)list.ptr : "");
+}
+
 static void
 fill_stores(cfg_t *root, struct conf *conf)
 {
@@ -163,6 +194,7 @@ conf_fill(const struct conf_tree *tree)
     fill_nodes(tree->root, conf);
     fill_stores(tree->root, conf);
     fill_tls(tree->root, conf);
+    conf->not_built = not_built(tree->root);
     return conf;
 }
 
@@ -267,6 +299,7 @@ conf_free(struct conf **conf)
     free(c->run_dir);
     free(c->user);
     free(c->self);
+    free(c->not_built);
     free(c->tls.authority);
     free(c->tls.certificate);
     free(c->tls.key);

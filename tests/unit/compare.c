@@ -387,6 +387,7 @@ TEST(all_names_of_an_object_follow_what_happens_through_one)
         { ": >a; rm a", "unlink a\nput b\nlink b > d/c\n" },
         { "chmod 640 a; rm a", "unlink a\nmeta b\n" },
         { "rm b", "unlink b\nmeta a\n" },
+        { "chmod 640 d/c; rm -r d; mkdir e; mv e d", "rmtree d\nmkdir d\nmeta a\n" },
         { "ln p q", "mknod q\n" },
         { "ln p q; chmod 640 q", "mknod q\nmeta p\n" },
         { "mv a ../out/a", "unlink a\nmeta b\n" },

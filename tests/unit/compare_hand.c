@@ -70,8 +70,20 @@ TEST(a_directory_of_which_nobody_can_say_is_not_removed_for_another_one)
     int present = compare_present(&h.compare, h.root, "bob", &look, WATCH_MADE, &c->e);
     int settled = present < 0 ? -1 : compare_settle_parked(&h.compare, &c->e);
     handles_open(true);
-    CHECK_INT(settled, -1); /* the whole batch comes again */
+    CHECK_INT(settled, -1); /* of the whole name, see compare_unknown() */
     CHECK_INT(c->e.code, ERR_IO);
+    err_clear(&c->e);
+    CHECK_INT(places_get(h.compare.places, h.txn, state_root(h.txn, 0), &h.root, &c->e), 1);
+    CHECK_INT(compare_present(&h.compare, h.root, "bob", &look, WATCH_MADE, &c->e), 0);
+    uint64_t emitted = h.compare.emitted;
+    handles_open(false);
+    CHECK_INT(compare_settle_parked(&h.compare, &c->e), 0);
+    handles_open(true);
+    CHECK_INT(h.compare.emitted, emitted);
+    CHECK(h.compare.parked); /* its turn comes again */
+    CHECK_INT(compare_settle_parked(&h.compare, &c->e), 0);
+    CHECK_INT(h.compare.emitted, emitted + 1);
+    CHECK(!h.compare.parked);
     by_hand_end(&h, c);
     cap_stop(c);
     cap_start(c);

@@ -158,6 +158,8 @@ TEST(the_documented_configuration_is_read_as_it_stands)
     CHECK_STR(conf->stores[1].name, "sieve");
     CHECK_INT(conf->stores[1].kind, STORE_FILES);
     CHECK(conf->stores[1].exclude[0] == NULL);
+    CHECK_CONTAINS(conf->not_built, "failover"); /* mailtwin check tells of it */
+    CHECK_CONTAINS(conf->not_built, "(ldap)");
     conf_free(&conf);
     CHECK(conf == NULL);
 }

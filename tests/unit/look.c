@@ -2,6 +2,8 @@
 #include "tests/unit/state_kit.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 static char folder[64];
 
@@ -165,4 +167,45 @@ TEST(a_known_row_outlives_the_next_write)
     CHECK(known.entry.handle.ptr == known.handle);
     db_commit(db, txn);
     db_free(db);
+}
+
+/* --- a name that goes from object to object --- */
+
+static atomic_bool done;
+
+static void *
+exchange(void *arg)
+{
+    const int *dir = arg;
+    while (!atomic_load(&done))
+        renameat2(*dir, "a", *dir, "b", RENAME_EXCHANGE);
+    return NULL;
+}
+
+TEST(a_look_is_at_one_object)
+{
+    /* tmpfs, whose handles tell no number */
+    bool shm = access("/dev/shm", W_OK) == 0;
+    snprintf(folder, sizeof(folder), "%s/mailtwin-look-XXXXXX", shm ? "/dev/shm" : "/tmp");
+    assert_non_null(mkdtemp(folder));
+    int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    put(dir, "a", "x");
+    CHECK_INT(mkdirat(dir, "b", 0700), 0);
+    pthread_t thread;
+    atomic_store(&done, false);
+    CHECK_INT(pthread_create(&thread, NULL, exchange, &dir), 0);
+    struct attrs_handle handles[2] = { 0 }; /* of the file, of the directory */
+    for (int i = 0; i < 100000; i++) {
+        struct look look;
+        struct err e;
+        if (look_at(dir, "a", &look, &e) < 0) /* another one each time */
+            continue;
+        struct attrs_handle *of = &handles[S_ISDIR(look.attr.mode)];
+        if (of->len == 0)
+            *of = look.handle;
+        CHECK(span_equal(attrs_handle_span(of), attrs_handle_span(&look.handle)));
+    }
+    atomic_store(&done, true);
+    pthread_join(thread, NULL);
+    remove_folder(dir);
 }
