@@ -100,6 +100,8 @@ print_lag(const json_t *peer, FILE *out)
     const json_t *resync = json_object_get(peer, "resync");
     if (json_is_object(resync)) {
         fprintf(out, "%.0f %% compared", number_of(resync, "done") * 100);
+        if (number_of(resync, "per_second") > 0)
+            fprintf(out, ", %.0f directories/s", number_of(resync, "per_second"));
         if (json_is_number(json_object_get(resync, "seconds_left")))
             fprintf(out, ", %s left", human_seconds(number_of(resync, "seconds_left"), seconds));
     } else if (messages > 0 || number_of(peer, "lag_seconds") > 0) {

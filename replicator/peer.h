@@ -38,6 +38,7 @@ struct peer_facts {
     double ack_seconds;    /* capture to durable, of the last run acknowledged */
     struct walk_progress resync;
     uint64_t resync_begun_ms;
+    uint64_t resync_from; /* directory id: where this session began, or went on */
     char text[512]; /* what is wrong, or waited for; while connecting, why the last link ended */
 };
 

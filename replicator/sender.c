@@ -340,6 +340,7 @@ begin(struct sender *x, struct err *e)
     x->ship.acked_note = opts.from;
     pthread_mutex_lock(&x->s->peer->lock);
     x->s->peer->facts.resync_begun_ms = session_now_ms();
+    x->s->peer->facts.resync_from = opts.from;
     pthread_mutex_unlock(&x->s->peer->lock);
     peer_set_state(x->s->peer, PEER_RESYNC, "%s", x->s->decision.because);
     event(EV_SYNC_BEGIN, F_STR("peer", x->s->peer->conf->name), F_U64("rule", x->s->decision.row),

@@ -111,9 +111,11 @@ resync_json(const struct peer_facts *facts)
         return json_null();
     double done = MIN(1.0, (double)(p->next - 1) / (double)p->total);
     double spent = (double)(session_now_ms() - facts->resync_begun_ms) / 1000.0;
-    json_t *left = done > 0.001 ? json_real(spent / done - spent) : json_null();
-    return json_pack("{s:f, s:o, s:I}", "done", done, "seconds_left", left, "directories",
-                     (json_int_t)p->directories);
+    double here = (double)(p->next - MIN(p->next, facts->resync_from)); /* one may have gone on */
+    double rate = spent > 0 ? here / spent : 0;
+    json_t *left = here > 0 ? json_real((1.0 - done) * (double)p->total / rate) : json_null();
+    return json_pack("{s:f, s:o, s:f, s:I}", "done", done, "seconds_left", left, "per_second", rate,
+                     "directories", (json_int_t)p->directories);
 }
 
 static json_t *

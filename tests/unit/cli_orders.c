@@ -156,10 +156,10 @@ TEST(the_status_is_one_screen_that_says_whether_mail_is_safe)
     CHECK_CONTAINS(said, "lacks 2 messages, 40.3 KiB, of the last 2 min\n");
     answer_with(STATUS("standby", "following", "null",
                        "{\"node\":\"b\",\"state\":\"refused\",\"why\":\"too old\",\"resync\":"
-                       "{\"done\":0.42,\"seconds_left\":31}}"));
+                       "{\"done\":0.42,\"seconds_left\":31,\"per_second\":120.4}}"));
     CHECK_INT(run("status"), 0);
     CHECK_CONTAINS(said, "c: a is a standby, epoch 3\n");
-    CHECK_CONTAINS(said, "42 % compared, 31 s left");
+    CHECK_CONTAINS(said, "42 % compared, 120 directories/s, 31 s left");
     CHECK_CONTAINS(said, "too old");
     CHECK(strstr(said, " safe:") == NULL);
     answer_with("{\"failover\":{\"ready\":false,\"why_not\":[\"no witness\",\"lag\"]}}");
