@@ -59,15 +59,27 @@ last_verify(struct state_txn *txn, const char *store)
                      (json_int_t)get_le64(row.ptr + 8));
 }
 
+/* On a standby a store is what its receiver is. */
+static const char *
+store_word(const struct daemon *d, struct state_txn *txn, const struct capture_status *capture)
+{
+    if (d->capture != NULL)
+        return capture_word(d, capture);
+    if (atomic_load(&d->apply_stalled))
+        return "paused";
+    return txn != NULL && state_meta(txn)->sync_base != 0 ? "initial" : "live";
+}
+
 static json_t *
 stores_json(struct daemon *d, struct state_txn *txn, const struct capture_status *capture)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < d->conf->store_count; i++) {
         const struct conf_store *s = &d->conf->stores[i];
-        json_t *store = json_pack(
-            "{s:s, s:s, s:s, s:s, s:o}", "name", s->name, "kind", store_kind_word(s->kind), "path",
-            s->path, "state", capture_word(d, capture), "last_verify", last_verify(txn, s->name));
+        json_t *store = json_pack("{s:s, s:s, s:s, s:s, s:o}", "name", s->name, "kind",
+                                  store_kind_word(s->kind), "path", s->path, "state",
+                                  store_word(d, txn, capture), "last_verify",
+                                  last_verify(txn, s->name));
         if (capture->phase == CAPTURE_STALLED)
             json_object_set_new(store, "why", json_string(capture->text));
         json_array_append_new(list, store);

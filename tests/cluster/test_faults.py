@@ -104,10 +104,12 @@ def test_a_full_disk_below_the_standbys_store(pair):
         standby.fill_disk(STORE)
         mix.wait_steps(40)
         standby.daemon.wait_status(lambda _: bool(standby.daemon.events("APPLY_STALLED")), 60, "APPLY_STALLED")
+        standby.daemon.wait_status(lambda status: status["stores"][0]["state"] == "paused", 60, "the status says so")
         standby.free_disk(STORE)
         mix.wait_steps(10)
     check(pair, primary, mix)
     assert standby.daemon.events("APPLY_RESUMED")
+    assert {store["state"] for store in standby.daemon.status()["stores"]} == {"live"}
 
 
 @pytest.mark.parametrize("name", ["mx1", "mx2"])
