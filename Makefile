@@ -213,7 +213,7 @@ check-generated: $(B)/mailtwin
 	@diff -ru docs/man build/generated/man
 	@diff -u deploy/completion/mailtwin.bash build/generated/completion/mailtwin.bash
 	@diff -u deploy/mailtwin.conf.example build/generated/mailtwin.conf.example
-	@mandoc -T lint -W warning docs/man/*
+	@mandoc -T lint -W warning docs/man/* lib/barrier/*.3
 check-shell:
 	@shellcheck $(SCRIPTS)
 check-format:
@@ -283,6 +283,7 @@ install: all ## programs, units, manual pages, completion, runbooks: DESTDIR, PR
 	$(INSTALL_DATA) $(D)/share/doc/mailtwin README.md deploy/mailtwin.conf.example
 	$(INSTALL_DATA) $(D)/share/doc/mailtwin/runbooks runbooks/*.md
 	$(foreach n,1 5 8,$(INSTALL_DATA) $(D)/share/man/man$(n) docs/man/*.$(n);)
+	$(INSTALL_DATA) $(D)/share/man/man3 lib/barrier/*.3
 	install -m 644 -D deploy/completion/mailtwin.bash $(D)/share/bash-completion/completions/mailtwin
 
 clean: ## removes everything built
