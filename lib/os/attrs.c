@@ -209,7 +209,7 @@ attrs_xattrs_read(int fd, struct attrs_xattrs *ret_xattrs, struct err *e)
     ret_xattrs->count = 0;
     ret_xattrs->left_out = 0;
     ret_xattrs->bytes = (struct buf){ 0 };
-    size_t lengths[2 * ATTRS_XATTRS_MAX];
+    size_t lengths[2 * ATTRS_XATTRS_MAX] = { 0 };
     _cleanup_buf_ struct buf names = { 0 };
     if (list_names(fd, &names, e) < 0)
         return -1;
