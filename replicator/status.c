@@ -125,7 +125,7 @@ resync_json(const struct peer_facts *facts)
     double spent = (double)(session_now_ms() - facts->resync_begun_ms) / 1000.0;
     double here = (double)(p->next - MIN(p->next, facts->resync_from)); /* one may have gone on */
     double rate = spent > 0 ? here / spent : 0;
-    json_t *left = here > 0 ? json_real((1.0 - done) * (double)p->total / rate) : json_null();
+    json_t *left = rate > 0 ? json_real((1.0 - done) * (double)p->total / rate) : json_null();
     return json_pack("{s:f, s:o, s:f, s:I}", "done", done, "seconds_left", left, "per_second", rate,
                      "directories", (json_int_t)p->directories);
 }
