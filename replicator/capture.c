@@ -1,9 +1,9 @@
 /* capture.c - the capture thread: turn by turn from events to a commit. */
 #include "lib/os/event.h"
-#include "lib/os/file.h"
 #include "replicator/capture_private.h"
 #include "replicator/recover.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,9 +85,8 @@ scan_turn(struct capture *c, struct err *e)
     if (more == 0 && was_sweeping)
         sweep_ended(c);
     if (more == 0 && c->initial) {
-        for (size_t i = 0; i < c->node->store_count; i++) /* no record tells of what is known now */
-            if (file_sync_fs(c->node->stores[i].root_fd, e) < 0)
-                return -1;
+        if (node_sync(c->node, e) < 0) /* no record tells of what is known now */
+            return -1;
         c->initial = false;
         c->compare.record = true;
         state_meta(c->compare.txn)->indexed = 1;
@@ -233,10 +232,8 @@ checkpoint_run(void *arg)
 {
     struct capture *c = arg;
     struct err e;
-    for (size_t i = 0; i < c->node->store_count; i++) {
-        if (file_sync_fs(c->node->stores[i].root_fd, &e) < 0)
-            return NULL; /* the next one tries again; until then the last one holds */
-    }
+    if (node_sync(c->node, &e) < 0)
+        return NULL; /* the next one tries again; until then the last one holds */
     struct request *r = xcalloc(1, sizeof(*r));
     r->kind = REQ_CHECKPOINT;
     r->seq = c->checkpoint_seq;

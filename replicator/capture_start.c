@@ -159,10 +159,8 @@ save_evidence(struct capture *c, struct err *e)
 static int
 stop_clean(struct capture *c, struct err *e)
 {
-    for (size_t i = 0; i < c->node->store_count; i++) {
-        if (file_sync_fs(c->node->stores[i].root_fd, e) < 0)
-            return -1;
-    }
+    if (node_sync(c->node, e) < 0)
+        return -1;
     _cleanup_txn_ struct state_txn *txn = NULL;
     if (state_begin(c->node->state, true, &txn, e) < 0)
         return -1;

@@ -187,9 +187,8 @@ node_evidence(const struct node *node, struct buf *ret_evidence)
     return true;
 }
 
-/* With the buffers of their devices: nothing of the past may be written later. */
-static int
-sync_stores(const struct node *node, struct err *e)
+int
+node_sync(const struct node *node, struct err *e)
 {
     for (size_t i = 0; i < node->store_count; i++) {
         if (file_sync_fs(node->stores[i].root_fd, e) < 0)
@@ -202,7 +201,7 @@ int
 node_evidence_save(const struct node *node, struct err *e)
 {
     _cleanup_buf_ struct buf evidence = { 0 };
-    if (sync_stores(node, e) < 0)
+    if (node_sync(node, e) < 0) /* nothing of the past may be written later */
         return -1;
     if (!node_evidence(node, &evidence))
         return 0;
@@ -230,6 +229,6 @@ node_evidence_holds(const struct node *node)
         return false;
     unlinkat(dirfd, EVIDENCE_FILE, 0);
     _cleanup_buf_ struct buf now = { 0 };
-    return sync_stores(node, NULL) == 0 && node_evidence(node, &now) &&
+    return node_sync(node, NULL) == 0 && node_evidence(node, &now) &&
            span_equal(buf_span(&now), span_of(then, len));
 }

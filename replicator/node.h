@@ -38,6 +38,9 @@ int node_check_roots(struct node *node, struct state_txn *txn, struct err *e) _m
 int node_root_row(const struct node *node, struct state_dir *dir, struct state_txn *txn,
                   struct err *e) _must_check_;
 
+/* Makes all that was changed in the stores so far durable, with the buffers of their devices. */
+int node_sync(const struct node *node, struct err *e) _must_check_;
+
 /* This boot's id, all zero when the kernel does not tell. */
 void node_boot_id(uint8_t ret_id[16]);
 
