@@ -41,7 +41,7 @@ handle_of(int dirfd, const char *name, struct attrs_handle *ret_handle, struct e
     struct err why;
     if (attrs_handle_get(dirfd, name, ret_handle, &why) == 0)
         return 1;
-    if (why.sys == ENOENT || why.sys == ESTALE)
+    if (why.sys == ENOENT || why.sys == ESTALE || why.sys == ENOTDIR)
         return 0;
     if (e != NULL)
         *e = why;
@@ -68,16 +68,16 @@ static int
 look_once(int dirfd, const char *name, struct stat *ret_st, struct attrs_handle *ret_handle,
           bool *ret_one, struct err *e)
 {
-    int found = stat_name(dirfd, name, ret_st, e);
-    if (found > 0)
-        found = handle_of(dirfd, name, ret_handle, e);
+    int found = handle_of(dirfd, name, ret_handle, e);
     if (found <= 0)
         return found;
     uint64_t ino = attrs_handle_ino(attrs_handle_span(ret_handle));
-    *ret_one = name[0] == '\0' || ino == 0 || ino == ret_st->st_ino;
-    if (ino != 0 || name[0] == '\0')
-        return 1;
-    return look_open(dirfd, name, ret_st, ret_handle, e);
+    *ret_one = true;
+    if (ino == 0 && name[0] != '\0')
+        return look_open(dirfd, name, ret_st, ret_handle, e);
+    found = stat_name(dirfd, name, ret_st, e);
+    *ret_one = name[0] == '\0' || ino == ret_st->st_ino;
+    return found;
 }
 
 int
