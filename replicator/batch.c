@@ -27,8 +27,8 @@ batch_init(struct batch *b, struct compare *compare, struct watch *watch)
     hints_init(&b->later);
     hints_init(&b->touched);
     hints_init(&b->strays);
-    compare->hints[0] = &b->hints;
-    compare->hints[1] = &b->later;
+    compare_heeds(compare, &b->hints);
+    compare_heeds(compare, &b->later);
     compare->strays = &b->strays;
 }
 

@@ -110,9 +110,8 @@ capture_start(struct node *node, int adopt_fd, void (*on_tail)(void *arg, uint64
     if (rc == 0)
         rc = start_watch(c, adopt_fd, e);
     batch_init(&c->batch, &c->compare, c->watch);
-    c->compare.hints[3] = &c->unreadable.told;
-    c->compare.hints[4] = &c->unreadable.tried;
-    c->compare.hints[5] = &c->compare.deferred;
+    compare_heeds(&c->compare, &c->unreadable.told);
+    compare_heeds(&c->compare, &c->unreadable.tried);
     if (rc == 0)
         rc = start_index(c, adopt_fd >= 0, e);
     bool initial = c->initial, sweep = c->need_sweep; /* the thread's own once it runs */

@@ -25,7 +25,8 @@ uint64_t
 unreadable_count(const struct capture *c)
 {
     const struct unreadable *u = &c->unreadable;
-    return MAX(hints_count(&u->told), hints_count(&u->tried)) + hints_count(&c->compare.deferred);
+    return MAX(hints_count(&u->told), hints_count(&u->tried)) + hints_count(&c->compare.deferred) +
+           c->compare.left_aside;
 }
 
 static void
@@ -92,6 +93,7 @@ capture_try_unreadable(struct capture *c)
     if (hints_count(&compare->gaps) == 0) {
         look_again(c, &compare->deferred);
         hints_clear(&compare->deferred);
+        compare->parked |= compare->left_aside;
     }
     hints_clear(&compare->gaps);
     struct hints due = u->told;
@@ -99,6 +101,6 @@ capture_try_unreadable(struct capture *c)
     hints_clear(&u->told);
     u->tried = due;
     look_again(c, &u->tried);
-    bool more = hints_count(&u->tried) + hints_count(&compare->deferred) > 0;
+    bool more = hints_count(&u->tried) + hints_count(&compare->deferred) > 0 || compare->left_aside;
     u->due_ms = more ? c->batch.now_ms + TRY_AGAIN_MS : 0;
 }

@@ -19,7 +19,15 @@ compare_init(struct compare *c, const struct node *node)
     hints_init(&c->unknown);
     hints_init(&c->gaps);
     hints_init(&c->deferred);
-    c->hints[2] = &c->unknown;
+    compare_heeds(c, &c->unknown);
+    compare_heeds(c, &c->deferred);
+}
+
+void
+compare_heeds(struct compare *c, const struct hints *told)
+{
+    ASSERT(c->hint_lists < ARRAY_LEN(c->hints));
+    c->hints[c->hint_lists++] = told;
 }
 
 void
@@ -456,12 +464,12 @@ compare_present(struct compare *c, struct place *place, const char *name, const 
 
 /* --- gone --- */
 
-/* Not everything could be read: what lives and turned up nowhere may be where nobody could look. */
-static bool
-may_be_in_a_gap(const struct compare *c, uint16_t store, const struct known *old)
+bool
+compare_may_be_in_a_gap(const struct compare *c, uint16_t store, const struct known *old)
 {
     return hints_count(&c->gaps) > 0 &&
-           compare_object_lives(c, store, old->entry.handle, NULL) != 0;
+           (S_ISDIR(old->entry.attr.mode) ||
+            compare_object_lives(c, store, old->entry.handle, NULL) != 0);
 }
 
 static int
@@ -481,8 +489,8 @@ absent_known(struct compare *c, struct place *place, const char *text, const str
         int found = compare_follow_dir(c, place->store, old, e);
         if (found < 0 && e->code == ERR_IO)
             return compare_unknown(c, dir, text, what, e) < 0 ? -1 : 2;
-        if (found == 0 && !(what & WATCH_GONE) && hints_count(&c->gaps) > 0)
-            return defer(c, dir, name, what, e); /* ESTALE is also what lies below one */
+        if (found == 0 && !(what & WATCH_GONE) && compare_may_be_in_a_gap(c, place->store, old))
+            return defer(c, dir, name, what, e);
         if (found == 0 && !(what & (WATCH_GONE | WATCH_MOVED | HINT_AGAIN)))
             return 1; /* nobody told: it may be in one that was not read yet */
         if (found != 0)
@@ -502,7 +510,7 @@ absent_known(struct compare *c, struct place *place, const char *text, const str
         return compare_unknown(c, dir, text, what, e) < 0 ? -1 : 2;
     if (lives > 0)
         return 1;
-    if ((what & WATCH_GONE) == 0 && may_be_in_a_gap(c, place->store, old))
+    if ((what & WATCH_GONE) == 0 && compare_may_be_in_a_gap(c, place->store, old))
         return defer(c, dir, name, what, e);
     return compare_remove(c, place, name, old, e);
 }

@@ -9,13 +9,15 @@
 #include "replicator/look.h"
 #include "replicator/place.h"
 
+#define HINT_LISTS_MAX 6
+
 struct compare {
     const struct node *node;
     struct places *places;
     struct state_txn *txn; /* of the batch in hand */
     bool record;           /* false: the first scan fills the index and writes no records */
     bool parked;           /* directories stand aside under a name of ours */
-    bool left_aside;       /* and nobody could say where one of them is: it stays there for now */
+    bool left_aside;       /* some stay there until somebody can say where they are */
     bool blind;            /* events were lost, and the sweep for what they told is not done */
     int64_t now_ns;        /* of the batch */
     uint64_t emitted;      /* records appended since start */
@@ -23,7 +25,8 @@ struct compare {
     struct hints left_out; /* directories: what is in them and must not be recorded while names are
                               held */
     const struct hints
-        *hints[6]; /* what is told of other names: this turn's, put off, not known; NULL unused */
+        *hints[HINT_LISTS_MAX]; /* what is told of other names, see compare_heeds() */
+    size_t hint_lists;
     const struct hints *strays; /* of this turn: objects, by event; set by batch.c */
     struct hints told;          /* of what stands aside, under the name it had before */
     struct hints
@@ -38,6 +41,8 @@ struct compare {
 
 void compare_init(struct compare *c, const struct node *node);
 void compare_free(struct compare *c);
+/* What is told in this list of a name counts for its object's next name; it must outlive c. */
+void compare_heeds(struct compare *c, const struct hints *told);
 /* Begins a batch in txn. */
 void compare_batch(struct compare *c, struct state_txn *txn, int64_t now_ns);
 
@@ -55,7 +60,7 @@ int compare_present(struct compare *c, struct place *place, const char *name,
                     const struct look *look, unsigned what, struct err *e) _must_check_;
 /* The name does not exist. Returns 1 when it was put off: its object lives, and its new name is
  * still to be looked at (not when `what` has WATCH_GONE or HINT_AGAIN). 2: nobody can say what
- * became of its object: it is in `unknown`. */
+ * became of its object: it is in `unknown` or in `deferred`. */
 int compare_absent(struct compare *c, struct place *place, const char *name, unsigned what,
                    struct err *e) _must_check_;
 /* The directory no longer exists, and something was told of a name in it: what was done through

@@ -34,10 +34,8 @@ static unsigned
 what_was_told(const struct compare *c, uint64_t dir, struct span name)
 {
     unsigned what = hints_what(&c->told, dir, name);
-    for (size_t i = 0; i < ARRAY_LEN(c->hints); i++) {
-        if (c->hints[i] != NULL)
-            what |= hints_what(c->hints[i], dir, name);
-    }
+    for (size_t i = 0; i < c->hint_lists; i++)
+        what |= hints_what(c->hints[i], dir, name);
     return what & (WATCH_ATTRIB | WATCH_MODIFIED | WATCH_CLOSED);
 }
 
@@ -324,25 +322,27 @@ compare_follow_dir(struct compare *c, uint16_t store, const struct known *old, s
     return compare_present(c, place, name + 1, &look, 0, e) < 0 ? -1 : 1;
 }
 
-/* The directory of a parked row is looked for once more; then it is gone. */
+/* The directory of a parked row is looked for once more; then it is gone, unless it may be where
+ * nobody could look. */
 static int
-settle_one(struct compare *c, uint16_t store, uint64_t root, struct span name, struct err *e)
+settle_one(struct compare *c, uint16_t store, uint64_t root, const char *name, struct err *e)
 {
     struct known old;
-    int found = known_get(c->txn, root, name, &old, e);
+    int found = known_get(c->txn, root, span_str(name), &old, e);
     if (found <= 0)
         return found;
     found = S_ISDIR(old.entry.attr.mode) ? compare_follow_dir(c, store, &old, e) : 0;
-    if (found < 0 && e->code == ERR_IO) {
-        err_clear(e);
+    if (found < 0 && compare_unknown(c, root, name, 0, e) < 0)
+        return -1;
+    if (found < 0 || (found == 0 && compare_may_be_in_a_gap(c, store, &old))) {
         c->left_aside = true;
         return 0;
     }
-    if (found != 0)
-        return found < 0 ? -1 : 0;
+    if (found > 0)
+        return 0;
     struct place *place;
     found = places_get(c->places, c->txn, root, &place, e);
-    return found <= 0 ? found : compare_remove(c, place, name, &old, e);
+    return found <= 0 ? found : compare_remove(c, place, span_str(name), &old, e);
 }
 
 /* 1 settled, *at is its name; 0 there is none behind *at. */
@@ -358,7 +358,7 @@ settle_next(struct compare *c, uint16_t store, char at[PATH_NAME_MAX + 1], struc
         return found < 0 ? -1 : 0;
     memcpy(at, name.ptr, name.len);
     at[name.len] = '\0';
-    return settle_one(c, store, root, span_str(at), e) < 0 ? -1 : 1;
+    return settle_one(c, store, root, at, e) < 0 ? -1 : 1;
 }
 
 static int
@@ -377,6 +377,7 @@ compare_settle_parked(struct compare *c, struct err *e)
 {
     if (!c->parked)
         return 0;
+    c->left_aside = false;
     while (c->parked) { /* to settle one may put another aside, also one that comes before it */
         c->parked = false;
         for (uint16_t store = 0; store < c->node->store_count; store++) {
@@ -386,9 +387,7 @@ compare_settle_parked(struct compare *c, struct err *e)
             }
         }
     }
-    c->parked = c->left_aside; /* its turn comes with the next one */
-    c->left_aside = false;
-    if (!c->parked)
+    if (!c->left_aside)
         hints_clear(&c->told);
     return 0;
 }

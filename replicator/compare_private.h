@@ -21,6 +21,9 @@ int compare_emit_two(struct compare *c, enum record_op op, const struct place *p
 /* The name has the object that the index has: content and attributes. */
 int compare_same(struct compare *c, struct place *place, struct span name, const struct known *old,
                  const struct look *look, unsigned what, struct err *e) _must_check_;
+/* Not everything could be read: what lives and turned up nowhere may be where nobody could look. Of
+ * a directory below such a place the kernel says ESTALE, as of one that is gone. */
+bool compare_may_be_in_a_gap(const struct compare *c, uint16_t store, const struct known *old);
 /* The name goes, in journal and index. */
 int compare_remove(struct compare *c, struct place *place, struct span name,
                    const struct known *old, struct err *e) _must_check_;

@@ -161,7 +161,7 @@ read_present(struct scan *s, unsigned *budget, struct err *e)
         struct place *place;
         int found = places_get(c->places, c->txn, s->dir, &place, e);
         if (found <= 0)
-            return found;
+            return found < 0 ? not_known(s, s->dir, "", e) : 0;
         if (compare_class(c, place, span_str(d->d_name)) == CLASS_IGNORE)
             continue;
         if (look_and_compare(s, place, d->d_name, 0, e) < 0)
@@ -187,7 +187,7 @@ read_absent(struct scan *s, uint64_t dir, unsigned *budget, struct err *e)
         s->after[name.len] = '\0';
         found = places_get(c->places, c->txn, dir, &place, e);
         if (found <= 0)
-            return found;
+            return found < 0 ? not_known(s, dir, "", e) : 0;
         if (look_and_compare(s, place, s->after, 0, e) < 0)
             return -1;
         (*budget)--;
@@ -293,7 +293,9 @@ moved_step(struct scan *s, unsigned *budget, struct err *e)
         const struct hint *hint = hints_at(&s->moved, hints_count(&s->moved) - 1);
         const char *name = hints_name(&s->moved, hint);
         int found = places_get(c->places, c->txn, hint->dir, &place, e);
-        if (found > 0)
+        if (found < 0)
+            found = not_known(s, hint->dir, name, e);
+        else if (found > 0)
             found = look_and_compare(s, place, name, HINT_AGAIN, e);
         if (found < 0)
             return -1;
