@@ -133,16 +133,16 @@ add_word(struct buf *list, const char *word)
     buf_add(list, word, strlen(word));
 }
 
-/* Sections and kinds of store that are designed, but that no program here reads yet. */
+/* Sections and kinds of store that are designed, but that no program reads yet. */
 static char *
 not_built(cfg_t *root)
 {
-    static const char *const sections[] = { "gate",        "failover", "backup",
-                                            "destination", "monitor",  "notify" };
     _cleanup_buf_ struct buf list = { 0 };
-    for (size_t i = 0; i < ARRAY_LEN(sections); i++) {
-        if (cfg_size(root, sections[i]) > 0)
-            add_word(&list, sections[i]);
+    for (size_t i = 0; i < conf_section_count; i++) {
+        const struct conf_section *section = &conf_sections[i];
+        bool planned = strncmp(section->help, CONF_NOT_BUILT, strlen(CONF_NOT_BUILT)) == 0;
+        if (planned && section->inside[0] == '\0' && cfg_size(root, section->name) > 0)
+            add_word(&list, section->name);
     }
     for (unsigned i = 0; i < cfg_size(root, "store"); i++) {
         cfg_t *section = cfg_getnsec(root, "store", i);

@@ -53,8 +53,7 @@ struct conf {
     } tls;
     struct conf_store *stores; /* of kind maildir and files, in the file's order */
     size_t store_count;
-    char
-        *not_built; /* what the file says of what this version does not do, as a list; "" nothing */
+    char *not_built; /* a list of what the file has and this version does not do; "" nothing */
 };
 
 /* Reads and checks file (NULL: $MAILTWIN_CONFIG, else the default path). `self` names this node;

@@ -28,6 +28,9 @@ enum conf_type {
 #undef T
 };
 
+/* So begins the help of what is designed and not built. */
+#define CONF_NOT_BUILT "Not built yet: "
+
 struct conf_section {
     const char *inside;
     const char *name; /* "" is the file itself */
