@@ -14,6 +14,8 @@
 
 #define BARRIER_MS_DEFAULT 5000
 #define HELD_SHOWN         1000
+#define PROOF_SIZE         16
+#define PROOF_KEY_SIZE     96
 #define VERIFY_FIRST_MS    (60 * 60 * 1000) /* a store that was never compared, after the start */
 #define VERIFY_AGAIN_MS    (10 * 60 * 1000) /* there was no standby, or it did not come to its end */
 
@@ -44,17 +46,35 @@ struct verify_news {
 };
 
 static void
+proof_key(const char *store, char ret_key[PROOF_KEY_SIZE])
+{
+    snprintf(ret_key, PROOF_KEY_SIZE, "verify/%s", store);
+}
+
+bool
+orders_last_proof(struct state_txn *txn, const char *store, struct proof *ret_proof)
+{
+    char key[PROOF_KEY_SIZE];
+    struct span row;
+    proof_key(store, key);
+    if (state_get(txn, key, &row, NULL) <= 0 || row.len != PROOF_SIZE)
+        return false;
+    *ret_proof = (struct proof){ get_le64(row.ptr), get_le64(row.ptr + 8) };
+    return true;
+}
+
+static void
 note_verified(struct verify_job *job)
 {
     struct daemon *d = job->daemon;
-    uint8_t row[16];
+    uint8_t row[PROOF_SIZE];
     put_le64(row, (uint64_t)time(NULL));
     put_le64(row + 8, job->differences);
     for (size_t i = 0; d->capture != NULL && i < d->conf->store_count; i++) {
-        char key[96];
+        char key[PROOF_KEY_SIZE];
         if (job->store >= 0 && (size_t)job->store != i)
             continue;
-        snprintf(key, sizeof(key), "verify/%s", d->conf->stores[i].name);
+        proof_key(d->conf->stores[i].name, key);
         capture_note_peer(d->capture, key, span_of(row, sizeof(row)));
     }
 }
@@ -166,47 +186,47 @@ verify_start(struct daemon *d, struct control_call *call, int store, bool repair
     job_finish(job);
 }
 
-/* When the store was last compared, in seconds since 1970; 0 never. */
-static uint64_t
-last_proof(struct daemon *d, const char *store)
-{
-    char key[96];
-    struct span row;
-    _cleanup_txn_ struct state_txn *txn = NULL;
-    snprintf(key, sizeof(key), "verify/%s", store);
-    if (state_begin(d->node->state, false, &txn, NULL) < 0 ||
-        state_get(txn, key, &row, NULL) <= 0 || row.len != 16)
-        return 0;
-    return get_le64(row.ptr);
-}
-
 /* By the date of the last proof, which outlives the daemon. A clock that was set back makes it due;
  * a store that was never compared has its turn soon. */
 static bool
-is_due(struct daemon *d, size_t store, uint64_t every_ms)
+is_due(struct daemon *d, struct state_txn *txn, const struct conf_store *store)
 {
-    uint64_t proof = last_proof(d, d->conf->stores[store].name);
+    struct proof proof;
+    uint64_t every_ms = store->verify_every_ms;
     uint64_t now = (uint64_t)time(NULL);
-    if (proof == 0)
+    if (!orders_last_proof(txn, store->name, &proof))
         return session_now_ms() - d->began_ms >= MIN(every_ms, (uint64_t)VERIFY_FIRST_MS);
-    return proof > now || (now - proof) * 1000 >= every_ms;
+    return proof.at > now || (now - proof.at) * 1000 >= every_ms;
 }
 
+/* The first store whose time has come, -1 none. */
+static int
+first_due(struct daemon *d, uint64_t now_ms)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (d->role != WIRE_ROLE_PRIMARY || state_begin(d->node->state, false, &txn, NULL) < 0)
+        return -1;
+    for (size_t i = 0; i < d->conf->store_count; i++) {
+        const struct conf_store *store = &d->conf->stores[i];
+        uint64_t again = MIN(store->verify_every_ms, (uint64_t)VERIFY_AGAIN_MS);
+        if (store->verify_every_ms != 0 && now_ms - d->verify_tried_ms[i] >= again &&
+            is_due(d, txn, store))
+            return (int)i;
+    }
+    return -1;
+}
+
+/* One at a time: a session that compares takes no second order. */
 void
 orders_verify_due(struct daemon *d)
 {
     uint64_t now = session_now_ms();
-    if (d->began_ms == 0)
-        d->began_ms = now;
-    for (size_t i = 0; i < d->conf->store_count && d->role == WIRE_ROLE_PRIMARY; i++) {
-        uint64_t every = d->conf->stores[i].verify_every_ms;
-        uint64_t again = MIN(every, (uint64_t)VERIFY_AGAIN_MS);
-        if (every == 0 || now - d->verify_tried_ms[i] < again || !is_due(d, i, every))
-            continue;
-        d->verify_tried_ms[i] = now;
-        verify_start(d, NULL, (int)i, false, false);
-        return; /* one at a time: a session that compares takes no second order */
-    }
+    d->began_ms = d->began_ms == 0 ? now : d->began_ms;
+    int store = first_due(d, now);
+    if (store < 0)
+        return;
+    d->verify_tried_ms[store] = now;
+    verify_start(d, NULL, store, false, false);
 }
 
 /* --- requests --- */

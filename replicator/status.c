@@ -1,5 +1,6 @@
 #include "replicator/status.h"
 
+#include "replicator/orders.h"
 #include "replicator/protection.h"
 #include "replicator/session.h"
 
@@ -50,13 +51,11 @@ capture_word(const struct daemon *d, const struct capture_status *capture)
 static json_t *
 last_verify(struct state_txn *txn, const char *store)
 {
-    char key[96];
-    struct span row;
-    snprintf(key, sizeof(key), "verify/%s", store);
-    if (txn == NULL || state_get(txn, key, &row, NULL) <= 0 || row.len != 16)
+    struct proof proof;
+    if (txn == NULL || !orders_last_proof(txn, store, &proof))
         return json_null();
-    return json_pack("{s:o, s:I}", "at", time_json(get_le64(row.ptr)), "differences",
-                     (json_int_t)get_le64(row.ptr + 8));
+    return json_pack("{s:o, s:I}", "at", time_json(proof.at), "differences",
+                     (json_int_t)proof.differences);
 }
 
 /* On a standby a store is what its receiver is. */
