@@ -69,12 +69,22 @@ print_barrier(const json_t *status, FILE *out)
 static void
 print_verify(const json_t *store, FILE *out)
 {
-    const json_t *verify = json_object_get(store, "last_verify");
-    if (json_is_object(verify))
-        fprintf(out, "  compared %s: %.0f differences", text_of(verify, "at"),
-                number_of(verify, "differences"));
+    char left[HUMAN_MAX];
+    const json_t *last = json_object_get(store, "last_verify");
+    const json_t *now = json_object_get(store, "verify");
+    const char *contents = text_of(last, "contents_since");
+    if (json_is_object(last))
+        fprintf(out, "  compared %s: %.0f differences", text_of(last, "at"),
+                number_of(last, "differences"));
     else
         fputs("  never compared", out);
+    if (contents[0] != '\0')
+        fprintf(out, "; all contents since %s", contents);
+    if (!json_is_object(now))
+        return;
+    fprintf(out, "; comparing, %.0f %%", number_of(now, "done") * 100);
+    if (json_is_number(json_object_get(now, "seconds_left")))
+        fprintf(out, ", %s left", human_seconds(number_of(now, "seconds_left"), left));
 }
 
 static void

@@ -4,7 +4,6 @@
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/content.h"
-#include "replicator/listing.h"
 #include "replicator/look.h"
 
 #include <sys/stat.h>
@@ -37,46 +36,72 @@ send_listing(struct answers *x, const struct listing *l, struct err *e)
     return 0;
 }
 
+/* What was found is told as it is. */
 static int
-answer_dir(struct answers *x, const struct wire_digest_ask *ask, const struct wire_dir *dir,
-           struct err *e)
+answer_item(struct answers *x, const struct scrub_item *item, struct err *e)
 {
-    const struct node_store *store = &x->node->stores[ask->store];
     struct wire_digest_answer *answer = &x->out->digest_answer;
-    *answer = (struct wire_digest_answer){ .id = ask->id, .dir = dir->dir };
-    struct err why = { 0 };
-    _cleanup_close_ int fd = file_open_beneath(store->root_fd, dir->path, O_RDONLY | O_DIRECTORY, 0,
-                                               &why);
-    _cleanup_listing_ struct listing ours = { 0 };
     uint8_t digest[WIRE_DIGEST_SIZE];
-    if (fd < 0) {
-        bool absent = why.sys == ENOENT || why.sys == ENOTDIR || why.sys == ELOOP;
-        answer->verdict = absent ? WIRE_DIR_ABSENT : WIRE_DIR_FAILED;
+    *answer = (struct wire_digest_answer){ .id = item->id, .dir = item->dir };
+    if (item->result == SCRUB_FAILED)
+        event(EV_SKIPPED, F_SPAN("path", buf_span(&item->path)), F_ERR(&item->why));
+    if (item->result != SCRUB_READ) {
+        answer->verdict = item->result == SCRUB_ABSENT ? WIRE_DIR_ABSENT : WIRE_DIR_FAILED;
         return reply(x, WIRE_DIGEST_ANSWER, e);
     }
-    bool content = (ask->flags & WIRE_DIGEST_CONTENT) != 0;
-    if (listing_read(&store->rules, fd, dir->path, content, NULL, NULL, &ours, &why) < 0) {
-        event(EV_SKIPPED, F_SPAN("path", dir->path), F_ERR(&why));
-        answer->verdict = WIRE_DIR_FAILED;
-        return reply(x, WIRE_DIGEST_ANSWER, e);
-    }
-    listing_sort(&ours);
-    if (x->ledger != NULL && ledger_see(x->ledger, ask->store, dir->path, fd, &ours, e) < 0)
-        return -1;
-    listing_digest(&ours, digest);
-    answer->self = ours.self;
-    bool same = memcmp(digest, dir->digest, sizeof(digest)) == 0;
+    listing_digest(&item->listing, digest);
+    answer->self = item->listing.self;
+    bool same = memcmp(digest, item->digest, sizeof(digest)) == 0;
     answer->verdict = same ? WIRE_DIR_SAME : WIRE_DIR_DIFFERENT;
     if (same)
         return reply(x, WIRE_DIGEST_ANSWER, e);
-    return send_listing(x, &ours, e);
+    return send_listing(x, &item->listing, e);
+}
+
+static struct scrub_item *
+item_of(const struct wire_digest_ask *ask, const struct wire_dir *dir)
+{
+    struct scrub_item *item = scrub_item_new(ask->store, dir->path);
+    item->dir = dir->dir;
+    item->id = ask->id;
+    memcpy(item->digest, dir->digest, sizeof(item->digest));
+    item->content = (ask->flags & WIRE_DIGEST_CONTENT) != 0;
+    return item;
 }
 
 int
 answer_digests(struct answers *x, const struct wire_digest_ask *ask, struct err *e)
 {
     for (uint16_t i = 0; i < ask->count; i++) {
-        if (answer_dir(x, ask, &ask->dirs[i], e) < 0)
+        _cleanup_scrub_item_ struct scrub_item *item = item_of(ask, &ask->dirs[i]);
+        scrub_read(x->node, item, NULL);
+        if (x->ledger != NULL && item->result == SCRUB_READ &&
+            ledger_see(x->ledger, item->store, buf_span(&item->path), item->fd, &item->listing, e) <
+                0)
+            return -1;
+        if (answer_item(x, item, e) < 0)
+            return -1;
+    }
+    return link_io_flush(x->io, e);
+}
+
+int
+answer_later(struct scrub *scrub, const struct wire_digest_ask *ask, struct err *e)
+{
+    for (uint16_t i = 0; i < ask->count; i++) {
+        if (scrub_ask(scrub, item_of(ask, &ask->dirs[i]), e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int
+answer_readings(struct answers *x, struct scrub *scrub, struct err *e)
+{
+    struct scrub_item *next;
+    while ((next = scrub_take(scrub)) != NULL) {
+        _cleanup_scrub_item_ struct scrub_item *item = next;
+        if (answer_item(x, item, e) < 0)
             return -1;
     }
     return link_io_flush(x->io, e);

@@ -6,6 +6,7 @@
 #include "replicator/apply.h"
 #include "replicator/link_io.h"
 #include "replicator/receiver.h"
+#include "replicator/scrub.h"
 
 struct answers {
     struct node *node;
@@ -20,6 +21,11 @@ struct answers {
  * down, or the disk; what cannot be looked at is an answer, too. */
 int answer_digests(struct answers *x, const struct wire_digest_ask *ask,
                    struct err *e) _must_check_;
+/* The same for a comparison, which records do not wait for: the directories are read by `scrub`,
+ * and what it has read is told by answer_readings(). */
+int answer_later(struct scrub *scrub, const struct wire_digest_ask *ask,
+                 struct err *e) _must_check_;
+int answer_readings(struct answers *x, struct scrub *scrub, struct err *e) _must_check_;
 int answer_signature(struct answers *x, const struct wire_sig_ask *ask, struct err *e) _must_check_;
 int answer_fetch(struct answers *x, const struct wire_fetch *fetch, struct err *e) _must_check_;
 

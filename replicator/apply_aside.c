@@ -1,13 +1,11 @@
 #include "lib/os/event.h"
+#include "lib/os/proc.h"
 #include "replicator/apply_private.h"
 
-#include <linux/ioprio.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -107,9 +105,7 @@ static void *
 clear_all(void *arg)
 {
     struct apply_aside *aside = arg;
-    /* Deleting a large folder must not slow mail down; where this is refused it is only slower. */
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), 19);
-    (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
+    proc_be_last(); /* deleting a large folder must not slow mail down */
     pthread_mutex_lock(&aside->lock);
     while (!atomic_load(&aside->stop)) {
         if (!aside->work) {

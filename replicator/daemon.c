@@ -7,6 +7,7 @@
 #include "replicator/promotion.h"
 #include "replicator/protection.h"
 #include "replicator/roles.h"
+#include "replicator/verify.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -67,7 +68,7 @@ daemon_tick(struct daemon *d)
 {
     protection_update(d);
     protection_check_journal(d);
-    orders_verify_due(d);
+    verify_tick(d);
 }
 
 /* --- start and end --- */

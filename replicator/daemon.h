@@ -14,6 +14,14 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+/* Where the last scheduled comparison of a store is, if it did not come to its end. */
+struct verify_place {
+    uint64_t tried_ms; /* monotonic */
+    uint64_t from;     /* directory id; 0 at the beginning */
+    uint64_t differences, began;
+    uint32_t part;
+};
+
 struct daemon {
     const struct conf *conf;
     struct node *node;
@@ -39,9 +47,10 @@ struct daemon {
     struct barriers *barriers;
     struct promotion *promotion; /* an order that waits, NULL none */
     double barrier_last_seconds;
-    uint64_t degraded_since; /* seconds since 1970, 0 not */
-    uint64_t began_ms;       /* monotonic, of the first tick */
-    uint64_t verify_tried_ms[RECORD_STORE_MAX];
+    uint64_t degraded_since;                      /* seconds since 1970, 0 not */
+    uint64_t began_ms;                            /* monotonic, of the first tick */
+    struct verify_job *verify_jobs;               /* comparisons that run */
+    struct verify_place verify[RECORD_STORE_MAX]; /* of scheduled ones */
     char why_not_serving[256];
 };
 

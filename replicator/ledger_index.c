@@ -223,7 +223,7 @@ see_tree(struct ledger *l, uint16_t store, struct span path, struct err *e)
                                                    O_RDONLY | O_DIRECTORY, 0, NULL);
         if (fd < 0)
             continue;
-        if (listing_read(&s->rules, fd, buf_span(&dir), false, NULL, NULL, &seen, e) < 0 ||
+        if (listing_read(&s->rules, fd, buf_span(&dir), false, NULL, &seen, e) < 0 ||
             see_names(l, store, buf_span(&dir), fd, &seen, &todo, e) < 0)
             return -1;
     }

@@ -114,8 +114,7 @@ struct scan {
     struct span dir;
     bool dir_is_tmp;
     bool content;
-    void (*on_tick)(void *arg, uint64_t bytes);
-    void *arg;
+    const struct listing_pace *pace;
     uint8_t *chunk; /* HASH_CHUNK bytes, made for the first file that is read */
 };
 
@@ -181,6 +180,12 @@ hash_symlink(const struct scan *scan, const char *name, struct wire_entry *entry
     return 0;
 }
 
+static int
+tick(const struct scan *scan, uint64_t bytes, struct err *e)
+{
+    return scan->pace == NULL ? 0 : scan->pace->tick(scan->pace->arg, bytes, e);
+}
+
 /* Reads at most the size the file had when it was opened: one that grows comes to an end too. */
 static int
 hash_content(struct scan *scan, int fd, uint64_t size, EVP_MD_CTX *hash, struct err *e)
@@ -196,8 +201,8 @@ hash_content(struct scan *scan, int fd, uint64_t size, EVP_MD_CTX *hash, struct 
             return 0;
         hash_add(hash, span_of(scan->chunk, (size_t)got));
         at += (uint64_t)got;
-        if (scan->on_tick != NULL)
-            scan->on_tick(scan->arg, (uint64_t)got);
+        if (tick(scan, (uint64_t)got, e) < 0)
+            return -1;
     }
     return 0;
 }
@@ -346,7 +351,7 @@ scan_name(struct scan *scan, const char *text, struct listing *l, struct err *e)
     if (S_ISDIR(st.st_mode) && scan->content && hash_subdir(scan, text, &entry, e) < 0)
         return -1;
     listing_add(l, &entry);
-    return 0;
+    return tick(scan, LISTING_NAME_BYTES, e);
 }
 
 static void
@@ -405,8 +410,7 @@ is_tmp(const struct store_rules *rules, int dirfd, struct span dir)
 
 int
 listing_read(const struct store_rules *rules, int dirfd, struct span dir, bool content,
-             void (*on_tick)(void *arg, uint64_t bytes), void *arg, struct listing *ret_listing,
-             struct err *e)
+             const struct listing_pace *pace, struct listing *ret_listing, struct err *e)
 {
     struct stat st;
     if (fstat(dirfd, &st) < 0)
@@ -417,8 +421,7 @@ listing_read(const struct store_rules *rules, int dirfd, struct span dir, bool c
                          .dir = dir,
                          .dir_is_tmp = is_tmp(rules, dirfd, dir),
                          .content = content,
-                         .on_tick = on_tick,
-                         .arg = arg };
+                         .pace = pace };
     _cleanup_listing_ struct listing l = { 0 };
     l.self = attr_of(&st);
     l.has_self_hash = content && dir.len == 0;

@@ -27,14 +27,22 @@ void listing_sort(struct listing *l);
 /* In a sorted listing; NULL when it is not there. */
 const struct wire_entry *listing_find(const struct listing *l, struct span name);
 
+#define LISTING_NAME_BYTES 256 /* what looking at a name counts as: an inode of ext4 */
+
+/* How fast a listing is read. tick() is called with the bytes read since, a name counted as
+ * LISTING_NAME_BYTES; it may sleep, and ends the reading with -1. */
+struct listing_pace {
+    int (*tick)(void *arg, uint64_t bytes, struct err *e);
+    void *arg;
+};
+
 /* Reads the directory dirfd (store path `dir`): ignored names, sockets, devices and mount
  * points are left out, for symlinks `hash` is
  * that of the target, with content also for files (over bytes and extended attributes) and for
  * directories (over extended attributes; those of a store's root are in self_hash). A file that
- * changes or vanishes meanwhile is listed as last seen. on_tick (may be NULL) is called with the
- * bytes read, so that a caller can throttle. */
+ * changes or vanishes meanwhile is listed as last seen. pace: NULL as fast as it goes. */
 int listing_read(const struct store_rules *rules, int dirfd, struct span dir, bool content,
-                 void (*on_tick)(void *arg, uint64_t bytes), void *arg, struct listing *ret_listing,
+                 const struct listing_pace *pace, struct listing *ret_listing,
                  struct err *e) _must_check_;
 
 /* Over self (mode, uid, gid, for a root its hash) and, per entry: name, type, mode, uid, gid, size

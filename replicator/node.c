@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define EVIDENCE_FILE "evidence"
+#define PROBE_SIZE    (1024 * 1024)
 
 static int
 open_dir(const char *path, int *ret_fd, struct err *e)
@@ -231,4 +232,25 @@ node_evidence_holds(const struct node *node)
     _cleanup_buf_ struct buf now = { 0 };
     return node_sync(node, NULL) == 0 && node_evidence(node, &now) &&
            span_equal(buf_span(&now), span_of(then, len));
+}
+
+static int
+probe_store(const struct node_store *s, struct err *e)
+{
+    _cleanup_close_ int fd = file_open_beneath(s->root_fd, span_str(STORE_PRIVATE_DIR),
+                                               O_TMPFILE | O_RDWR, 0600, e);
+    if (fd < 0)
+        return -1;
+    int rc = posix_fallocate(fd, 0, PROBE_SIZE);
+    return rc == 0 ? 0 : err_errnum(e, file_err_code(rc, ERR_IO), rc, "store %s", s->conf->name);
+}
+
+int
+node_probe(const struct node *node, struct err *e)
+{
+    for (size_t i = 0; i < node->store_count; i++) {
+        if (probe_store(&node->stores[i], e) < 0)
+            return -1;
+    }
+    return 0;
 }

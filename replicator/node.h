@@ -41,6 +41,9 @@ int node_root_row(const struct node *node, struct state_dir *dir, struct state_t
 /* Makes all that was changed in the stores so far durable, with the buffers of their devices. */
 int node_sync(const struct node *node, struct err *e) _must_check_;
 
+/* Does every store take writes? -1: one is full or read-only, and which. */
+int node_probe(const struct node *node, struct err *e) _must_check_;
+
 /* This boot's id, all zero when the kernel does not tell. */
 void node_boot_id(uint8_t ret_id[16]);
 

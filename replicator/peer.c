@@ -135,14 +135,25 @@ peer_set_state(struct peer *peer, enum peer_state state, const char *fmt, ...)
     daemon_peer_moved(peer->daemon);
 }
 
+static void
+displaced(struct verify_order *order)
+{
+    struct err e = { 0 };
+    err_set(&e, ERR_BUSY, "another comparison was ordered");
+    order->done(order, &(struct walk_progress){ 0 }, &e);
+}
+
 bool
 peer_order(struct peer *peer, struct verify_order *order)
 {
     pthread_mutex_lock(&peer->lock);
-    bool taken = peer->facts.sending && peer->order == NULL;
+    struct verify_order *before = peer->order;
+    bool taken = peer->facts.sending && (before == NULL || atomic_load(&before->gives_way));
     if (taken)
         peer->order = order;
     pthread_mutex_unlock(&peer->lock);
+    if (taken && before != NULL)
+        displaced(before);
     if (taken)
         peer_wake(peer);
     return taken;

@@ -22,10 +22,12 @@ enum peer_state {
 struct verify_order {
     struct walk_opts opts;
     void (*progress)(struct verify_order *order, const struct walk_progress *progress);
-    /* e is NULL when it went through. Called once, from the session's thread. */
+    /* e is NULL when it went through. Called once, from the session's thread or from the one that
+     * gave another order. */
     void (*done)(struct verify_order *order, const struct walk_progress *progress,
                  const struct err *e);
     void *arg;
+    atomic_bool gives_way; /* to another order: it ends with ERR_BUSY */
 };
 
 /* What the status shows. */
@@ -72,7 +74,7 @@ void peer_wake(struct peer *peer);
 void peer_facts(struct peer *peer, struct peer_facts *ret_facts);
 bool peer_connected(struct peer *peer);
 void peer_set_state(struct peer *peer, enum peer_state state, const char *fmt, ...) _printf_(3, 4);
-/* false: no session sends to it now. */
+/* false: no session sends to it now, or an order that gives no way waits already. */
 bool peer_order(struct peer *peer, struct verify_order *order);
 
 const char *peer_state_word(enum peer_state state);

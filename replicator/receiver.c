@@ -2,7 +2,6 @@
  * acknowledged. */
 #include "replicator/receiver.h"
 
-#include "lib/base/path.h"
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/answer.h"
@@ -11,15 +10,14 @@
 
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define SYNC_WORKERS 4
 #define GROUP_OPS    512 /* runs that wait together are made durable together, up to this */
 #define GROUP_BYTES  (8 * 1024 * 1024)
+#define ASKED_MAX    1024 /* directories; a sender asks for 128 at once */
 #define LEDGER_MS    50
 #define LEDGER_OPS   4000
-#define PROBE_SIZE   (1024 * 1024)
 #define PROBE_MS     1000
 
 struct receiver {
@@ -37,6 +35,7 @@ struct receiver {
     struct wire_commit done;   /* the newest that was carried out */
     struct wire_msg out;
     struct needs needs;  /* names asked for and not come yet */
+    struct scrub *scrub; /* reads what a comparison asks for */
     struct err note_err; /* of a callback that cannot return one */
 };
 
@@ -244,22 +243,39 @@ check_store(const struct receiver *x, uint16_t store, const char *what, struct e
                    x->daemon->node->store_count);
 }
 
+static struct answers
+answers_of(struct receiver *x)
+{
+    return (struct answers){ x->daemon->node,
+                             x->s->io,
+                             x->apply,
+                             &x->out,
+                             x->syncing ? &x->ledger : NULL,
+                             x->syncing || x->needs.count > 0 };
+}
+
+static int
+on_digest_ask(struct receiver *x, const struct wire_digest_ask *ask, struct err *e)
+{
+    struct answers answers = answers_of(x);
+    if (x->syncing)
+        return answer_digests(&answers, ask, e);
+    if (scrub_open_count(x->scrub) + ask->count > ASKED_MAX)
+        return err_set(e, ERR_PROTOCOL, "more than %d directories asked for at once", ASKED_MAX);
+    return answer_later(x->scrub, ask, e);
+}
+
 static int
 on_question(struct receiver *x, const struct wire_msg *msg, struct err *e)
 {
-    struct answers answers = { x->daemon->node,
-                               x->s->io,
-                               x->apply,
-                               &x->out,
-                               x->syncing ? &x->ledger : NULL,
-                               x->syncing || x->needs.count > 0 };
+    struct answers answers = answers_of(x);
     uint16_t store = msg->type == WIRE_DIGEST_ASK ? msg->digest_ask.store
                      : msg->type == WIRE_SIG_ASK  ? msg->sig_ask.store
                                                   : msg->fetch.store;
     if (check_store(x, store, wire_type_word(msg->type), e) < 0)
         return -1;
     if (msg->type == WIRE_DIGEST_ASK)
-        return answer_digests(&answers, &msg->digest_ask, e);
+        return on_digest_ask(x, &msg->digest_ask, e);
     if (msg->type == WIRE_SIG_ASK)
         return answer_signature(&answers, &msg->sig_ask, e);
     return answer_fetch(&answers, &msg->fetch, e);
@@ -423,6 +439,15 @@ group_is_full(const struct receiver *x)
     return apply_pending(x->apply) >= GROUP_OPS || apply_pending_bytes(x->apply) >= GROUP_BYTES;
 }
 
+static int
+tell_readings(struct receiver *x, struct err *e)
+{
+    if (scrub_open_count(x->scrub) == 0 || !scrub_has_done(x->scrub))
+        return 0;
+    struct answers answers = answers_of(x);
+    return answer_readings(&answers, x->scrub, e);
+}
+
 /* Runs that are waiting already are made durable together; nothing waits for a run that is still to
  * come. */
 static int
@@ -433,6 +458,8 @@ step(struct receiver *x, struct err *e)
     int timeout = may_carry_out ? 0 : x->ledger.txn != NULL ? LEDGER_MS : -1;
     if (may_carry_out && group_is_full(x))
         return carry_out(x, e);
+    if (tell_readings(x, e) < 0)
+        return -1;
     int got = link_io_receive(x->s->io, timeout, x->s->peer->wake_fd, &msg, e);
     if (got < 0)
         return -1;
@@ -470,17 +497,6 @@ open_apply(struct receiver *x, struct err *e)
 
 /* --- a disk that is full or read-only --- */
 
-static int
-probe_store(const struct node_store *s, struct err *e)
-{
-    _cleanup_close_ int fd = file_open_beneath(s->root_fd, span_str(STORE_PRIVATE_DIR),
-                                               O_TMPFILE | O_RDWR, 0600, e);
-    if (fd < 0)
-        return -1;
-    int rc = posix_fallocate(fd, 0, PROBE_SIZE);
-    return rc == 0 ? 0 : err_errnum(e, file_err_code(rc, ERR_IO), rc, "store %s", s->conf->name);
-}
-
 /* Waits until every store takes writes again. */
 static int
 wait_for_space(struct receiver *x, struct err *e)
@@ -488,10 +504,7 @@ wait_for_space(struct receiver *x, struct err *e)
     bool told = false;
     struct err why = { 0 };
     while (!must_end(x)) {
-        bool ok = true;
-        for (size_t i = 0; ok && i < x->daemon->node->store_count; i++)
-            ok = probe_store(&x->daemon->node->stores[i], &why) >= 0;
-        if (ok) {
+        if (node_probe(x->daemon->node, &why) >= 0) {
             if (told)
                 peer_set_state(x->s->peer, PEER_CONNECTED, "%s", "");
             return 0;
@@ -535,6 +548,7 @@ receiver_new(struct session *s)
     x->daemon = s->daemon;
     x->needs.ask = send_need;
     x->needs.arg = x;
+    x->scrub = scrub_new(x->daemon->node, x->daemon->conf->verify_rate, s->peer->wake_fd);
     x->claim.peer = s->peer;
     x->claim.link_fd = link_io_fd(s->io);
     x->claim.epoch = s->theirs->epoch;
@@ -545,6 +559,7 @@ receiver_new(struct session *s)
 static void
 receiver_close(struct receiver *x)
 {
+    scrub_free(&x->scrub);
     ledger_free(&x->ledger);
     needs_free(&x->needs);
     apply_free(&x->apply);

@@ -381,29 +381,6 @@ sync_step(struct sender *x, struct err *e)
 /* --- verify --- */
 
 static void
-take_order(struct sender *x)
-{
-    if (x->verify != NULL || x->sync != NULL)
-        return;
-    pthread_mutex_lock(&x->s->peer->lock);
-    x->order = x->s->peer->order;
-    x->s->peer->order = NULL;
-    pthread_mutex_unlock(&x->s->peer->lock);
-    if (x->order == NULL)
-        return;
-    _cleanup_txn_ struct state_txn *txn = NULL;
-    struct err e = { 0 };
-    if (state_begin(x->s->daemon->node->state, false, &txn, &e) < 0) {
-        x->order->done(x->order, &(struct walk_progress){ 0 }, &e);
-        x->order = NULL;
-        return;
-    }
-    x->order->opts.limit = state_meta(txn)->next_dir - 1;
-    x->verify = walk_new(x->s->daemon->node, &x->ship, &x->order->opts);
-    event(EV_VERIFY_BEGIN, F_STR("peer", x->s->peer->conf->name));
-}
-
-static void
 verify_finish(struct sender *x, const struct err *e)
 {
     struct walk_progress progress = { 0 };
@@ -419,11 +396,38 @@ verify_finish(struct sender *x, const struct err *e)
     x->order = NULL;
 }
 
+static void
+take_order(struct sender *x)
+{
+    struct err e = { 0 };
+    if (x->verify != NULL && atomic_load(&x->order->gives_way)) {
+        err_set(&e, ERR_BUSY, "another comparison was ordered");
+        verify_finish(x, &e);
+    }
+    if (x->verify != NULL || x->sync != NULL)
+        return;
+    pthread_mutex_lock(&x->s->peer->lock);
+    x->order = x->s->peer->order;
+    x->s->peer->order = NULL;
+    pthread_mutex_unlock(&x->s->peer->lock);
+    if (x->order == NULL)
+        return;
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(x->s->daemon->node->state, false, &txn, &e) < 0) {
+        x->order->done(x->order, &(struct walk_progress){ 0 }, &e);
+        x->order = NULL;
+        return;
+    }
+    x->order->opts.limit = state_meta(txn)->next_dir - 1;
+    x->order->opts.rate = x->s->daemon->conf->verify_rate;
+    x->order->opts.wake_fd = x->s->peer->wake_fd;
+    x->verify = walk_new(x->s->daemon->node, &x->ship, &x->order->opts);
+    event(EV_VERIFY_BEGIN, F_STR("peer", x->s->peer->conf->name));
+}
+
 static int
 verify_step(struct sender *x, struct err *e)
 {
-    if (ask_settle(x) != x->ship.cursor)
-        return 0; /* what just happened is shipped first */
     struct walk_orders orders = orders_of(x);
     if (walk_step(x->verify, &orders, e) < 0)
         return err_wrap(e, "verify %s", x->s->peer->conf->name);

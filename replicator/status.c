@@ -1,8 +1,8 @@
 #include "replicator/status.h"
 
-#include "replicator/orders.h"
 #include "replicator/protection.h"
 #include "replicator/session.h"
+#include "replicator/verify.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -51,11 +51,24 @@ capture_word(const struct daemon *d, const struct capture_status *capture)
 static json_t *
 last_verify(struct state_txn *txn, const char *store)
 {
-    struct proof proof;
-    if (txn == NULL || !orders_last_proof(txn, store, &proof))
+    struct proof proof = { 0 };
+    if (txn != NULL)
+        verify_last_proof(txn, store, &proof);
+    if (proof.at == 0)
         return json_null();
-    return json_pack("{s:o, s:I}", "at", time_json(proof.at), "differences",
-                     (json_int_t)proof.differences);
+    return json_pack("{s:o, s:I, s:o}", "at", time_json(proof.at), "differences",
+                     (json_int_t)proof.differences, "contents_since",
+                     time_json(proof.contents_since));
+}
+
+static json_t *
+verify_now(const struct daemon *d, size_t store)
+{
+    double done, left;
+    if (!verify_is_running(d, store, &done, &left))
+        return json_null();
+    return json_pack("{s:f, s:o}", "done", done, "seconds_left",
+                     left < 0 ? json_null() : json_real(left));
 }
 
 /* On a standby a store is what its receiver is. */
@@ -75,10 +88,10 @@ stores_json(struct daemon *d, struct state_txn *txn, const struct capture_status
     json_t *list = json_array();
     for (size_t i = 0; i < d->conf->store_count; i++) {
         const struct conf_store *s = &d->conf->stores[i];
-        json_t *store = json_pack("{s:s, s:s, s:s, s:s, s:o}", "name", s->name, "kind",
+        json_t *store = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "name", s->name, "kind",
                                   store_kind_word(s->kind), "path", s->path, "state",
                                   store_word(d, txn, capture), "last_verify",
-                                  last_verify(txn, s->name));
+                                  last_verify(txn, s->name), "verify", verify_now(d, i));
         if (capture->phase == CAPTURE_STALLED)
             json_object_set_new(store, "why", json_string(capture->text));
         json_array_append_new(list, store);

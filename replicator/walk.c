@@ -19,15 +19,18 @@ walk_new(const struct node *node, struct ship *ship, const struct walk_opts *opt
     w->next = MAX(opts->from, (uint64_t)1);
     w->level = w->next;
     w->progress.total = opts->limit;
+    if (opts->mode == WALK_VERIFY)
+        w->scrub = scrub_new(node, opts->rate, opts->wake_fd);
     return w;
 }
 
-static void
+void
 ask_clear(struct ask *a)
 {
     listing_free(&a->theirs);
     buf_free(&a->path);
     buf_free(&a->touched);
+    buf_free(&a->differs);
     *a = (struct ask){ .state = ASK_FREE };
 }
 
@@ -36,6 +39,7 @@ walk_free(struct walk **walk)
 {
     if (*walk == NULL)
         return;
+    scrub_free(&(*walk)->scrub);
     for (size_t i = 0; i < ASKS_MAX; i++)
         ask_clear(&(*walk)->asks[i]);
     places_free(&(*walk)->places);
@@ -62,7 +66,9 @@ walk_done(const struct walk *w)
 bool
 walk_can_step(const struct walk *w)
 {
-    if (count_asks(w, ASK_ANSWERED) > 0 || count_asks(w, ASK_WANTED) > 0 || w->recheck.len > 0)
+    if (w->opts.mode == WALK_VERIFY ? walk_verify_can_step(w)
+                                    : count_asks(w, ASK_ANSWERED) > 0 ||
+                                          count_asks(w, ASK_WANTED) > 0 || w->recheck.len > 0)
         return true;
     size_t free = count_asks(w, ASK_FREE);
     return free == ASKS_MAX ? !w->complete : !w->all_asked && free >= ASKS_MAX / 2;
@@ -149,37 +155,6 @@ listing_of_index(struct state_txn *txn, const struct place *place, struct listin
     }
 }
 
-/* The disk counts links in places that are not replicated, too: a copy that was cut off left one in
- * a Maildir's tmp. The index has those that a peer can have. */
-static int
-count_links(struct state_txn *txn, const struct place *place, struct listing *listing,
-            struct err *e)
-{
-    for (size_t i = 0; i < listing->count; i++) {
-        struct wire_entry *entry = &listing->entries[i];
-        struct state_entry known;
-        int found = entry->nlink < 2 ? 0 : state_entry_get(txn, place->dir, entry->name, &known, e);
-        if (found < 0)
-            return -1;
-        if (found > 0 && known.ino == entry->ino)
-            entry->nlink = known.nlink;
-    }
-    return 0;
-}
-
-int
-walk_ours(struct walk *w, struct state_txn *txn, const struct place *place,
-          struct listing *ret_listing, struct err *e)
-{
-    if (w->opts.mode == WALK_SYNC)
-        return listing_of_index(txn, place, ret_listing, e);
-    const struct store_rules *rules = &w->node->stores[place->store].rules;
-    if (listing_read(rules, place->fd, buf_span(&place->path), w->opts.content, NULL, NULL,
-                     ret_listing, e) < 0)
-        return -1;
-    return count_links(txn, place, ret_listing, e);
-}
-
 /* --- asking --- */
 
 static struct ask *
@@ -212,9 +187,8 @@ orders_done(struct walk *w)
     return done;
 }
 
-/* Takes the next directories into hand. */
-static int
-choose(struct walk *w, struct state_txn *txn, struct err *e)
+int
+walk_choose(struct walk *w, struct state_txn *txn, struct err *e)
 {
     struct ask *a;
     while (!w->all_asked && (a = free_ask(w)) != NULL) {
@@ -269,72 +243,77 @@ choose_again(struct walk *w, struct state_txn *txn, struct err *e)
     return 0;
 }
 
-/* 1 the question is in the message, 0 the directory is gone. */
-static int
-ask_digest(struct walk *w, struct state_txn *txn, struct ask *a, struct err *e)
+void
+ask_begin(struct ask *a, struct span path)
 {
-    struct place *place;
-    int found = places_get(w->places, txn, a->dir, &place, e);
-    if (found <= 0 || place->path.len > PATH_STORE_MAX)
-        return found < 0 ? -1 : 0;
     buf_reset(&a->path);
-    buf_add(&a->path, place->path.ptr, place->path.len);
+    buf_add(&a->path, path.ptr, path.len);
     buf_reset(&a->touched);
+    buf_reset(&a->differs);
     listing_free(&a->theirs);
     a->sorted = a->moved = false;
     a->after_len = 0;
     a->self_done = false;
+}
+
+int
+walk_flush(struct walk *w, struct err *e)
+{
+    if (w->msg.digest_ask.count == 0)
+        return 0;
+    int rc = link_io_send(w->ship->io, &w->msg, e);
+    w->msg.digest_ask.count = 0;
+    w->asked_bytes = 0;
+    return rc < 0 ? -1 : link_io_flush(w->ship->io, e);
+}
+
+int
+walk_question(struct walk *w, struct ask *a, uint8_t flags, struct err *e)
+{
+    struct wire_digest_ask *ask = &w->msg.digest_ask;
+    bool fits = ask->store == a->store && ask->flags == flags &&
+                w->asked_bytes + a->path.len <= ASK_BYTES;
+    if (!fits && walk_flush(w, e) < 0)
+        return -1;
+    if (ask->count == 0) {
+        w->msg.type = WIRE_DIGEST_ASK;
+        ask->id = ++w->id;
+        ask->store = a->store;
+        ask->flags = flags;
+    }
+    struct wire_dir *dir = &ask->dirs[ask->count++];
+    dir->dir = a->dir;
+    dir->path = buf_span(&a->path);
+    memcpy(dir->digest, a->digest, sizeof(dir->digest));
+    w->asked_bytes += a->path.len;
+    a->state = ASK_SENT;
+    return 0;
+}
+
+/* A directory that is gone meanwhile: a record tells the peer. */
+static int
+ask_one(struct walk *w, struct state_txn *txn, struct ask *a, struct err *e)
+{
+    struct place *place;
+    int found = places_get(w->places, txn, a->dir, &place, e);
+    if (found < 0)
+        return -1;
+    if (found == 0 || place->path.len > PATH_STORE_MAX) {
+        ask_clear(a);
+        return 0;
+    }
+    ask_begin(a, buf_span(&place->path));
     if (w->opts.peer_empty) {
         a->verdict = WIRE_DIR_ABSENT;
         a->state = ASK_ANSWERED;
         return 0;
     }
     _cleanup_listing_ struct listing ours = { 0 };
-    if (walk_ours(w, txn, place, &ours, e) < 0)
+    if (listing_of_index(txn, place, &ours, e) < 0)
         return -1;
-    struct wire_dir *dir = &w->msg.digest_ask.dirs[w->msg.digest_ask.count++];
-    dir->dir = a->dir;
-    dir->path = buf_span(&a->path);
     listing_sort(&ours);
     listing_digest(&ours, a->digest);
-    memcpy(dir->digest, a->digest, sizeof(dir->digest));
-    a->state = ASK_SENT;
-    return 1;
-}
-
-static int
-ask_flush(struct walk *w, struct err *e)
-{
-    if (w->msg.digest_ask.count == 0)
-        return 0;
-    int rc = link_io_send(w->ship->io, &w->msg, e);
-    w->msg.digest_ask.count = 0;
-    return rc < 0 ? -1 : link_io_flush(w->ship->io, e);
-}
-
-static int
-ask_store(struct walk *w, struct state_txn *txn, uint16_t store, struct err *e)
-{
-    w->msg.type = WIRE_DIGEST_ASK;
-    w->msg.digest_ask.id = ++w->id;
-    w->msg.digest_ask.store = store;
-    w->msg.digest_ask.flags = w->opts.content ? WIRE_DIGEST_CONTENT : 0;
-    w->msg.digest_ask.count = 0;
-    size_t bytes = 0;
-    for (size_t i = 0; i < ASKS_MAX; i++) {
-        struct ask *a = &w->asks[i];
-        if (a->state != ASK_WANTED || a->store != store)
-            continue;
-        if (ask_digest(w, txn, a, e) < 0)
-            return -1;
-        if (a->state == ASK_WANTED)
-            ask_clear(a); /* gone meanwhile: a record tells the peer */
-        bytes += a->path.len;
-        if (bytes >= ASK_BYTES && ask_flush(w, e) < 0)
-            return -1;
-        bytes = bytes >= ASK_BYTES ? 0 : bytes;
-    }
-    return ask_flush(w, e);
+    return walk_question(w, a, 0, e);
 }
 
 static int
@@ -346,13 +325,13 @@ ask_all(struct walk *w, struct err *e)
     if (state_meta(txn)->tail != w->ship->cursor)
         return 0;                       /* the peer would be asked about what it was not told yet */
     w->all_asked = w->complete = false; /* there may be newer ones than at the last look */
-    if (choose_again(w, txn, e) < 0 || choose(w, txn, e) < 0)
+    if (choose_again(w, txn, e) < 0 || walk_choose(w, txn, e) < 0)
         return -1;
-    for (uint16_t store = 0; store < w->node->store_count; store++) {
-        if (ask_store(w, txn, store, e) < 0)
+    for (size_t i = 0; i < ASKS_MAX; i++) {
+        if (w->asks[i].state == ASK_WANTED && ask_one(w, txn, &w->asks[i], e) < 0)
             return -1;
     }
-    return 0;
+    return walk_flush(w, e);
 }
 
 /* --- answers --- */
@@ -399,6 +378,19 @@ walk_answer(struct walk *w, const struct wire_digest_answer *answer, struct err 
     return 0;
 }
 
+static bool
+is_open(const struct ask *a)
+{
+    return a->state > ASK_WANTED;
+}
+
+/* Of what another thread or the peer has in hand the end is waited for. */
+static bool
+is_away(const struct ask *a)
+{
+    return a->state == ASK_READING || a->state == ASK_SENT || a->state == ASK_REREADING;
+}
+
 /* A directory moves, and with it what is below: of the answer neither the old path nor the new one
  * holds, also when it comes back. */
 static void
@@ -406,11 +398,10 @@ touch_moved(struct walk *w, uint16_t store, struct span path)
 {
     for (size_t i = 0; i < ASKS_MAX; i++) {
         struct ask *a = &w->asks[i];
-        if ((a->state != ASK_SENT && a->state != ASK_ANSWERED) || a->store != store ||
-            !path_is_below(buf_span(&a->path), path))
+        if (!is_open(a) || a->store != store || !path_is_below(buf_span(&a->path), path))
             continue;
         a->moved = true;
-        if (a->state == ASK_ANSWERED)
+        if (!is_away(a))
             a->state = ASK_WANTED;
     }
 }
@@ -439,10 +430,13 @@ static void
 touch_name(struct walk *w, uint16_t store, struct span path)
 {
     struct span parent = path_parent(path);
-    for (size_t i = 0; path.len > 0 && i < ASKS_MAX; i++) {
+    for (size_t i = 0; i < ASKS_MAX; i++) {
         struct ask *a = &w->asks[i];
-        if ((a->state == ASK_SENT || a->state == ASK_ANSWERED) && a->store == store &&
-            span_equal(buf_span(&a->path), parent))
+        if (!is_open(a) || a->store != store)
+            continue;
+        if (span_equal(buf_span(&a->path), path))
+            buf_add_span16(&a->touched, span_str(""));
+        else if (path.len > 0 && span_equal(buf_span(&a->path), parent))
             buf_add_span16(&a->touched, path_name(path));
     }
 }
@@ -488,13 +482,13 @@ ask_find(struct ask *a, struct span name)
 
 /* --- steps --- */
 
-static struct ask *
-first_answered(struct walk *w)
+struct ask *
+walk_first(struct walk *w, enum ask_state state)
 {
     struct ask *first = NULL;
     for (size_t i = 0; i < ASKS_MAX; i++) {
         struct ask *a = &w->asks[i];
-        if (a->state == ASK_ANSWERED && (first == NULL || a->dir < first->dir))
+        if (a->state == state && (first == NULL || a->dir < first->dir))
             first = a;
     }
     return first;
@@ -505,7 +499,7 @@ step_sync(struct walk *w, const struct walk_orders *orders, struct err *e)
 {
     _cleanup_reclist_ struct reclist fixes = { 0 };
     struct ask *a;
-    while (reclist_count(&fixes) < FIX_NAMES_MAX && (a = first_answered(w)) != NULL) {
+    while (reclist_count(&fixes) < FIX_NAMES_MAX && (a = walk_first(w, ASK_ANSWERED)) != NULL) {
         int more = walk_fix(w, a, &fixes, orders, e);
         if (more < 0)
             return -1;
@@ -520,29 +514,13 @@ step_sync(struct walk *w, const struct walk_orders *orders, struct err *e)
     return ship_commit(w->ship, 0, w->ship->cursor, e);
 }
 
-static int
-step_verify(struct walk *w, const struct walk_orders *orders, struct err *e)
-{
-    struct ask *a;
-    while ((a = first_answered(w)) != NULL) {
-        int again = walk_verify(w, a, orders, e);
-        if (again < 0)
-            return -1;
-        if (again > 0)
-            a->state = ASK_WANTED;
-        else
-            ask_clear(a);
-    }
-    return 0;
-}
-
 int
 walk_step(struct walk *w, const struct walk_orders *orders, struct err *e)
 {
     places_forget(w->places); /* paths may have changed since the last step */
-    int rc = first_answered(w) == NULL   ? ask_all(w, e)
-             : w->opts.mode == WALK_SYNC ? step_sync(w, orders, e)
-                                         : step_verify(w, orders, e);
+    int rc = w->opts.mode == WALK_VERIFY           ? walk_verify_step(w, orders, e)
+             : walk_first(w, ASK_ANSWERED) != NULL ? step_sync(w, orders, e)
+                                                   : ask_all(w, e);
     update_level(w);
     return rc;
 }

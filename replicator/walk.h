@@ -1,6 +1,11 @@
 /* walk.h - brings a peer's directories level, or verifies them: digests are asked for directory by
- * directory, differences are put into the stream when everything up to the journal's tail has been
- * shipped. Belongs to a session thread. */
+ * directory. Belongs to a session thread.
+ *
+ * A sync compares by the index, and puts what differs into the stream when everything up to the
+ * journal's tail has been shipped. A verify reads the disks, of both sides in threads of their own
+ * (scrub.h), while records go on. It tells what differs and still does so in the last of several
+ * readings, of names that no record came for from before the first side was read until after the
+ * other was: all that happened up to then has been shipped. */
 #ifndef MAILTWIN_WALK_H
 #define MAILTWIN_WALK_H
 
@@ -17,7 +22,11 @@ enum walk_mode {
 
 struct walk_opts {
     enum walk_mode mode;
-    bool content;    /* VERIFY: compare the bytes too */
+    bool content;    /* VERIFY: compare the bytes too, */
+    uint32_t parts;  /* of one directory in so many (0 and 1: of all): */
+    uint32_t part;   /* those whose id leaves this over */
+    uint64_t rate;   /* VERIFY: bytes a second read here at most, 0 no limit */
+    int wake_fd;     /* VERIFY: an eventfd, written to when there is something to do */
     bool repair;     /* VERIFY */
     bool peer_empty; /* SYNC: the peer has nothing: do not ask */
     uint64_t base;   /* SYNC: seq at which it began */
@@ -53,7 +62,8 @@ void walk_free(struct walk **walk); /* NULL is fine */
 /* Is there anything to do now besides waiting for answers? */
 bool walk_can_step(const struct walk *walk);
 bool walk_done(const struct walk *walk);
-/* One step: asks, or fixes a bounded part. Only when the ship's cursor is the journal's tail. */
+/* One step: asks, compares, or fixes a bounded part. A sync's only when the ship's cursor is the
+ * journal's tail. */
 int walk_step(struct walk *walk, const struct walk_orders *orders, struct err *e) _must_check_;
 /* An answer of the peer. */
 int walk_answer(struct walk *walk, const struct wire_digest_answer *answer,

@@ -4,16 +4,21 @@
 #define MAILTWIN_WALK_PRIVATE_H
 
 #include "lib/base/path.h"
+#include "replicator/scrub.h"
 #include "replicator/walk.h"
 
 #define ASKS_MAX      128 /* directories under way */
+#define READING_MAX   32  /* of them, handed to the reading thread with a descriptor each */
 #define FIX_NAMES_MAX 500 /* fixed in one step */
 
 enum ask_state {
     ASK_FREE,
     ASK_WANTED,
+    ASK_READING, /* verify: for the question */
     ASK_SENT,
-    ASK_ANSWERED
+    ASK_ANSWERED,
+    ASK_REREADING, /* verify: to be compared with the answer */
+    ASK_CONFIRM,   /* verify: a record may still take back what differs */
 };
 
 struct ask {
@@ -28,7 +33,9 @@ struct ask {
     bool moved;                       /* its path changed since: the answer is void */
     uint8_t digest[WIRE_DIGEST_SIZE]; /* as asked, like the path */
     struct buf path;
-    struct buf touched; /* names (span16) that records went out for since */
+    struct buf touched;  /* names (span16) that records went out for since; "" the directory */
+    struct buf differs;  /* verify: what differs, see walk_verify.c */
+    uint64_t confirm_at; /* verify: the journal's tail when both sides had been read */
     uint8_t after[PATH_NAME_MAX];
     size_t after_len; /* fixed up to this name */
     bool self_done;
@@ -39,6 +46,8 @@ struct walk {
     struct ship *ship;
     struct places *places;
     struct walk_opts opts;
+    struct scrub *scrub; /* verify */
+    size_t reading;      /* directories it has in hand */
     struct ask asks[ASKS_MAX];
     uint64_t next;
     uint64_t level;     /* all directories with a smaller id are level */
@@ -47,6 +56,7 @@ struct walk {
     bool ordered;       /* removals that may not be in the journal yet */
     struct buf recheck; /* store, path (span16) of names that files were moved or linked to */
     uint32_t id;
+    size_t asked_bytes; /* of paths, in the message */
     struct walk_progress progress;
     struct wire_msg msg;
 };
@@ -56,9 +66,6 @@ bool ask_touched(const struct ask *a, struct span name);
 /* What the peer has under this name, NULL for nothing. */
 const struct wire_entry *ask_find(struct ask *a, struct span name);
 
-/* Our side of a directory: for a sync what the index says, for a verify what is on the disk. */
-int walk_ours(struct walk *w, struct state_txn *txn, const struct place *place,
-              struct listing *ret_listing, struct err *e) _must_check_;
 void walk_entry(struct span name, const struct state_entry *entry, struct wire_entry *ret_entry);
 /* Adds the hash of a symlink's target. */
 int walk_entry_hash(const struct place *place, struct span name, struct wire_entry *entry,
@@ -70,8 +77,19 @@ const char *walk_name_text(struct span name, char text[PATH_NAME_MAX + 1]);
  * that go first, 0 it is complete. */
 int walk_fix(struct walk *w, struct ask *a, struct reclist *out, const struct walk_orders *orders,
              struct err *e) _must_check_;
-/* Counts and tells what differs in an answered directory. 1 ask once more, 0 settled. */
-int walk_verify(struct walk *w, struct ask *a, const struct walk_orders *orders,
-                struct err *e) _must_check_;
+/* Before a directory is looked at for a question: of what was known of it nothing counts any more.
+ */
+void ask_begin(struct ask *a, struct span path);
+void ask_clear(struct ask *a);
+struct ask *walk_first(struct walk *w, enum ask_state state); /* by directory; NULL none */
+/* Takes the next directories into hand. */
+int walk_choose(struct walk *w, struct state_txn *txn, struct err *e) _must_check_;
+/* Adds a question to the message, which goes out when it is full, for another store or for another
+ * kind of comparison. */
+int walk_question(struct walk *w, struct ask *a, uint8_t flags, struct err *e) _must_check_;
+int walk_flush(struct walk *w, struct err *e) _must_check_;
+
+bool walk_verify_can_step(const struct walk *w);
+int walk_verify_step(struct walk *w, const struct walk_orders *orders, struct err *e) _must_check_;
 
 #endif

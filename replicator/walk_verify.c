@@ -1,11 +1,146 @@
 #include "replicator/walk_private.h"
 
 #include "lib/os/event.h"
+#include "lib/os/file.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define VERIFY_TRIES 8 /* a difference is one when it stays */
+#define VERIFY_TRIES 8          /* a difference is one when it stays */
+#define NOT_SETTLED  UINT64_MAX /* no tail is */
+
+enum difference {
+    DIFF_WITH_IT, /* shipped again with what else differs, not told by itself */
+    DIFF_MISSING,
+    DIFF_EXTRA,
+    DIFF_TYPE,
+    DIFF_SIZE,
+    DIFF_UNREADABLE_THERE,
+    DIFF_UNREADABLE_HERE,
+    DIFF_XATTRS,
+    DIFF_CONTENT,
+    DIFF_OWNER,
+    DIFF_LINKS,
+    DIFF_TIME,
+    DIFF_DIR_MISSING,
+    DIFF_DIR_OWNER,
+    DIFF_DIR_XATTRS,
+};
+
+static const char *const words[] = {
+    [DIFF_WITH_IT] = "",
+    [DIFF_MISSING] = "missing on the peer",
+    [DIFF_EXTRA] = "only on the peer",
+    [DIFF_TYPE] = "another type of object",
+    [DIFF_SIZE] = "another size",
+    [DIFF_UNREADABLE_THERE] = "the peer cannot read it",
+    [DIFF_UNREADABLE_HERE] = "this node cannot read it",
+    [DIFF_XATTRS] = "other extended attributes",
+    [DIFF_CONTENT] = "another content",
+    [DIFF_OWNER] = "another owner or mode",
+    [DIFF_LINKS] = "other hard links",
+    [DIFF_TIME] = "another modification time",
+    [DIFF_DIR_MISSING] = "the directory is missing on the peer",
+    [DIFF_DIR_OWNER] = "another owner or mode of the directory",
+    [DIFF_DIR_XATTRS] = "other extended attributes of the directory",
+};
+
+/* --- comparing: ours as just read, theirs as answered --- */
+
+/* name "": the directory itself. is_dir: what the peer has there. */
+static void
+differs(struct ask *a, struct span name, bool is_dir, enum difference what)
+{
+    buf_add_span16(&a->differs, name);
+    buf_add_u8(&a->differs, is_dir);
+    buf_add_u8(&a->differs, (uint8_t)what);
+}
+
+static enum difference
+what_differs(const struct wire_entry *ours, const struct wire_entry *theirs)
+{
+    if ((ours->attr.mode & S_IFMT) != (theirs->attr.mode & S_IFMT))
+        return DIFF_TYPE;
+    if (ours->attr.size != theirs->attr.size)
+        return DIFF_SIZE;
+    if (ours->has_hash != theirs->has_hash)
+        return ours->has_hash ? DIFF_UNREADABLE_THERE : DIFF_UNREADABLE_HERE;
+    if (ours->has_hash && theirs->has_hash &&
+        memcmp(ours->hash, theirs->hash, sizeof(ours->hash)) != 0)
+        return S_ISDIR(ours->attr.mode) ? DIFF_XATTRS : DIFF_CONTENT;
+    if (ours->attr.mode != theirs->attr.mode || ours->attr.uid != theirs->attr.uid ||
+        ours->attr.gid != theirs->attr.gid)
+        return DIFF_OWNER;
+    if (ours->nlink != theirs->nlink)
+        return DIFF_LINKS;
+    return DIFF_TIME;
+}
+
+/* A root's extended attributes are in the digest and in no listing: when all else is equal and ours
+ * are what they were when we asked, it is they that differ. Where more differs they may, too.
+ * False: they changed meanwhile. */
+static bool
+compare_root(struct ask *a, const struct listing *ours)
+{
+    uint8_t digest[WIRE_DIGEST_SIZE];
+    if (!ours->has_self_hash)
+        return true;
+    if (a->differs.len > 0) {
+        differs(a, span_str(""), true, DIFF_WITH_IT);
+        return true;
+    }
+    listing_digest(ours, digest);
+    if (memcmp(digest, a->digest, sizeof(digest)) != 0)
+        return false;
+    differs(a, span_str(""), true, DIFF_DIR_XATTRS);
+    return true;
+}
+
+static void
+compare_names(struct ask *a, const struct listing *ours)
+{
+    size_t matched = 0;
+    for (size_t i = 0; i < ours->count; i++) {
+        const struct wire_entry *entry = &ours->entries[i];
+        const struct wire_entry *theirs = ask_find(a, entry->name);
+        matched += theirs != NULL;
+        if (theirs == NULL)
+            differs(a, entry->name, false, DIFF_MISSING);
+        else if (!listing_entry_equal(entry, theirs, true))
+            differs(a, entry->name, S_ISDIR(theirs->attr.mode), what_differs(entry, theirs));
+    }
+    for (size_t i = 0; matched < a->theirs.count && i < a->theirs.count; i++) {
+        const struct wire_entry *theirs = &a->theirs.entries[i];
+        if (listing_find(ours, theirs->name) == NULL)
+            differs(a, theirs->name, S_ISDIR(theirs->attr.mode), DIFF_EXTRA);
+    }
+}
+
+static void
+compare_absent(struct ask *a, const struct listing *ours)
+{
+    differs(a, span_str(""), true, DIFF_DIR_MISSING);
+    for (size_t i = 0; i < ours->count; i++)
+        differs(a, ours->entries[i].name, false, DIFF_WITH_IT);
+}
+
+/* False: what can only be compared as a whole changed meanwhile. */
+static bool
+compare(struct ask *a, const struct listing *ours)
+{
+    if (a->verdict == WIRE_DIR_ABSENT) {
+        compare_absent(a, ours);
+        return true;
+    }
+    if (ours->self.mode != a->self.mode || ours->self.uid != a->self.uid ||
+        ours->self.gid != a->self.gid)
+        differs(a, span_str(""), true, DIFF_DIR_OWNER);
+    compare_names(a, ours);
+    return compare_root(a, ours);
+}
+
+/* --- what stays is told --- */
 
 static void
 tell_difference(struct walk *w, const struct ask *a, struct span name, const char *what)
@@ -23,134 +158,245 @@ tell_difference(struct walk *w, const struct ask *a, struct span name, const cha
              path.ptr == NULL ? "" : (const char *)path.ptr, what);
 }
 
-struct verifying {
-    struct walk *w;
-    struct ask *a;
-    bool count; /* else only find out whether there is any */
-    bool any;
-    const struct walk_orders *orders;
-};
-
-/* "" is the directory itself. */
+/* Nothing but the primary's word mends what its standby feeds. */
 static void
-repair(struct verifying *v, struct span name, bool is_dir)
+settle_difference(struct walk *w, struct ask *a, struct span name, bool is_dir,
+                  enum difference what, const struct walk_orders *orders)
 {
-    if (v->orders->force == NULL)
-        return; /* nothing but the primary's word mends what its standby feeds */
-    v->orders->force(v->orders->arg, v->a->dir, name, is_dir);
+    bool mend = w->opts.repair && orders->force != NULL;
+    if (what != DIFF_WITH_IT)
+        tell_difference(w, a, name, words[what]);
+    if (mend)
+        orders->force(orders->arg, a->dir, name, is_dir);
+    w->progress.repaired += mend && what != DIFF_WITH_IT;
 }
 
-static void
-differs(struct verifying *v, struct span name, bool is_dir, const char *what)
+/* Of what a record came for meanwhile the comparison says nothing. */
+static bool
+is_untouched(const struct ask *a)
 {
-    if (ask_touched(v->a, name))
-        return;
-    v->any = true;
-    if (!v->count)
-        return;
-    tell_difference(v->w, v->a, name, what);
-    if (!v->w->opts.repair)
-        return;
-    repair(v, name, is_dir);
-    v->w->progress.repaired += v->orders->force != NULL;
-}
-
-static const char *
-what_differs(const struct wire_entry *ours, const struct wire_entry *theirs)
-{
-    if ((ours->attr.mode & S_IFMT) != (theirs->attr.mode & S_IFMT))
-        return "another type of object";
-    if (ours->attr.size != theirs->attr.size)
-        return "another size";
-    if (ours->has_hash != theirs->has_hash)
-        return ours->has_hash ? "the peer cannot read it" : "this node cannot read it";
-    if (ours->has_hash && theirs->has_hash &&
-        memcmp(ours->hash, theirs->hash, sizeof(ours->hash)) != 0)
-        return S_ISDIR(ours->attr.mode) ? "other extended attributes" : "another content";
-    if (ours->attr.mode != theirs->attr.mode || ours->attr.uid != theirs->attr.uid ||
-        ours->attr.gid != theirs->attr.gid)
-        return "another owner or mode";
-    if (ours->nlink != theirs->nlink)
-        return "other hard links";
-    return "another modification time";
-}
-
-/* A root's extended attributes are in the digest and in no listing: when all else is equal and ours
- * are what they were when we asked, it is they that differ. Where more differs they may, too. */
-static void
-verify_root(struct verifying *v, const struct listing *ours)
-{
-    uint8_t digest[WIRE_DIGEST_SIZE];
-    if (!ours->has_self_hash)
-        return;
-    if (v->any && v->count && v->w->opts.repair)
-        repair(v, span_str(""), true);
-    if (v->any)
-        return;
-    listing_digest(ours, digest);
-    bool as_asked = memcmp(digest, v->a->digest, sizeof(digest)) == 0;
-    if (as_asked)
-        differs(v, span_str(""), true, "other extended attributes of the directory");
-    v->any |= !as_asked && !v->count; /* it is asked once more */
-}
-
-static void
-verify_names(struct verifying *v, const struct listing *ours)
-{
-    struct ask *a = v->a;
-    size_t matched = 0;
-    for (size_t i = 0; i < ours->count; i++) {
-        const struct wire_entry *entry = &ours->entries[i];
-        const struct wire_entry *theirs = ask_find(a, entry->name);
-        matched += theirs != NULL;
-        if (theirs == NULL)
-            differs(v, entry->name, false, "missing on the peer");
-        else if (!listing_entry_equal(entry, theirs, true))
-            differs(v, entry->name, S_ISDIR(theirs->attr.mode), what_differs(entry, theirs));
+    struct reader r = reader_of(buf_span(&a->differs));
+    while (r.rest.len > 0) {
+        struct span name = reader_span16(&r);
+        reader_u8(&r);
+        if (reader_u8(&r) != DIFF_WITH_IT && !ask_touched(a, name))
+            return true;
     }
-    if (matched == a->theirs.count)
-        return;
-    struct ask mine = { .theirs = *ours, .sorted = true };
-    for (size_t i = 0; i < a->theirs.count; i++) {
-        const struct wire_entry *theirs = &a->theirs.entries[i];
-        if (ask_find(&mine, theirs->name) == NULL)
-            differs(v, theirs->name, S_ISDIR(theirs->attr.mode), "only on the peer");
-    }
+    return false;
 }
 
 static void
-verify_listings(struct verifying *v, const struct listing *ours)
+confirm(struct walk *w, struct ask *a, const struct walk_orders *orders)
 {
-    struct ask *a = v->a;
-    if (a->verdict == WIRE_DIR_ABSENT) {
-        differs(v, span_str(""), true, "the directory is missing on the peer");
-        for (size_t i = 0; v->count && v->w->opts.repair && i < ours->count; i++)
-            repair(v, ours->entries[i].name, false);
+    /* a directory that was just made there may lack what is in it */
+    bool stays = is_untouched(a) || ask_touched(a, span_str(""));
+    if (stays && ++a->tries < VERIFY_TRIES) {
+        a->state = ASK_WANTED;
         return;
     }
-    if (ours->self.mode != a->self.mode || ours->self.uid != a->self.uid ||
-        ours->self.gid != a->self.gid)
-        differs(v, span_str(""), true, "another owner or mode of the directory");
-    verify_names(v, ours);
-    verify_root(v, ours);
+    struct reader r = reader_of(buf_span(&a->differs));
+    while (stays && r.rest.len > 0) {
+        struct span name = reader_span16(&r);
+        bool is_dir = reader_u8(&r) != 0;
+        enum difference what = (enum difference)reader_u8(&r);
+        if (!ask_touched(a, name))
+            settle_difference(w, a, name, is_dir, what, orders);
+    }
+    ask_clear(a);
+}
+
+static bool
+can_confirm(const struct walk *w, const struct ask *a)
+{
+    return a->state == ASK_CONFIRM && w->ship->cursor >= a->confirm_at;
+}
+
+/* --- readings --- */
+
+/* The disk counts links in places that are not replicated, too: a copy that was cut off left one in
+ * a Maildir's tmp. The index has those that a peer can have. */
+static int
+count_links(struct state_txn *txn, uint64_t dir, struct listing *listing, struct err *e)
+{
+    for (size_t i = 0; i < listing->count; i++) {
+        struct wire_entry *entry = &listing->entries[i];
+        struct state_entry known;
+        int found = entry->nlink < 2 ? 0 : state_entry_get(txn, dir, entry->name, &known, e);
+        if (found < 0)
+            return -1;
+        if (found > 0 && known.ino == entry->ino)
+            entry->nlink = known.nlink;
+    }
+    return 0;
+}
+
+static bool
+with_content(const struct walk *w, const struct ask *a)
+{
+    return w->opts.content && (w->opts.parts < 2 || a->dir % w->opts.parts == w->opts.part);
+}
+
+static int
+read_dir(struct walk *w, const struct ask *a, const struct place *place, struct err *e)
+{
+    _cleanup_scrub_item_ struct scrub_item *item = scrub_item_new(a->store, buf_span(&place->path));
+    item->dir = a->dir;
+    item->content = with_content(w, a);
+    item->fd = fcntl(place->fd, F_DUPFD_CLOEXEC, 0);
+    if (item->fd < 0)
+        return err_sys(e, ERR_IO, "keep a directory open");
+    struct scrub_item *given = item;
+    item = NULL;
+    w->reading++;
+    return scrub_ask(w->scrub, given, e);
+}
+
+/* A directory that is gone meanwhile: a record tells the peer. */
+static int
+read_for(struct walk *w, struct state_txn *txn, struct ask *a, struct err *e)
+{
+    struct place *place;
+    int found = places_get(w->places, txn, a->dir, &place, e);
+    if (found < 0)
+        return -1;
+    if (found == 0 || place->path.len > PATH_STORE_MAX) {
+        ask_clear(a);
+        return 0;
+    }
+    if (a->state == ASK_WANTED)
+        ask_begin(a, buf_span(&place->path));
+    a->state = a->state == ASK_WANTED ? ASK_READING : ASK_REREADING;
+    return read_dir(w, a, place, e);
+}
+
+/* What is under way ends before something new begins. */
+static int
+read_more(struct walk *w, struct state_txn *txn, struct err *e)
+{
+    static const enum ask_state order[] = { ASK_ANSWERED, ASK_WANTED };
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        struct ask *a;
+        while (w->reading < READING_MAX && (a = walk_first(w, order[i])) != NULL) {
+            if (read_for(w, txn, a, e) < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static struct ask *
+find_reading(struct walk *w, uint64_t dir)
+{
+    for (size_t i = 0; i < ASKS_MAX; i++) {
+        struct ask *a = &w->asks[i];
+        if ((a->state == ASK_READING || a->state == ASK_REREADING) && a->dir == dir)
+            return a;
+    }
+    return NULL;
+}
+
+static void
+compare_again(struct ask *a, const struct listing *ours)
+{
+    bool comparable = compare(a, ours);
+    a->confirm_at = NOT_SETTLED;
+    if (!comparable && ++a->tries < VERIFY_TRIES)
+        a->state = ASK_WANTED;
+    else if (a->differs.len > 0)
+        a->state = ASK_CONFIRM;
+    else
+        ask_clear(a);
+}
+
+static int
+take_reading(struct walk *w, struct state_txn *txn, struct scrub_item *item, struct err *e)
+{
+    struct ask *a = find_reading(w, item->dir);
+    ASSERT(a != NULL);
+    w->reading--;
+    if (item->result != SCRUB_READ) {
+        if (e != NULL)
+            *e = item->why;
+        return err_wrap(e, "read %.*s", (int)item->path.len, (const char *)item->path.ptr);
+    }
+    if (count_links(txn, a->dir, &item->listing, e) < 0)
+        return -1;
+    if (a->moved) {
+        a->state = ASK_WANTED;
+        return 0;
+    }
+    if (a->state == ASK_REREADING) {
+        compare_again(a, &item->listing);
+        return 0;
+    }
+    listing_digest(&item->listing, a->digest);
+    return walk_question(w, a, item->content ? WIRE_DIGEST_CONTENT : 0, e);
+}
+
+static int
+take_readings(struct walk *w, struct state_txn *txn, struct err *e)
+{
+    struct scrub_item *next;
+    while ((next = scrub_take(w->scrub)) != NULL) {
+        _cleanup_scrub_item_ struct scrub_item *item = next;
+        if (take_reading(w, txn, item, e) < 0)
+            return -1;
+    }
+    return walk_flush(w, e);
+}
+
+/* --- steps --- */
+
+/* All that happened until both sides had been read is in the journal now; what of it is about a
+ * name that differs has been shipped when the cursor is there. */
+static void
+settle(struct walk *w)
+{
+    uint64_t tail = NOT_SETTLED;
+    for (size_t i = 0; i < ASKS_MAX; i++) {
+        struct ask *a = &w->asks[i];
+        if (a->state != ASK_CONFIRM || a->confirm_at != NOT_SETTLED)
+            continue;
+        tail = tail == NOT_SETTLED ? w->ship->settle(w->ship->owner) : tail;
+        a->confirm_at = tail;
+    }
+}
+
+static int
+read_on(struct walk *w, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(w->node->state, false, &txn, e) < 0)
+        return -1;
+    w->all_asked = w->complete = false;
+    if (take_readings(w, txn, e) < 0 || walk_choose(w, txn, e) < 0)
+        return -1;
+    return read_more(w, txn, e);
+}
+
+bool
+walk_verify_can_step(const struct walk *w)
+{
+    if (scrub_has_done(w->scrub))
+        return true;
+    for (size_t i = 0; i < ASKS_MAX; i++) {
+        const struct ask *a = &w->asks[i];
+        bool wants = a->state == ASK_WANTED || a->state == ASK_ANSWERED;
+        if ((wants && w->reading < READING_MAX) || can_confirm(w, a))
+            return true;
+    }
+    return false;
 }
 
 int
-walk_verify(struct walk *w, struct ask *a, const struct walk_orders *orders, struct err *e)
+walk_verify_step(struct walk *w, const struct walk_orders *orders, struct err *e)
 {
-    _cleanup_txn_ struct state_txn *txn = NULL;
-    struct place *place;
-    if (state_begin(w->node->state, false, &txn, e) < 0)
+    for (size_t i = 0; i < ASKS_MAX; i++) {
+        if (can_confirm(w, &w->asks[i]))
+            confirm(w, &w->asks[i], orders);
+    }
+    if (read_on(w, e) < 0)
         return -1;
-    int found = places_get(w->places, txn, a->dir, &place, e);
-    if (found <= 0)
-        return found;
-    _cleanup_listing_ struct listing ours = { 0 };
-    if (walk_ours(w, txn, place, &ours, e) < 0)
-        return -1;
-    listing_sort(&ours);
-    struct verifying v = { .w = w, .a = a, .orders = orders };
-    v.count = ++a->tries >= VERIFY_TRIES;
-    verify_listings(&v, &ours);
-    return v.any && !v.count;
+    settle(w);
+    return 0;
 }

@@ -113,6 +113,7 @@ fill_store(cfg_t *section, enum store_kind kind, struct conf_store *store)
         .when_alone = (enum conf_alone)word_of(from, "when-alone"),
         .exclude = list_of(from, "exclude"),
         .verify_every_ms = number_of(from, "verify-every", conf_value_time),
+        .verify_contents_ms = number_of(from, "verify-contents", conf_value_time),
     };
 }
 
@@ -191,6 +192,7 @@ conf_fill(const struct conf_tree *tree)
     conf->user = copy_of(from, "user");
     conf->journal_max = number_of(from, "journal-max", conf_value_size);
     conf->ack_late_ms = number_of(from, "ack-late", conf_value_time);
+    conf->verify_rate = number_of(from, "verify-rate", conf_value_size);
     fill_nodes(tree->root, conf);
     fill_stores(tree->root, conf);
     fill_tls(tree->root, conf);

@@ -33,8 +33,9 @@ struct conf_store {
     char *path; /* absolute */
     enum conf_durability durability;
     enum conf_alone when_alone;
-    char **exclude;           /* NULL-ended */
-    uint64_t verify_every_ms; /* 0 never by itself */
+    char **exclude;              /* NULL-ended */
+    uint64_t verify_every_ms;    /* 0 never by itself */
+    uint64_t verify_contents_ms; /* within this all contents are compared, part by part; 0 never */
 };
 
 struct conf {
@@ -45,7 +46,8 @@ struct conf {
     char *user;           /* the account of the network role */
     uint64_t journal_max; /* bytes of records kept at most */
     uint64_t ack_late_ms;
-    char *self; /* the node this is, see conf_load() */
+    uint64_t verify_rate; /* bytes a second a comparison reads on a node at most */
+    char *self;           /* the node this is, see conf_load() */
     struct conf_node *nodes;
     size_t node_count;
     struct {

@@ -2,12 +2,15 @@
 
 #include "lib/os/file.h"
 
+#include <linux/ioprio.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,6 +35,13 @@ proc_die_with_parent(struct err *e)
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         return err_sys(e, ERR_IO, "ask to end with the parent");
     return 0;
+}
+
+void
+proc_be_last(void)
+{
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), 19);
+    (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
 }
 
 /* Handlers and masks of the parent are none of the role's. */

@@ -33,6 +33,10 @@ int proc_wait(pid_t pid, int timeout_ms, int *ret_status, struct err *e) _must_c
 /* "ended with status 2", "killed by signal 31 (Bad system call)" */
 void proc_status_text(int status, char *ret_text, size_t size);
 
+/* The calling thread gets processor and disk when nobody else wants them. Where this is refused it
+ * goes on as it was. */
+void proc_be_last(void);
+
 /* Sends one packet, with pass_fd attached unless it is -1; the caller keeps pass_fd. 1 sent, 0 the
  * channel is full, -1 failed. */
 int proc_send(int fd, struct span packet, int pass_fd, struct err *e) _must_check_;

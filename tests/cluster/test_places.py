@@ -6,6 +6,8 @@ import subprocess
 import pytest
 from lab import mail
 from lab.chaos import MaildirWriter
+from lab.config import default_stores
+from lab.host import STORE
 from lab.load import BOB, Mix
 
 
@@ -115,3 +117,45 @@ def test_verify_finds_planted_differences_and_repair_mends_them(with_mail):
         lab.level(primary)
         lab.same(primary)
     assert len(mail.idents(primary.path(primary.mail))) == 5
+
+
+def test_the_schedule_compares_all_contents_in_parts(make_lab):
+    """Half of the directories each time; a byte that rotted on the standby is told."""
+    stores = {name: {**keys, "verify-every": "2s", "verify-contents": "4s"}
+              for name, keys in default_stores(STORE).items()}
+    lab = make_lab(stores=stores)
+    primary, standby = lab.start(), lab["mx2"]
+    with lab.lmtp("mx1") as lmtp:
+        for _ in range(5):
+            lmtp.deliver(BOB)
+    lab.level(primary)
+
+    def contents_since():
+        return [(store["last_verify"] or {}).get("contents_since") for store in primary.daemon.status()["stores"]]
+
+    lab.wait_until(lambda: all(contents_since()), 60, "all contents are compared")
+    assert not primary.daemon.events("VERIFY_DIFFERS")
+    rot(first_mail(standby))
+    lab.wait_until(lambda: primary.daemon.events("VERIFY_DIFFERS"), 60, "the rotten mail is told")
+    assert "another content" in primary.daemon.events("VERIFY_DIFFERS")[0]
+    primary.mailtwin("verify", "--content", "--repair", check=False, within=60)
+    lab.level(primary)
+    lab.same(primary)
+
+
+def test_mail_does_not_wait_for_a_comparison_of_contents(make_lab):
+    """At this rate reading the one file takes more than a minute."""
+    lab = make_lab(settings={"verify-rate": "64K"})
+    primary = lab.start()
+    primary.path(primary.mail).joinpath("large").write_bytes(os.urandom(6 << 20))
+    lab.level(primary)
+    with lab.lmtp("mx1") as lmtp:
+        comparison = primary.spawn(f"{lab.build_inside}/mailtwin", "verify", "--content", log="verify.log",
+                                   env=lab.environment(primary))
+        lab.wait_until(lambda: any(store["verify"] for store in primary.daemon.status()["stores"]), 20, "it compares")
+        for _ in range(20):
+            lmtp.deliver(BOB)
+            primary.mailtwin("barrier", within=10)
+        assert comparison.running()
+    lab["mx2"].daemon.stop()
+    assert comparison.wait(20) == 1

@@ -12,7 +12,7 @@ from lab.host import STORE
 from lab.load import ANN, BOB, Mix
 
 NAMES = {"cluster", "node", "role", "epoch", "history", "stores", "peers", "barrier"}
-STORE_NAMES = {"name", "kind", "path", "state", "last_verify"}
+STORE_NAMES = {"name", "kind", "path", "state", "last_verify", "verify"}
 PEER_NAMES = {"node", "state", "seq", "received_seq", "durable_seq", "lag_seconds", "lag_bytes", "lag_messages"}
 
 

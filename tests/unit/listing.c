@@ -69,7 +69,7 @@ list(const struct store_rules *rules, int dirfd, const char *dir, bool content)
 {
     struct listing l = { 0 };
     struct err e = { 0 };
-    if (listing_read(rules, dirfd, span_str(dir), content, NULL, NULL, &l, &e) < 0)
+    if (listing_read(rules, dirfd, span_str(dir), content, NULL, &l, &e) < 0)
         fail_msg("%s", e.text);
     return l;
 }
@@ -202,10 +202,11 @@ TEST(what_is_mounted_in_a_store_is_no_part_of_it)
         CHECK(!span_equal(l.entries[i].name, span_str("proc")));
 }
 
-static void
-add_up(void *arg, uint64_t bytes)
+static int
+add_up(void *arg, uint64_t bytes, _unused_ struct err *e)
 {
     *(uint64_t *)arg += bytes;
+    return 0;
 }
 
 TEST(contents_are_hashed_when_they_are_asked_for)
@@ -219,9 +220,10 @@ TEST(contents_are_hashed_when_they_are_asked_for)
     put(dirfd, "large", large);
     CHECK_INT(mkfifoat(dirfd, "fifo", 0600), 0); /* must not wait for a writer */
     _cleanup_listing_ struct listing l = { 0 };
-    CHECK_INT(listing_read(&files, dirfd, span_str(""), true, add_up, &bytes, &l, NULL), 0);
+    struct listing_pace pace = { add_up, &bytes };
+    CHECK_INT(listing_read(&files, dirfd, span_str(""), true, &pace, &l, NULL), 0);
     CHECK_INT(l.count, 3);
-    CHECK_INT(bytes, sizeof(large) - 1);
+    CHECK_INT(bytes, sizeof(large) - 1 + 3 * LISTING_NAME_BYTES);
     sha256("", hash);
     assert_memory_equal(l.entries[0].hash, hash, sizeof(hash));
     CHECK_INT(l.entries[1].has_hash, 0);
@@ -236,12 +238,13 @@ struct growing {
     uint64_t read;
 };
 
-static void
-resize(void *arg, uint64_t bytes)
+static int
+resize(void *arg, uint64_t bytes, _unused_ struct err *e)
 {
     struct growing *g = arg;
     g->read += bytes;
     CHECK_INT(ftruncate(g->fd, g->size), 0);
+    return 0;
 }
 
 static void
@@ -253,11 +256,11 @@ check_resized(off_t size, uint64_t expected)
     put(dirfd, "a", large);
     struct growing g = { .fd = openat(dirfd, "a", O_RDWR | O_CLOEXEC), .size = size };
     _cleanup_listing_ struct listing l = { 0 };
-    CHECK_INT(listing_read(&files, dirfd, span_str(""), true, resize, &g, &l, NULL), 0);
-    CHECK_INT(l.count, 1);
-    CHECK_INT(l.entries[0].attr.size, sizeof(large) - 1);
-    CHECK_INT(g.read, expected);
+    struct listing_pace pace = { resize, &g };
+    CHECK_INT(listing_read(&files, dirfd, span_str(""), true, &pace, &l, NULL), 0);
     close(g.fd);
+    CHECK(l.count == 1 && l.entries[0].attr.size == sizeof(large) - 1);
+    CHECK_INT(g.read, expected + LISTING_NAME_BYTES);
 }
 
 TEST(a_file_that_grows_or_shrinks_while_it_is_read_comes_to_an_end)
@@ -485,13 +488,13 @@ TEST(an_unreadable_directory_is_an_error_with_its_place)
 {
     struct listing l = { 0 };
     struct err e;
-    CHECK_INT(listing_read(&files, -1, span_str(""), false, NULL, NULL, &l, &e), -1);
+    CHECK_INT(listing_read(&files, -1, span_str(""), false, NULL, &l, &e), -1);
     CHECK_INT(e.code, ERR_IO);
     CHECK_INT(e.sys, EBADF);
     _cleanup_root_ int dirfd = open_root();
     put(dirfd, "a", "");
     _cleanup_close_ int file = openat(dirfd, "a", O_RDONLY | O_CLOEXEC);
-    CHECK_INT(listing_read(&files, file, span_str(""), false, NULL, NULL, &l, &e), -1);
+    CHECK_INT(listing_read(&files, file, span_str(""), false, NULL, &l, &e), -1);
     CHECK_STR(e.text, "open the directory: Not a directory");
 }
 
@@ -503,16 +506,16 @@ TEST(a_directory_removed_meanwhile_is_empty)
     CHECK_INT(unlinkat(dirfd, "gone", AT_REMOVEDIR), 0);
     struct listing l = { 0 };
     struct err e;
-    int got = listing_read(&files, gone, span_str("gone"), false, NULL, NULL, &l, &e);
+    int got = listing_read(&files, gone, span_str("gone"), false, NULL, &l, &e);
     CHECK(got == 0 ? l.count == 0 : e.sys == ENOENT);
 }
 
-static void
-remove_the_others(void *arg, uint64_t bytes)
+static int
+remove_the_others(void *arg, _unused_ uint64_t bytes, _unused_ struct err *e)
 {
-    (void)bytes;
     for (char name[] = "a"; name[0] <= 'z'; name[0]++)
         (void)unlinkat(*(int *)arg, name, 0);
+    return 0;
 }
 
 TEST(what_vanishes_meanwhile_is_left_out_or_listed_as_last_seen)
@@ -521,8 +524,8 @@ TEST(what_vanishes_meanwhile_is_left_out_or_listed_as_last_seen)
     for (char name[] = "a"; name[0] <= 'z'; name[0]++)
         put(dirfd, name, "message");
     _cleanup_listing_ struct listing l = { 0 };
-    CHECK_INT(listing_read(&files, dirfd, span_str(""), true, remove_the_others, &dirfd, &l, NULL),
-              0);
+    struct listing_pace pace = { remove_the_others, &dirfd };
+    CHECK_INT(listing_read(&files, dirfd, span_str(""), true, &pace, &l, NULL), 0);
     CHECK_INT(l.count, 1); /* the one that was read when the others went */
     CHECK_INT(l.entries[0].has_hash, 1);
 }
@@ -578,7 +581,7 @@ list_with_descriptors(int dirfd, rlim_t more, struct err *e)
     struct rlimit few = { (rlim_t)next + more, before.rlim_max };
     CHECK_INT(setrlimit(RLIMIT_NOFILE, &few), 0);
     struct listing l = { 0 };
-    int got = listing_read(&files, dirfd, span_str(""), true, NULL, NULL, &l, e);
+    int got = listing_read(&files, dirfd, span_str(""), true, NULL, &l, e);
     CHECK_INT(setrlimit(RLIMIT_NOFILE, &before), 0);
     listing_free(&l);
     return got;

@@ -13,6 +13,7 @@
 #include "tests/unit/link_kit.h"
 
 #include <ftw.h>
+#include <sys/eventfd.h>
 
 struct pair {
     struct cap *c;
@@ -20,6 +21,7 @@ struct pair {
     struct link_ends link;
     struct ship ship;
     struct walk *walk;   /* NULL none */
+    int wake_fd;         /* of a walk that verifies */
     struct relay *relay; /* answers what the peer asks for; NULL: the capture does */
     struct apply *apply;
     struct ledger ledger;
@@ -100,7 +102,7 @@ peer_list(struct pair *r, const struct wire_digest_ask *ask, const struct wire_d
     if (fd < 0)
         return 0;
     if (listing_read(&store->rules, fd, dir->path, (ask->flags & WIRE_DIGEST_CONTENT) != 0, NULL,
-                     NULL, &ours, e) < 0)
+                     &ours, e) < 0)
         return -1;
     listing_sort(&ours);
     if (ledger_see(&r->ledger, ask->store, dir->path, fd, &ours, e) < 0)
@@ -212,14 +214,17 @@ pair_must(int rc, const struct err *e)
         fail_msg("%s", e->text);
 }
 
-/* Waits for a message of the peer. */
+/* Waits for a message of the peer, or for what a walk reads here. */
 static inline void
 pair_take(struct pair *r)
 {
     const struct wire_msg *msg;
     struct err e = { 0 };
-    int got = link_io_receive(r->link.to, 60000, -1, &msg, &e);
+    uint64_t count;
+    int got = link_io_receive(r->link.to, 60000, r->wake_fd, &msg, &e);
     pair_must(got, &e);
+    if (got == 0 && read(r->wake_fd, &count, sizeof(count)) == sizeof(count))
+        return;
     assert_int_equal(got, 1);
     if (msg->type == WIRE_ACK)
         ship_acked(&r->ship, &msg->ack);
@@ -297,6 +302,8 @@ pair_new_on(uint64_t seed, const char *image_mb)
     r->c = c;
     r->peer = cap_new();
     r->seed = seed;
+    r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    assert_true(r->wake_fd >= 0);
     r->needs.ask = peer_ask;
     r->needs.arg = r;
     pthread_mutex_init(&r->lock, NULL);
@@ -334,6 +341,7 @@ pair_free(struct pair *r)
     ship_free(&r->ship);
     walk_free(&r->walk);
     needs_free(&r->needs);
+    close(r->wake_fd);
     cap_free(r->peer);
     cap_free(r->c);
     free(r);

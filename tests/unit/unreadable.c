@@ -256,7 +256,7 @@ TEST(a_listing_goes_on_behind_a_name_that_cannot_be_looked_at)
     cap_open(c);
     const struct node_store *store = &c->node->stores[0];
     _cleanup_close_ int fd = openat(store->root_fd, "a", O_RDONLY | O_DIRECTORY);
-    CHECK_INT(listing_read(&store->rules, fd, span_str("a"), true, NULL, NULL, &l, &c->e), 0);
+    CHECK_INT(listing_read(&store->rules, fd, span_str("a"), true, NULL, &l, &c->e), 0);
     listing_sort(&l);
     CHECK(listing_find(&l, span_str("good")) != NULL);
     CHECK(listing_find(&l, span_str("bad")) == NULL);
@@ -276,9 +276,8 @@ TEST(a_comparison_of_contents_goes_on_behind_a_file_that_cannot_be_read)
     cap_open(r->c);
     _cleanup_listing_ struct listing l = { 0 };
     const struct node_store *store = &r->c->node->stores[0];
-    CHECK_INT(
-        listing_read(&store->rules, store->root_fd, span_str(""), true, NULL, NULL, &l, &r->c->e),
-        0);
+    CHECK_INT(listing_read(&store->rules, store->root_fd, span_str(""), true, NULL, &l, &r->c->e),
+              0);
     listing_sort(&l);
     CHECK_INT(listing_find(&l, span_str("good"))->has_hash, 1);
     CHECK_INT(listing_find(&l, span_str("bad"))->has_hash, 0);

@@ -32,7 +32,7 @@ opts_of(struct pair *r, enum walk_mode mode)
 {
     struct state_txn *txn;
     pair_must(state_begin(r->c->node->state, false, &txn, &r->c->e), &r->c->e);
-    struct walk_opts opts = { .mode = mode, .store = -1, .from = 1 };
+    struct walk_opts opts = { .mode = mode, .store = -1, .from = 1, .wake_fd = r->wake_fd };
     if (mode == WALK_VERIFY)
         opts.limit = state_meta(txn)->next_dir - 1;
     opts.base = state_meta(txn)->tail;
@@ -331,6 +331,54 @@ TEST(a_verify_finds_nothing_where_all_is_level_however_busy)
         opts.content = content != 0;
         CHECK_INT(walk_through(r, &opts, 0).differences, 0);
     }
+    pair_free(r);
+}
+
+/* Names come and go, directories move, while one side or the other is being read. */
+TEST(a_verify_finds_nothing_while_work_goes_on)
+{
+    for (uint64_t seed = first_seed(); seed <= seeds(); seed++) {
+        struct pair *r = begin(600 + seed, 300, 0);
+        CAP_NEEDED(r);
+        struct walk_opts opts = opts_of(r, WALK_SYNC);
+        opts.peer_empty = true;
+        walk_through(r, &opts, 0);
+        for (unsigned content = 0; content < 2; content++) {
+            opts = opts_of(r, WALK_VERIFY);
+            opts.content = content != 0;
+            CHECK_INT(walk_through(r, &opts, 3).differences, 0);
+        }
+        check_same(r);
+        pair_free(r);
+    }
+}
+
+/* Parts of directories: each of all of them is in one. */
+TEST(contents_are_compared_in_parts)
+{
+    enum {
+        PARTS = 4
+    };
+    struct pair *r = pair_new(1);
+    CAP_NEEDED(r);
+    cap_sh(r->c, "cd mail && for i in 1 2 3 4 5 6 7 8 9; do mkdir d$i && echo hello >d$i/a; done");
+    pair_start(r);
+    struct walk_opts opts = opts_of(r, WALK_SYNC);
+    opts.peer_empty = true;
+    walk_through(r, &opts, 0);
+    cap_sh(r->peer, "for f in mail/d*/a; do echo HELLO >t; touch -r $f t; cat t >$f; "
+                    "touch -r t $f; done; rm t");
+    uint64_t found = 0;
+    for (uint32_t part = 0; part < PARTS; part++) {
+        opts = opts_of(r, WALK_VERIFY);
+        opts.content = true;
+        opts.parts = PARTS;
+        opts.part = part;
+        uint64_t here = walk_through(r, &opts, 0).differences;
+        CHECK(here > 0 && here < 9);
+        found += here;
+    }
+    CHECK_INT(found, 9);
     pair_free(r);
 }
 
