@@ -5,7 +5,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define ANSWER_MS 60000
 
@@ -42,22 +41,14 @@ print_held(const json_t *reply)
         puts("  and more");
 }
 
-/* Once, on a terminal; a script says --yes. */
 static int
-ask(const json_t *held, struct err *e)
+confirm(const struct line *line, const json_t *held, struct err *e)
 {
-    char answer[16] = "";
-    if (isatty(STDIN_FILENO) != 1 || isatty(STDERR_FILENO) != 1)
-        return err_set(e, ERR_REFUSED,
-                       "what is given up is deleted on the standbys as well; without a terminal it "
-                       "wants --yes (--plan tells more)");
-    fprintf(stderr,
-            "%.0f names are recorded as this node's disk has them, or has them not, and deleted on "
-            "the standbys. Go on? [y/N] ",
-            json_number_value(json_object_get(held, "held")));
-    if (fgets(answer, sizeof(answer), stdin) == NULL || (answer[0] != 'y' && answer[0] != 'Y'))
-        return err_set(e, ERR_REFUSED, "not confirmed, nothing has been changed");
-    return 0;
+    _cleanup_free_ char *question = xasprintf(
+        "%.0f names are recorded as this node's disk has them, or has them not, and "
+        "deleted on the standbys.",
+        json_number_value(json_object_get(held, "held")));
+    return line_confirm(line, "what is given up is deleted on the standbys as well", question, e);
 }
 
 static int
@@ -71,7 +62,7 @@ give_up(const struct line *line, const json_t *held, struct err *e)
             "standbys as well. Nothing has been changed.");
         return 0;
     }
-    if (!line_has(line, "yes") && ask(held, e) < 0)
+    if (confirm(line, held, e) < 0)
         return -1;
     if (line_ask(line, CONTROL_SOCKET, json_pack("{s:s}", "do", "give-up"), ANSWER_MS, &reply, e) <
         0)

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SWITCHES_KNOWN_MAX 64
 
@@ -157,4 +158,19 @@ print_json(const json_t *json)
 {
     json_dumpf(json, stdout, JSON_INDENT(2));
     putchar('\n');
+}
+
+int
+line_confirm(const struct line *line, const char *what, const char *question, struct err *e)
+{
+    char answer[16] = "";
+    if (line_has(line, "yes"))
+        return 0;
+    if (isatty(STDIN_FILENO) != 1 || isatty(STDERR_FILENO) != 1)
+        return err_set(e, ERR_REFUSED, "%s; without a terminal it wants --yes (--plan tells more)",
+                       what);
+    fprintf(stderr, "%s Go on? [y/N] ", question);
+    if (fgets(answer, sizeof(answer), stdin) == NULL || (answer[0] != 'y' && answer[0] != 'Y'))
+        return err_set(e, ERR_REFUSED, "not confirmed, nothing has been changed");
+    return 0;
 }

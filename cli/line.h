@@ -36,6 +36,11 @@ int line_conf(const struct line *line, struct conf **ret_conf, struct err *e) _m
 int line_ask(const struct line *line, const char *socket, json_t *request, int timeout_ms,
              json_t **ret_reply, struct err *e) _must_check_;
 
+/* Before what deletes or overwrites: asks once on a terminal; elsewhere wants --yes, which does not
+ * ask. `what` is a sentence for the refusal, without a full stop. */
+int line_confirm(const struct line *line, const char *what, const char *question,
+                 struct err *e) _must_check_;
+
 void conf_freep(struct conf **conf);
 void json_freep(json_t **json);
 #define _cleanup_conf_ _cleanup_(conf_freep)

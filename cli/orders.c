@@ -5,8 +5,8 @@
 #include "lib/os/control.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define BARRIER_MS     5000
 #define BARRIER_GRACE  1000 /* for the daemon to say that it was late */
@@ -97,13 +97,16 @@ cmd_barrier(const struct line *line, struct err *e)
 }
 
 static void
-show_verify(const json_t *reply)
+show_verify(const struct line *line, const json_t *reply)
 {
     const json_t *examples = json_object_get(reply, "examples");
     double differences = json_number_value(json_object_get(reply, "differences"));
     double repaired = json_number_value(json_object_get(reply, "repaired"));
     if (differences <= 0)
         puts("no difference");
+    else if (line_has(line, "plan"))
+        printf("%.0f differences would be mended on the standby. Nothing has been changed.\n",
+               differences);
     else
         printf("%.0f differences, %.0f repaired\n", differences, repaired);
     for (size_t i = 0; i < json_array_size(examples); i++)
@@ -117,16 +120,22 @@ cmd_verify(const struct line *line, struct err *e)
     const char *store = line->argument_count > 0 ? line->arguments[0] : NULL;
     if (check_store(store, e) < 0)
         return -1;
+    bool repair = line_has(line, "repair") && !line_has(line, "plan");
+    if (repair &&
+        line_confirm(line, "a repair replaces or removes what differs on the standbys",
+                     "What differs on the standbys is replaced by what this node has, or removed.",
+                     e) < 0)
+        return -1;
     json_t *request = order("verify");
     set_text(request, "store", store);
-    set_flag(request, line, "repair");
+    json_object_set_new(request, "repair", json_boolean(repair));
     set_flag(request, line, "content");
     if (line_ask(line, CONTROL_SOCKET, request, NO_LIMIT, &reply, e) < 0)
         return -1;
     if (line_has(line, "json"))
         print_json(reply);
     else
-        show_verify(reply);
+        show_verify(line, reply);
     return json_number_value(json_object_get(reply, "differences")) >
                    json_number_value(json_object_get(reply, "repaired"))
                ? EXIT_DIFFERENT
@@ -143,9 +152,52 @@ simple_order(const struct line *line, json_t *request, const char *done, struct 
     return 0;
 }
 
+static void
+print_peers(const json_t *status)
+{
+    const json_t *peers = json_object_get(status, "peers");
+    for (size_t i = 0; i < json_array_size(peers); i++) {
+        const json_t *peer = json_array_get(peers, i);
+        const char *why = json_string_value(json_object_get(peer, "why"));
+        printf("  %-12s %s%s%s\n", json_string_value(json_object_get(peer, "node")),
+               json_string_value(json_object_get(peer, "state")), why != NULL ? ": " : "",
+               why != NULL ? why : "");
+    }
+}
+
+static int
+plan_promote(const struct line *line, struct err *e)
+{
+    _cleanup_json_ json_t *status = NULL;
+    _cleanup_json_ json_t *plan = NULL;
+    json_t *request = order("promote");
+    json_object_set_new(request, "plan", json_true());
+    if (line_ask(line, CONTROL_SOCKET, order("status"), ANSWER_MS, &status, e) < 0) {
+        json_decref(request);
+        return -1;
+    }
+    if (line_ask(line, CONTROL_SOCKET, request, ANSWER_MS, &plan, e) < 0)
+        return -1;
+    const char *refused = json_string_value(json_object_get(plan, "refused"));
+    printf(
+        "%s, now %s of epoch %.0f, would become the primary with epoch %.0f.\n"
+        "Every other node is refused from then on while its data is not a part of this node's:\n",
+        json_string_value(json_object_get(status, "node")),
+        json_string_value(json_object_get(status, "role")),
+        json_number_value(json_object_get(status, "epoch")),
+        json_number_value(json_object_get(plan, "epoch")));
+    print_peers(status);
+    if (refused != NULL)
+        printf("It is refused unless it is forced: %s.\n", refused);
+    puts("Nothing has been changed.");
+    return 0;
+}
+
 int
 cmd_promote(const struct line *line, struct err *e)
 {
+    if (line_has(line, "plan"))
+        return plan_promote(line, e);
     json_t *request = order("promote");
     set_flag(request, line, "force");
     return simple_order(line, request, "this node is the primary", e);
@@ -177,21 +229,14 @@ plan_resync(const struct conf *conf, const char *from, const json_t *status)
     return 0;
 }
 
-/* Once, on a terminal; a script says --yes. */
 static int
-ask_resync(const struct conf *conf, const char *from, struct err *e)
+confirm_resync(const struct line *line, const struct conf *conf, const char *from, struct err *e)
 {
-    char answer[16] = "";
-    if (isatty(STDIN_FILENO) != 1 || isatty(STDERR_FILENO) != 1)
-        return err_set(e, ERR_REFUSED,
-                       "a resync replaces what only %s has; without a terminal it wants --yes "
-                       "(--plan tells more)",
-                       conf->self);
-    fprintf(stderr, "What only %s has in its stores is replaced by the data of %s. Go on? [y/N] ",
-            conf->self, from != NULL ? from : "the primary");
-    if (fgets(answer, sizeof(answer), stdin) == NULL || (answer[0] != 'y' && answer[0] != 'Y'))
-        return err_set(e, ERR_REFUSED, "not confirmed, nothing has been changed");
-    return 0;
+    _cleanup_free_ char *what = xasprintf("a resync replaces what only %s has", conf->self);
+    _cleanup_free_ char *question = xasprintf(
+        "What only %s has in its stores is replaced by the data of %s.", conf->self,
+        from != NULL ? from : "the primary");
+    return line_confirm(line, what, question, e);
 }
 
 int
@@ -210,7 +255,7 @@ cmd_resync(const struct line *line, struct err *e)
         return -1;
     if (line_has(line, "plan"))
         return plan_resync(conf, from, status);
-    if (!line_has(line, "yes") && ask_resync(conf, from, e) < 0)
+    if (confirm_resync(line, conf, from, e) < 0)
         return -1;
     json_t *request = order("resync");
     set_text(request, "from", from);

@@ -78,9 +78,25 @@ do_verify(struct daemon *d, struct control_call *call, const json_t *request)
 }
 
 static void
+plan_promotion(struct daemon *d, struct control_call *call)
+{
+    uint64_t epoch = 0;
+    struct err e = { 0 };
+    int rc = roles_promote_plan(d, &epoch, &e);
+    if (rc < 0 && e.code != ERR_REFUSED)
+        control_fail(call, &e);
+    else
+        control_reply(call, json_pack("{s:I, s:o}", "epoch", (json_int_t)epoch, "refused",
+                                      rc < 0 ? json_string(e.text) : json_null()));
+}
+
+static void
 do_promote(struct daemon *d, struct control_call *call, const json_t *request)
 {
-    promotion_order(d, call, flag(request, "force"));
+    if (flag(request, "plan"))
+        plan_promotion(d, call);
+    else
+        promotion_order(d, call, flag(request, "force"));
 }
 
 static void

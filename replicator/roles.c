@@ -385,6 +385,27 @@ append_epoch(struct state_txn *txn, struct err *e)
 }
 
 static int
+next_epoch(const struct daemon *d, struct state_txn *txn, uint64_t *ret_epoch, struct err *e)
+{
+    uint64_t heard;
+    if (state_epoch_heard(txn, &heard, e) < 0)
+        return -1;
+    *ret_epoch = link_next_epoch(MAX(state_meta(txn)->epoch, heard), self_index(d->conf),
+                                 d->conf->node_count);
+    return 0;
+}
+
+int
+roles_promote_plan(struct daemon *d, uint64_t *ret_epoch, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(d->node->state, false, &txn, e) < 0 || next_epoch(d, txn, ret_epoch, e) < 0)
+        return -1;
+    state_abort(&txn);
+    return may_promote(d, false, e);
+}
+
+static int
 write_promotion(struct daemon *d, struct err *e)
 {
     _cleanup_txn_ struct state_txn *txn = NULL;
@@ -396,11 +417,8 @@ write_promotion(struct daemon *d, struct err *e)
         return err_sys(e, ERR_IO, "get random bytes for the history's id");
     if (!first)
         meta->tail = MAX(meta->tail, atomic_load(&d->applied));
-    uint64_t heard;
-    if (state_epoch_heard(txn, &heard, e) < 0 || state_epoch_forget(txn, e) < 0)
+    if (next_epoch(d, txn, &meta->epoch, e) < 0 || state_epoch_forget(txn, e) < 0)
         return -1;
-    meta->epoch = link_next_epoch(MAX(meta->epoch, heard), self_index(d->conf),
-                                  d->conf->node_count);
     meta->role = WIRE_ROLE_PRIMARY;
     meta->sync_base = 0;
     meta->clean = 0;

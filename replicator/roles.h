@@ -11,6 +11,8 @@ struct peer *roles_receives_from(struct daemon *d);
 /* force: in spite of a primary that answers, of an unfinished sync, or of a newer promotion that
  * was heard of and not followed. */
 int roles_promote(struct daemon *d, bool force, struct err *e) _must_check_;
+/* What a promotion now would do, without doing it: its epoch. -1: refused unless by force. */
+int roles_promote_plan(struct daemon *d, uint64_t *ret_epoch, struct err *e) _must_check_;
 int roles_demote(struct daemon *d, struct err *e) _must_check_;
 int roles_resync(struct daemon *d, const char *from, struct err *e) _must_check_;
 /* Ends sessions and capture cleanly, at the end of the process. */

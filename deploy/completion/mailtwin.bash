@@ -22,10 +22,10 @@ _mailtwin()
     pki) words="--config --node --help --version --dir --json init node show" ;;
     replicatord) words="--config --node --help --version --foreground" ;;
     barrier) words="--config --node --help --version --timeout --json" ;;
-    verify) words="--config --node --help --version --repair --content --json" ;;
+    verify) words="--config --node --help --version --repair --plan --yes --content --json" ;;
     resync) words="--config --node --help --version --from --plan --yes" ;;
     held) words="--config --node --help --version --give-up --plan --yes --json" ;;
-    promote) words="--config --node --help --version --force" ;;
+    promote) words="--config --node --help --version --force --plan" ;;
     demote) words="--config --node --help --version" ;;
     inspect) words="--config --node --help --version" files=1 ;;
     help) words="--config --node --help --version status check pki replicatord barrier verify resync held promote demote inspect help version" ;;

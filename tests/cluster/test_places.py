@@ -113,7 +113,7 @@ def test_verify_finds_planted_differences_and_repair_mends_them(with_mail):
         plant(first_mail(standby))
         done = primary.mailtwin("verify", "--content", check=False, within=60)
         assert done.returncode not in (0, 2), f"verify does not see {name}: {done}"
-        primary.mailtwin("verify", "--content", "--repair", check=False, within=60)
+        primary.mailtwin("verify", "--content", "--repair", "--yes", check=False, within=60)
         lab.level(primary)
         lab.same(primary)
     assert len(mail.idents(primary.path(primary.mail))) == 5
@@ -138,7 +138,7 @@ def test_the_schedule_compares_all_contents_in_parts(make_lab):
     rot(first_mail(standby))
     lab.wait_until(lambda: primary.daemon.events("VERIFY_DIFFERS"), 60, "the rotten mail is told")
     assert "another content" in primary.daemon.events("VERIFY_DIFFERS")[0]
-    primary.mailtwin("verify", "--content", "--repair", check=False, within=60)
+    primary.mailtwin("verify", "--content", "--repair", "--yes", check=False, within=60)
     lab.level(primary)
     lab.same(primary)
 

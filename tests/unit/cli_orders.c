@@ -146,6 +146,11 @@ TEST(the_status_is_one_screen_that_says_whether_mail_is_safe)
                     "stores     mail         maildir  live      /srv/vmail  compared "
                     "2026-11-21T02:00:00Z: 0 differences\n"
                     "peers      b            connected  has everything up to 12\n");
+    answer_with("{\"stores\":[{\"name\":\"m\",\"last_verify\":{\"at\":\"A\",\"differences\":2,"
+                "\"contents_since\":\"B\"},\"verify\":{\"done\":0.42,\"seconds_left\":7200}}]}");
+    CHECK_INT(run("status"), 0);
+    CHECK_CONTAINS(said, "compared A: 2 differences; all contents since B; comparing, 42 %, 2 h "
+                         "left\n");
     CHECK_STR(asked(), "{\"do\":\"status\"}");
     answer_with(STATUS("primary", "degraded", "\"2026-11-21T01:40:00Z\"",
                        "{\"node\":\"b\",\"state\":\"connected\",\"durable_seq\":3,\"lag_seconds\":"
@@ -213,8 +218,13 @@ TEST(verify_ends_with_1_when_a_difference_remains)
     answer_with("{\"differences\":2,\"repaired\":0,\"examples\":[\"mail: u1/cur/1\"]}");
     CHECK_INT(run("verify mail"), 1);
     CHECK_STR(said, "2 differences, 0 repaired\n  mail: u1/cur/1\n");
+    CHECK_INT(run("verify --repair"), 3);
+    CHECK_CONTAINS(said, "without a terminal it wants --yes");
+    CHECK_INT(run("verify --repair --plan"), 1);
+    CHECK_STR(asked(), "{\"do\":\"verify\",\"repair\":false,\"content\":false}");
+    CHECK_CONTAINS(said, "2 differences would be mended on the standby. Nothing has been changed.");
     answer_with("{\"differences\":2,\"repaired\":2,\"examples\":[]}");
-    CHECK_INT(run("verify mail --repair --content --json"), 0);
+    CHECK_INT(run("verify mail --repair --yes --content --json"), 0);
     CHECK_STR(asked(), "{\"do\":\"verify\",\"store\":\"mail\",\"repair\":true,\"content\":true}");
     CHECK_CONTAINS(said, "\"repaired\": 2");
     stop_daemon();
@@ -231,6 +241,22 @@ TEST(roles_are_moved_only_by_the_daemons_leave)
     CHECK_INT(run("promote"), 3);
     CHECK_STR(asked(), "{\"do\":\"promote\",\"force\":false}");
     CHECK_STR(said, "mailtwin: rule 205: the journal is behind; --force overrides it\n");
+    stop_daemon();
+}
+
+TEST(the_plan_of_a_promotion_tells_its_epoch_and_the_rule_that_refuses_it)
+{
+    start_daemon("{\"node\":\"a\",\"role\":\"standby\",\"epoch\":3,\"refused\":\"a primary "
+                 "serves\",\"peers\":[{\"node\":\"b\",\"state\":\"refused\",\"why\":\"too "
+                 "old\"},{\"node\":\"c\",\"state\":\"connected\"}]}");
+    CHECK_INT(run("promote --plan"), 0);
+    CHECK_STR(asked(), "{\"do\":\"promote\",\"plan\":true}");
+    CHECK_CONTAINS(said, "a, now standby of epoch 3, would become the primary with epoch 3.");
+    CHECK_CONTAINS(said, "  b            refused: too old\n  c            connected\n");
+    CHECK_CONTAINS(said, "It is refused unless it is forced: a primary serves.\n");
+    answer_with("{\"node\":\"a\",\"role\":\"standby\",\"epoch\":3,\"refused\":null}");
+    CHECK_INT(run("promote --plan --force"), 0);
+    assert_null(strstr(said, "refused unless"));
     stop_daemon();
 }
 

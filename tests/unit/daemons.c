@@ -255,6 +255,10 @@ TEST(promoting_beside_a_primary_that_answers_is_refused)
     struct daemons *n = pair_up(7);
     DAEMONS_NEEDED(n);
     struct err e = { 0 };
+    json_t *plan = host_must(&n->hosts[1], "promote", "plan", json_true());
+    CHECK_CONTAINS(json_string_value(json_object_get(plan, "refused")), "a primary serves");
+    CHECK_INT(json_integer_value(json_object_get(plan, "epoch")), 2);
+    json_decref(plan);
     CHECK(host_ask(&n->hosts[1], "promote", NULL, NULL, &e) == NULL);
     CHECK_INT(e.code, ERR_REFUSED);
     CHECK(host_ask(&n->hosts[1], "demote", NULL, NULL, &e) == NULL);
