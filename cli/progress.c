@@ -19,7 +19,9 @@ now_ms(void)
 const char *
 human_seconds(double seconds, char text[HUMAN_MAX])
 {
-    if (seconds < 1)
+    if (seconds < 0.01)
+        snprintf(text, HUMAN_MAX, "%.1f ms", seconds * 1000);
+    else if (seconds < 1)
         snprintf(text, HUMAN_MAX, "%.0f ms", seconds * 1000);
     else if (seconds < 100)
         snprintf(text, HUMAN_MAX, "%.0f s", seconds);

@@ -115,11 +115,17 @@ print_lag(const json_t *peer, FILE *out)
         if (json_is_number(json_object_get(resync, "seconds_left")))
             fprintf(out, ", %s left", human_seconds(number_of(resync, "seconds_left"), seconds));
     } else if (messages > 0 || number_of(peer, "lag_seconds") > 0) {
-        fprintf(out, "lacks %.0f messages, %s, of the last %s", messages,
+        const json_t *complete = json_object_get(peer, "lag_complete");
+        fprintf(out, "lacks %s%.0f %s, %s, of the last %s",
+                json_is_false(complete) ? "more than " : "", messages,
+                messages >= 1 && messages <= 1 ? "message" : "messages",
                 human_bytes(number_of(peer, "lag_bytes"), bytes),
                 human_seconds(number_of(peer, "lag_seconds"), seconds));
     } else if (durable > 0 && strcmp(text_of(peer, "state"), "connected") == 0) {
+        double took = number_of(peer, "ack_seconds");
         fprintf(out, "has everything up to %.0f", durable);
+        if (took > 0)
+            fprintf(out, ", lag %s", human_seconds(took, seconds));
     }
 }
 

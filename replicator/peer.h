@@ -37,7 +37,7 @@ struct peer_facts {
     uint64_t shipped, received, durable;
     uint64_t bytes_sent;
     uint64_t connected_ms; /* monotonic; 0 not */
-    double ack_seconds;    /* capture to durable, of the last run acknowledged */
+    double ack_seconds;    /* capture to durable there, of the last records; 0 not known */
     struct walk_progress resync;
     uint64_t resync_begun_ms;
     uint64_t resync_from; /* directory id: where this session began, or went on */

@@ -9,7 +9,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #define WINDOW_MAX    (64 * 1024 * 1024)
@@ -158,6 +157,7 @@ on_ack(struct sender *x, const struct wire_ack *ack, struct err *e)
     pthread_mutex_lock(&peer->lock);
     peer->facts.received = MAX(peer->facts.received, ack->received_seq);
     peer->facts.durable = x->acked_durable;
+    peer->facts.ack_seconds = x->ship.acked_seconds;
     pthread_mutex_unlock(&peer->lock);
     daemon_peer_moved(x->s->daemon);
     return 0;

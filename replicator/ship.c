@@ -5,6 +5,7 @@
 #include "lib/os/file.h"
 
 #include <sys/stat.h>
+#include <time.h>
 
 #define RUN_RECORDS_MAX 1000
 #define RUN_BYTES_MAX   (16 * 1024 * 1024)
@@ -12,7 +13,7 @@
 #define DELTA_MIN       (64 * 1024) /* smaller files are cheaper to send whole */
 
 struct flight {
-    uint64_t run, seq, bytes, note;
+    uint64_t run, seq, bytes, note, began_ns;
 };
 
 void
@@ -50,6 +51,7 @@ load_run(struct ship *s, uint64_t from, uint64_t tail, struct reclist *list, uin
         }
         reclist_add(list, &record);
         bytes += record_op_flags(record.op) & OP_F_CONTENT ? record.attr.size : 0;
+        s->began_ns = s->began_ns == 0 ? record.time_ns : s->began_ns;
         *ret_time_ns = record.time_ns;
         seq = record.seq + 1;
     }
@@ -310,11 +312,20 @@ ship_commit(struct ship *s, uint64_t time_ns, uint64_t tail, struct err *e)
         earlier += flight.bytes;
     }
     struct flight flight = { s->run, s->cursor, s->window_bytes - MIN(earlier, s->window_bytes),
-                             s->note };
+                             s->note, s->began_ns };
+    s->began_ns = 0;
     buf_add(&s->in_flight, &flight, sizeof(flight));
     if (link_io_send(s->io, &msg, e) < 0)
         return -1;
     return link_io_flush(s->io, e);
+}
+
+static double
+seconds_since(uint64_t began_ns)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return MAX((double)now.tv_sec + ((double)now.tv_nsec - (double)began_ns) / 1e9, 1e-6);
 }
 
 void
@@ -328,6 +339,8 @@ ship_acked(struct ship *s, const struct wire_ack *ack)
         s->window_bytes -= MIN(flight.bytes, s->window_bytes);
         s->acked_note = flight.note;
         s->acked_run = flight.run;
+        if (flight.began_ns != 0)
+            s->acked_seconds = seconds_since(flight.began_ns);
         buf_consume(&s->in_flight, sizeof(flight));
     }
 }

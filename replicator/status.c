@@ -102,6 +102,7 @@ stores_json(struct daemon *d, struct state_txn *txn, const struct capture_status
 struct lag {
     double seconds;
     uint64_t bytes, messages, records;
+    bool complete; /* all of it was counted */
 };
 
 /* What the peer has not acknowledged, read from the journal. */
@@ -125,6 +126,7 @@ lag_of(const struct daemon *d, struct state_txn *txn, uint64_t durable, struct l
         }
         seq = r.seq + 1;
     }
+    ret_lag->complete = counted < LAG_RECORDS_MAX;
 }
 
 static json_t *
@@ -149,16 +151,18 @@ peer_json(struct daemon *d, struct peer *peer, struct state_txn *txn)
     struct lag lag;
     peer_facts(peer, &facts);
     lag_of(d, facts.sending ? txn : NULL, facts.durable, &lag);
-    json_t *json = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:o}", "node",
-                             peer->conf->name, "state", peer_state_word(facts.state), "direction",
-                             facts.sending     ? "sends to it"
-                             : facts.receiving ? "receives from it"
-                                               : "none",
-                             "seq", (json_int_t)facts.shipped, "received_seq",
-                             (json_int_t)facts.received, "durable_seq", (json_int_t)facts.durable,
-                             "lag_seconds", lag.seconds, "lag_bytes", (json_int_t)lag.bytes,
-                             "lag_messages", (json_int_t)lag.messages, "lag_records",
-                             (json_int_t)lag.records, "resync", resync_json(&facts));
+    json_t *json = json_pack(
+        "{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:b, s:o}", "node", peer->conf->name,
+        "state", peer_state_word(facts.state), "direction",
+        facts.sending     ? "sends to it"
+        : facts.receiving ? "receives from it"
+                          : "none",
+        "seq", (json_int_t)facts.shipped, "received_seq", (json_int_t)facts.received, "durable_seq",
+        (json_int_t)facts.durable, "lag_seconds", lag.seconds, "lag_bytes", (json_int_t)lag.bytes,
+        "lag_messages", (json_int_t)lag.messages, "lag_records", (json_int_t)lag.records,
+        "lag_complete", lag.complete, "resync", resync_json(&facts));
+    json_object_set_new(json, "ack_seconds",
+                        facts.ack_seconds > 0 ? json_real(facts.ack_seconds) : json_null());
     if (facts.text[0] != '\0')
         json_object_set_new(json, "why", json_string(facts.text));
     return json;

@@ -13,7 +13,8 @@ from lab.load import ANN, BOB, Mix
 
 NAMES = {"cluster", "node", "role", "epoch", "history", "stores", "peers", "barrier"}
 STORE_NAMES = {"name", "kind", "path", "state", "last_verify", "verify"}
-PEER_NAMES = {"node", "state", "seq", "received_seq", "durable_seq", "lag_seconds", "lag_bytes", "lag_messages"}
+PEER_NAMES = {"node", "state", "seq", "received_seq", "durable_seq", "lag_seconds", "lag_bytes", "lag_messages",
+              "lag_complete", "ack_seconds"}
 
 
 def test_mail_and_what_users_do_with_it_arrives(pair):

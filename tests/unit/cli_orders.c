@@ -138,14 +138,14 @@ stop_daemon(void)
 
 TEST(the_status_is_one_screen_that_says_whether_mail_is_safe)
 {
-    start_daemon(STATUS("primary", "protected", "null", PEER("")));
+    start_daemon(STATUS("primary", "protected", "null", PEER(",\"ack_seconds\":0.0029")));
     CHECK_INT(run("status"), 0);
     CHECK_STR(said, "c: a is the primary, epoch 3\n"
                     "mail       safe: a standby protects it\n"
-                    "barrier    the last one opened after 3 ms\n"
+                    "barrier    the last one opened after 3.0 ms\n"
                     "stores     mail         maildir  live      /srv/vmail  compared "
                     "2026-11-21T02:00:00Z: 0 differences\n"
-                    "peers      b            connected  has everything up to 12\n");
+                    "peers      b            connected  has everything up to 12, lag 2.9 ms\n");
     answer_with("{\"stores\":[{\"name\":\"m\",\"last_verify\":{\"at\":\"A\",\"differences\":2,"
                 "\"contents_since\":\"B\"},\"verify\":{\"done\":0.42,\"seconds_left\":7200}}]}");
     CHECK_INT(run("status"), 0);
@@ -154,11 +154,11 @@ TEST(the_status_is_one_screen_that_says_whether_mail_is_safe)
     CHECK_STR(asked(), "{\"do\":\"status\"}");
     answer_with(STATUS("primary", "degraded", "\"2026-11-21T01:40:00Z\"",
                        "{\"node\":\"b\",\"state\":\"connected\",\"durable_seq\":3,\"lag_seconds\":"
-                       "130,\"lag_bytes\":41230,\"lag_messages\":2}"));
+                       "130,\"lag_bytes\":41230,\"lag_messages\":2,\"lag_complete\":false}"));
     CHECK_INT(run("status"), 0);
     CHECK_CONTAINS(said, "mail       NOT SAFE since 2026-11-21T01:40:00Z: it is accepted with no "
                          "standby protecting it\n");
-    CHECK_CONTAINS(said, "lacks 2 messages, 40.3 KiB, of the last 2 min\n");
+    CHECK_CONTAINS(said, "lacks more than 2 messages, 40.3 KiB, of the last 2 min\n");
     answer_with(STATUS("standby", "following", "null",
                        "{\"node\":\"b\",\"state\":\"refused\",\"why\":\"too old\",\"resync\":"
                        "{\"done\":0.42,\"seconds_left\":31,\"per_second\":120.4}}"));
@@ -191,7 +191,7 @@ TEST(a_barrier_tells_by_its_exit_status)
 {
     start_daemon("{\"state\":\"safe\",\"seconds\":0.003,\"seq\":12}");
     CHECK_INT(run("barrier"), 0);
-    CHECK_STR(said, "safe after 3 ms\n");
+    CHECK_STR(said, "safe after 3.0 ms\n");
     CHECK_STR(asked(), "{\"do\":\"barrier\",\"timeout_ms\":5000}");
     answer_with("{\"state\":\"degraded\",\"seconds\":0.001}");
     CHECK_INT(run("barrier --timeout 10s mail"), 4);

@@ -50,6 +50,30 @@ TEST(links_that_break_under_work_lose_nothing)
     daemons_free(n);
 }
 
+static double
+ack_seconds(struct host *h)
+{
+    json_t *status = host_must(h, "status", NULL, NULL);
+    json_t *peer = json_array_get(json_object_get(status, "peers"), 0);
+    double seconds = json_number_value(json_object_get(peer, "ack_seconds"));
+    json_decref(status);
+    return seconds;
+}
+
+TEST(the_status_tells_what_the_last_records_took)
+{
+    struct daemons *n = pair_up(42);
+    DAEMONS_NEEDED(n);
+    double before = ack_seconds(&n->hosts[0]);
+    cap_sh(n->hosts[0].c, "echo x >mail/x");
+    host_safe(&n->hosts[0]);
+    double seconds = ack_seconds(&n->hosts[0]);
+    CHECK(seconds > 0 && seconds < 60);
+    CHECK(seconds < before || seconds > before);
+    CHECK(ack_seconds(&n->hosts[0]) <= seconds && ack_seconds(&n->hosts[0]) >= seconds);
+    daemons_free(n);
+}
+
 /* What happens to mail while no daemon looks: a mail file changes its name, never its content. */
 static void
 mail_goes_on(struct cap *c, unsigned round)
