@@ -240,7 +240,8 @@ def fake_clock(offset):
     return {"LD_PRELOAD": FAKETIME, "FAKETIME": offset, "NO_FAKE_STAT": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
-def test_the_primarys_clock_is_set_back_an_hour(make_lab):
+@pytest.mark.long
+def test_the_primarys_clock_is_set_back_between_two_runs(make_lab):
     """Set back twice. The kernel's stamps on files do not follow the daemon's clock here: they all seem to be of
     the future, as those of old files do after a real step back."""
     lab = make_lab()
@@ -255,6 +256,25 @@ def test_the_primarys_clock_is_set_back_an_hour(make_lab):
         past.write_text("written long ago")
         os.utime(past, (1, 1))
     check(lab, primary, mix)
+
+
+@pytest.mark.parametrize("name", ["mx1", pytest.param("mx2", marks=pytest.mark.long)])
+def test_a_clock_is_set_back_an_hour_under_the_running_daemon(pair, name):
+    """By its own watch, some seconds after its start: the stamps on files stay the kernel's."""
+    primary, hurt = pair["mx1"], pair[name]
+
+    def has_gone_back():
+        hurt.mailtwin("verify", check=False)  # an order, of which the log tells
+        times = [line.split("time=")[1].split()[0] for line in hurt.daemon.events("CONTROL")]
+        return times[-1] < times[0]
+
+    hurt.daemon.stop()
+    hurt.daemon.start(env={**fake_clock("-1h"), "FAKETIME_START_AFTER_SECONDS": "3"})
+    with Mix(primary, seed=64) as mix:
+        mix.wait_steps(20)
+        pair.wait_until(has_gone_back, 60, "the daemon's clock has gone back")
+        mix.wait_steps(40)
+    check(pair, primary, mix)
 
 
 @contextlib.contextmanager

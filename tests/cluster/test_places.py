@@ -119,21 +119,26 @@ def test_verify_finds_planted_differences_and_repair_mends_them(with_mail):
     assert len(mail.idents(primary.path(primary.mail))) == 5
 
 
-def test_the_schedule_compares_all_contents_in_parts(make_lab):
-    """Half of the directories each time; a byte that rotted on the standby is told."""
+def test_each_store_is_compared_by_schedule_all_contents_in_parts(make_lab):
+    """Half of the directories each time. The date of the last proof decides, also behind a restart; a byte that
+    rotted on the standby is told."""
     stores = {name: {**keys, "verify-every": "2s", "verify-contents": "4s"}
               for name, keys in default_stores(STORE).items()}
     lab = make_lab(stores=stores)
     primary, standby = lab.start(), lab["mx2"]
+
+    def last(what):
+        return [(store["last_verify"] or {}).get(what) for store in primary.daemon.status()["stores"]]
+
     with lab.lmtp("mx1") as lmtp:
         for _ in range(5):
             lmtp.deliver(BOB)
+    lab.wait_until(lambda: all(last("at")), 60, "both stores are compared")
+    before = last("at")
+    primary.daemon.restart()
     lab.level(primary)
-
-    def contents_since():
-        return [(store["last_verify"] or {}).get("contents_since") for store in primary.daemon.status()["stores"]]
-
-    lab.wait_until(lambda: all(contents_since()), 60, "all contents are compared")
+    lab.wait_until(lambda: all(new > old for new, old in zip(last("at"), before)), 60, "and again")
+    lab.wait_until(lambda: all(last("contents_since")), 60, "all contents are compared")
     assert not primary.daemon.events("VERIFY_DIFFERS")
     rot(first_mail(standby))
     lab.wait_until(lambda: primary.daemon.events("VERIFY_DIFFERS"), 60, "the rotten mail is told")

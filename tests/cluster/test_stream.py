@@ -7,8 +7,6 @@ import subprocess
 import pytest
 from lab import mail
 from lab.chaos import MaildirWriter
-from lab.config import default_stores
-from lab.host import STORE
 from lab.load import ANN, BOB, Mix
 
 NAMES = {"cluster", "node", "role", "epoch", "history", "stores", "peers", "barrier"}
@@ -207,23 +205,6 @@ def test_a_standby_that_was_stopped_catches_up_from_the_journal(pair):
     pair.level(primary)
     pair.same(primary)
     assert len(primary.daemon.events("SYNC_BEGIN")) == syncs
-
-
-def test_each_store_is_compared_by_itself_when_it_is_time(make_lab):
-    """The date of the last proof decides, also behind a restart."""
-    stores = {name: {**keys, "verify-every": "2s"} for name, keys in default_stores(STORE).items()}
-    lab = make_lab(stores=stores)
-    primary = lab.start()
-
-    def proofs():
-        return {store["name"]: (store["last_verify"] or {}).get("at") for store in primary.daemon.status()["stores"]}
-
-    lab.wait_until(lambda: all(proofs().values()), 60, "both stores are compared")
-    before = proofs()
-    primary.daemon.stop()
-    primary.daemon.start()
-    lab.level(primary)
-    lab.wait_until(lambda: all(at > before[name] for name, at in proofs().items()), 60, "and again")
 
 
 def test_a_standby_that_was_away_longer_than_the_journal_is_resynced(make_lab):
