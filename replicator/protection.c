@@ -53,7 +53,8 @@ protection_of(const struct daemon *d, int store, uint64_t seq)
         peer_facts(&d->peers[i], &facts);
         if (!peer_counts(&d->peers[i], &facts))
             continue;
-        uint64_t has = wanted == DURABILITY_RECEIVED ? facts.received : facts.durable;
+        enum conf_durability here = MIN(wanted, d->peers[i].conf->durability);
+        uint64_t has = here == DURABILITY_RECEIVED ? facts.received : facts.durable;
         if (has >= seq)
             return PROTECTED;
         best = PROTECTION_PENDING;

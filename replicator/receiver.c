@@ -229,7 +229,9 @@ on_commit(struct receiver *x, const struct wire_commit *commit, struct err *e)
     x->commit_due = true;
     x->in_run = false;
     x->out.ack = (struct wire_ack){ x->durable_run, commit->seq, x->durable_seq };
-    return reply(x, WIRE_ACK, e); /* received; goes out with the next flush */
+    if (reply(x, WIRE_ACK, e) < 0) /* received; goes out with the next flush */
+        return -1;
+    return conf_received_counts(x->daemon->conf) ? link_io_flush(x->s->io, e) : 0;
 }
 
 /* --- questions --- */
@@ -495,9 +497,7 @@ open_apply(struct receiver *x, struct err *e)
     return apply_open(stores, node->store_count, SYNC_WORKERS, &x->apply, e);
 }
 
-/* --- a disk that is full or read-only --- */
-
-/* Waits until every store takes writes again. */
+/* A disk that is full or read-only: waits until every store takes writes again. */
 static int
 wait_for_space(struct receiver *x, struct err *e)
 {

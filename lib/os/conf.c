@@ -316,3 +316,13 @@ conf_node_find(const struct conf *conf, const char *name)
             return &conf->nodes[i];
     return NULL;
 }
+
+bool
+conf_received_counts(const struct conf *conf)
+{
+    const struct conf_node *self = conf_node_find(conf, conf->self);
+    bool counts = self != NULL && self->durability == DURABILITY_RECEIVED;
+    for (size_t i = 0; i < conf->store_count; i++)
+        counts |= conf->stores[i].durability == DURABILITY_RECEIVED;
+    return counts;
+}

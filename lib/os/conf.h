@@ -64,6 +64,8 @@ struct conf {
 int conf_load(const char *file, const char *self, struct conf **ret_conf,
               struct err *e) _must_check_;
 void conf_free(struct conf **conf);
+/* Does a barrier wait for what this node has in its memory? */
+bool conf_received_counts(const struct conf *conf);
 const struct conf_node *conf_node_find(const struct conf *conf, const char *name); /* NULL: none */
 
 #endif

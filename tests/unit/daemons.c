@@ -228,6 +228,88 @@ TEST(an_ordered_comparison_does_not_wait_for_the_schedule)
     daemons_free(n);
 }
 
+static void
+check_barrier(struct host *h, unsigned timeout_ms, const char *state)
+{
+    json_t *reply = host_must(h, "barrier", "timeout_ms", json_integer(timeout_ms));
+    CHECK_STR(json_string_value(json_object_get(reply, "state")), state);
+    json_decref(reply);
+}
+
+static bool
+all_is_durable(struct host *h)
+{
+    json_t *status = host_must(h, "status", NULL, NULL);
+    json_t *peer = json_array_get(json_object_get(status, "peers"), 0);
+    json_int_t durable = json_integer_value(json_object_get(peer, "durable_seq"));
+    json_int_t tail = json_integer_value(
+        json_object_get(json_object_get(status, "journal"), "tail"));
+    json_decref(status);
+    return durable == tail;
+}
+
+/* Then the standby's session has nothing left to write. */
+static void
+wait_for_all_durable(struct host *h)
+{
+    for (unsigned ms = 0; !all_is_durable(h); ms += 5) {
+        assert_true(ms < DAEMONS_WAIT_MS);
+        usleep(5000);
+    }
+}
+
+/* The standby has it in its memory, and its journal is not to be had. */
+TEST(a_barrier_waits_for_what_store_and_node_are_configured_for)
+{
+    static const struct {
+        enum conf_durability store, node;
+        const char *state;
+    } rows[] = {
+        { DURABILITY_DURABLE, DURABILITY_DURABLE, "late" },
+        { DURABILITY_RECEIVED, DURABILITY_DURABLE, "safe" },
+        { DURABILITY_DURABLE, DURABILITY_RECEIVED, "safe" },
+        { DURABILITY_ASYNC, DURABILITY_DURABLE, "safe" },
+        { DURABILITY_DURABLE, DURABILITY_ASYNC, "degraded" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct daemons *n = daemons_new(2, 43);
+        DAEMONS_NEEDED(n);
+        for (size_t host = 0; host < 2; host++) {
+            n->hosts[host].nodes[1].durability = rows[i].node;
+            for (size_t store = 0; store < CAP_STORES; store++)
+                n->hosts[host].c->stores[store].durability = rows[i].store;
+            host_start(&n->hosts[host]);
+        }
+        host_order(&n->hosts[0], "promote");
+        daemons_link(n, 0, 1);
+        host_wait_peer(&n->hosts[0], "mx2", "connected");
+        wait_for_all_durable(&n->hosts[0]);
+        struct state_txn *txn;
+        struct err e = { 0 };
+        pair_must(state_begin(n->hosts[1].d.node->state, true, &txn, &e), &e);
+        cap_sh(n->hosts[0].c, "mkdir mail/d"); /* one record: what follows one waits for it */
+        bool waits = strcmp(rows[i].state, "late") != 0;
+        check_barrier(&n->hosts[0], waits ? DAEMONS_WAIT_MS : 1000, rows[i].state);
+        state_abort(&txn);
+        daemons_free(n);
+    }
+}
+
+TEST(a_primary_alone_goes_on_or_refuses_as_configured)
+{
+    for (int refuse = 0; refuse < 2; refuse++) {
+        struct daemons *n = daemons_new(1, 44);
+        DAEMONS_NEEDED(n);
+        n->hosts[0].c->stores[0].when_alone = refuse != 0 ? ALONE_REFUSE : ALONE_CONTINUE;
+        host_start(&n->hosts[0]);
+        host_order(&n->hosts[0], "promote");
+        cap_sh(n->hosts[0].c, "echo x >mail/x");
+        check_barrier(&n->hosts[0], refuse != 0 ? 500 : DAEMONS_WAIT_MS,
+                      refuse != 0 ? "late" : "degraded");
+        daemons_free(n);
+    }
+}
+
 /* --- roles --- */
 
 TEST(roles_change_there_and_back)
