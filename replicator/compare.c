@@ -199,21 +199,35 @@ emit_whole(struct compare *c, struct place *place, struct span name, const struc
     return emit_look(c, S_ISDIR(look->attr.mode) ? OP_MKDIR : OP_MKNOD, place, name, look, e);
 }
 
-/* It may have been in another store meanwhile. */
+/* It may have been in another store meanwhile, and what was told of it was told of that one. */
 static int
-claim_dir(struct compare *c, uint64_t dir, struct err *e)
+claim_dir(struct compare *c, uint64_t dir, unsigned *what, struct err *e)
 {
     int claimed = state_dir_claim(c->txn, dir, e);
-    if (claimed > 0)
-        buf_add_le64(&c->to_read, dir);
-    return claimed < 0 ? -1 : 0;
+    if (claimed <= 0)
+        return claimed;
+    buf_add_le64(&c->to_read, dir);
+    *what |= WATCH_ATTRIB;
+    return 0;
+}
+
+/* The same for one whose row in the other store went: the directory itself is looked at, too. */
+static int
+inherit(struct compare *c, uint64_t dir, struct err *e)
+{
+    struct state_dir row;
+    buf_add_le64(&c->to_read, dir);
+    int found = state_dir_get(c->txn, dir, &row, e);
+    if (found > 0 && row.parent != 0)
+        hints_add(&c->again, row.parent, row.name, WATCH_ATTRIB | WATCH_IS_DIR);
+    return found < 0 ? -1 : 0;
 }
 
 int
 compare_same(struct compare *c, struct place *place, struct span name, const struct known *old,
              const struct look *look, unsigned what, struct err *e)
 {
-    if (S_ISDIR(look->attr.mode) && claim_dir(c, old->entry.dir, e) < 0)
+    if (S_ISDIR(look->attr.mode) && claim_dir(c, old->entry.dir, &what, e) < 0)
         return -1;
     bool content = content_moved(&old->entry, look, what);
     bool attr = !content && attr_moved(c, &old->entry, look, what);
@@ -311,8 +325,10 @@ compare_remove(struct compare *c, struct place *place, struct span name, const s
         return -1;
     uint16_t store = place->store;
     uint64_t number;
-    while (state_heir(c->txn, &number))
-        buf_add_le64(&c->to_read, number);
+    while (state_heir(c->txn, &number)) {
+        if (inherit(c, number, e) < 0)
+            return -1;
+    }
     while (state_bereaved(c->txn, &number)) {
         if (compare_look_at_bereaved(c, store, number, e) < 0)
             return -1;

@@ -112,8 +112,8 @@ int state_dir_find(struct state_txn *txn, struct span handle, uint64_t *ret_id,
 int state_dir_put(struct state_txn *txn, struct state_dir *dir, struct err *e) _must_check_;
 /* A directory that moves between two stores of one filesystem is for a moment in both, and its
  * handle leads to one of the rows. claim: to this one from now on; 1 it led to another, and what
- * was told of the directory since was told of that one: it must be read. heir: the same happened to
- * *ret_id because another row was removed; one at a time, of this transaction. */
+ * was told of the directory since was told of that one: it must be looked at, and read. heir: the
+ * same happened to *ret_id because another row was removed; one at a time, of this transaction. */
 int state_dir_claim(struct state_txn *txn, uint64_t id, struct err *e) _must_check_;
 bool state_heir(struct state_txn *txn, uint64_t *ret_id);
 /* The inode number of a file that lost a name below a directory that was removed, and may have

@@ -223,3 +223,45 @@ TEST(what_was_told_in_a_directory_that_is_gone_is_not_forgotten)
     by_hand_end(&h, c);
     cap_free(c);
 }
+
+/* --- a directory that went to another store and came back --- */
+
+/* Its attributes change while it is there, and the event finds the row that it has there. here:
+ * what is told of the name that it came back to. */
+static void
+check_came_back(unsigned here)
+{
+    struct cap *c = begin();
+    struct by_hand h;
+    struct batch batch;
+    struct scan scan;
+    CAP_NEEDED(c);
+    cap_sh(c, "mv mail/p files/p");
+    by_hand_begin(&h, c);
+    uint64_t mail = state_root(h.txn, 0);
+    uint64_t files = state_root(h.txn, 1);
+    batch_init(&batch, &h.compare, NULL);
+    scan_init(&scan, &h.compare);
+    hints_add(&batch.hints, files, span_str("p"), WATCH_ARRIVED | WATCH_IS_DIR);
+    turn(&h, c, &batch, &scan);
+    CHECK_INT(h.compare.emitted, 3); /* it is made there, with two files */
+    cap_sh(c, "setfattr -n user.a -v 1 files/p && mv files/p mail/p");
+    hints_add(&batch.hints, files, span_str("p"), WATCH_ATTRIB | WATCH_MOVED | WATCH_IS_DIR);
+    if (here != 0)
+        hints_add(&batch.hints, mail, span_str("p"), here | WATCH_IS_DIR);
+    turn(&h, c, &batch, &scan);
+    turn(&h, c, &batch, &scan);
+    CHECK_INT(h.compare.emitted, 5); /* rmtree, and meta */
+    CHECK_INT(state_commit(&h.txn, &c->e), 0);
+    cap_check_index(c);
+    scan_free(&scan);
+    batch_free(&batch);
+    compare_free(&h.compare);
+    cap_free(c);
+}
+
+TEST(what_was_told_of_a_directory_while_it_was_in_another_store_counts)
+{
+    check_came_back(WATCH_ARRIVED);
+    check_came_back(0);
+}
