@@ -223,6 +223,16 @@ inherit(struct compare *c, uint64_t dir, struct err *e)
     return found < 0 ? -1 : 0;
 }
 
+/* A look that a scan had, ahead of the events; or nothing told of its attributes, which may have
+ * changed under another name of the object that has its turn later. */
+static bool
+is_untold(const struct compare *c, const struct state_entry *old, unsigned what, bool attr)
+{
+    bool ahead = what == 0 || (what & HINT_AHEAD) != 0;
+    bool untold = attr ? ahead && old->ctime_ns <= 0 : (what & WATCH_ATTRIB) == 0;
+    return untold && !c->blind;
+}
+
 int
 compare_same(struct compare *c, struct place *place, struct span name, const struct known *old,
              const struct look *look, unsigned what, struct err *e)
@@ -245,8 +255,7 @@ compare_same(struct compare *c, struct place *place, struct span name, const str
         return -1;
     struct state_entry entry;
     look_to_entry(look, c->now_ns, old->entry.dir, &entry);
-    bool ahead = !c->blind && (what == 0 || (what & HINT_AHEAD) != 0);
-    if (ahead && !content && old->entry.ctime_ns <= 0)
+    if (!content && is_untold(c, &old->entry, what, attr))
         entry.ctime_ns = -look->ctime_ns; /* an event on its way still has to count */
     if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
         return -1;

@@ -378,6 +378,22 @@ TEST(what_was_done_through_a_name_that_is_not_replicated_is_seen)
     check_linked(rows, ARRAY_LEN(rows));
 }
 
+/* Nothing is young when it is looked at, and what was told of a name that is gone comes last. */
+TEST(what_was_done_through_one_name_is_seen_behind_a_look_at_another)
+{
+    static const struct row rows[] = {
+        { "setfattr -n user.a -v 1 d/c; mv a e; rm b d/c; sleep 0.1",
+          "rename a > e\nunlink d/c\nunlink b\nput e\n" },
+        { "setfattr -n user.a -v 1 d/c; : >>a; rm d/c; sleep 0.1",
+          "unlink d/c\nput a\nlink a > b\n" },
+        { "setfattr -n user.a -v 1 z; mv ../files/z ../files/y; sleep 0.1",
+          "files: rename z > y\nmeta z\nfiles: put y\n" },
+        { "setfattr -n user.a -v 1 z; mv ../files/z ../files/y; rm z; sleep 0.1",
+          "files: rename z > y\nunlink z\nfiles: put y\n" },
+    };
+    check_linked(rows, ARRAY_LEN(rows));
+}
+
 TEST(all_names_of_an_object_follow_what_happens_through_one)
 {
     static const struct row rows[] = {
