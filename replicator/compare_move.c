@@ -319,7 +319,8 @@ compare_follow_dir(struct compare *c, uint16_t store, const struct known *old, s
     if (place->store != store || !look_same_object(&look, &old->entry) ||
         compare_class(c, place, span_str(name + 1)) == CLASS_IGNORE)
         return 0;
-    return compare_present(c, place, name + 1, &look, 0, e) < 0 ? -1 : 1;
+    /* whatever was told under the name that it was looked for: here it counts */
+    return compare_present(c, place, name + 1, &look, WATCH_ATTRIB, e) < 0 ? -1 : 1;
 }
 
 /* The directory of a parked row is looked for once more; then it is gone, unless it may be where

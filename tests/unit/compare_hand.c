@@ -151,6 +151,22 @@ TEST(a_directory_has_one_name_whatever_an_old_look_says)
     cap_free(c);
 }
 
+/* It was away when its name was looked at, and came back. */
+TEST(what_is_told_of_a_directory_counts_when_it_is_back_under_its_name)
+{
+    struct cap *c = begin_mailboxes();
+    struct by_hand h;
+    CAP_NEEDED(c);
+    cap_stop(c);
+    cap_sh(c, "setfattr -n user.a -v 1 mail/ada");
+    by_hand_begin(&h, c);
+    unsigned what = WATCH_ATTRIB | WATCH_MOVED | WATCH_IS_DIR;
+    CHECK_INT(compare_absent(&h.compare, h.root, "ada", what, &c->e), 0);
+    CHECK_INT(h.compare.emitted, 1); /* meta */
+    by_hand_end(&h, c);
+    cap_free(c);
+}
+
 TEST(what_was_put_off_is_looked_at_again_by_itself)
 {
     struct cap *c = begin_mailboxes();
