@@ -172,21 +172,24 @@ dir_attr_moved(struct compare *c, uint64_t dir, bool moved, bool force, bool *re
     return state_dir_put(c->txn, &row, e);
 }
 
+/* Read by its handle: the name may be another one's behind the look. */
 static int
 made_symlink(struct compare *c, struct place *place, struct span name, const struct look *look,
              struct err *e)
 {
     char target[PATH_MAX];
-    char path[PATH_NAME_MAX + 1];
-    memcpy(path, name.ptr, name.len);
-    path[name.len] = '\0';
-    ssize_t len = readlinkat(place->fd, path, target, sizeof(target));
-    if (len < 0)
-        return errno == ENOENT || errno == EINVAL ? 0 : err_sys(e, ERR_IO, "read symlink %s", path);
     struct record r = { .op = OP_SYMLINK, .attr = look->attr };
     r.handle = attrs_handle_span(&look->handle);
+    int root = c->node->stores[place->store].root_fd;
+    _cleanup_close_ int fd = attrs_handle_open(root, r.handle, O_PATH | O_NOFOLLOW, e);
+    if (fd < 0 && e->code != ERR_GONE)
+        return -1;
+    err_clear(e);
+    ssize_t len = fd < 0 ? 0 : readlinkat(fd, "", target, sizeof(target));
+    if (len < 0)
+        return err_sys(e, ERR_IO, "read a symlink");
     r.other = span_of(target, (size_t)len);
-    return compare_emit(c, &r, place, name, e);
+    return fd < 0 ? 0 : compare_emit(c, &r, place, name, e);
 }
 
 /* A peer that lacks the object cannot be given its attributes alone. */

@@ -151,6 +151,27 @@ TEST(a_directory_has_one_name_whatever_an_old_look_says)
     cap_free(c);
 }
 
+/* The name went to another one behind the look. */
+TEST(a_symlink_is_recorded_with_its_own_target)
+{
+    struct cap *c = begin_mailboxes();
+    struct by_hand h;
+    struct look look;
+    struct record r;
+    CAP_NEEDED(c);
+    cap_stop(c);
+    cap_sh(c, "ln -s one mail/l");
+    by_hand_begin(&h, c);
+    CHECK_INT(look_at(h.root->fd, "l", &look, &c->e), 0);
+    cap_sh(c, "cd mail && mv l m && ln -s two l");
+    CHECK_INT(compare_present(&h.compare, h.root, "l", &look, WATCH_MADE, &c->e), 0);
+    CHECK_INT(state_record(h.txn, 1, &r, &c->e), 1);
+    CHECK_INT(r.op, OP_SYMLINK);
+    CHECK(span_equal(r.other, span_str("one")));
+    by_hand_end(&h, c);
+    cap_free(c);
+}
+
 /* It was away when its name was looked at, and came back. */
 TEST(what_is_told_of_a_directory_counts_when_it_is_back_under_its_name)
 {
