@@ -24,9 +24,13 @@ tell_other(struct same_object *s, uint64_t dir, struct span name, struct err *e)
 {
     struct compare *c = s->c;
     struct place *place;
+    _cleanup_buf_ struct buf path = { 0 };
     int found = places_get(c->places, c->txn, dir, &place, e);
-    if (found <= 0)
-        return found;
+    if (found < 0 || (found == 0 && state_dir_path(c->txn, dir, &path, e) < 0))
+        return -1;
+    /* the peer has that name still, and it may be where the object is taken from next */
+    struct place gone = { .dir = dir, .store = s->store, .fd = -1, .path = path };
+    place = found > 0 ? place : &gone;
     if (s->op == OP_META)
         return compare_emit_known(c, OP_META, place, name, &s->entry, e);
     return compare_emit_two(c, OP_LINK, place, name, buf_span(&s->path), s->name, &s->entry, e);

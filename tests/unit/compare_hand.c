@@ -151,6 +151,29 @@ TEST(a_directory_has_one_name_whatever_an_old_look_says)
     cap_free(c);
 }
 
+/* The other name left its directory, and that is gone; neither was looked at. */
+TEST(a_name_in_a_directory_that_is_gone_follows_new_content)
+{
+    struct cap *c = begin_mailboxes();
+    struct by_hand h;
+    struct look look;
+    struct record r;
+    CAP_NEEDED(c);
+    cap_sh(c, "cd mail && mkdir p && echo 1 >x && ln x p/b");
+    cap_barrier(c);
+    cap_stop(c);
+    cap_sh(c, "cd mail && echo more >>x && mv p/b y && rmdir p");
+    by_hand_begin(&h, c);
+    uint64_t tail = state_meta(h.txn)->tail;
+    CHECK_INT(look_at(h.root->fd, "x", &look, &c->e), 0);
+    CHECK_INT(compare_present(&h.compare, h.root, "x", &look, WATCH_MODIFIED, &c->e), 0);
+    CHECK_INT(state_record(h.txn, tail + 2, &r, &c->e), 1); /* behind the content */
+    CHECK_INT(r.op, OP_LINK);
+    CHECK(span_equal(r.other, span_str("x")) && span_equal(r.path, span_str("p/b")));
+    by_hand_end(&h, c);
+    cap_free(c);
+}
+
 /* The name went to another one behind the look. */
 TEST(a_symlink_is_recorded_with_its_own_target)
 {
