@@ -63,9 +63,25 @@ daemon_link_up(struct daemon *d, const char *name, int link_fd)
         event(EV_FAILED, F_STR("while", "starting a session"), F_ERR(&e));
 }
 
+/* Whoever started the daemon starts it again; what changes meanwhile is found by a sweep. */
+static void
+end_when_broken(struct daemon *d)
+{
+    if (!state_is_broken(d->node->state) || d->failure.code != ERR_NONE)
+        return;
+    err_set(
+        &d->failure, ERR_IO,
+        "the disk of %s refused a write in the middle of a commit; the state database has to be "
+        "opened anew",
+        d->conf->state_dir);
+    event(EV_FAILED, F_ERR(&d->failure));
+    uv_stop(d->loop);
+}
+
 void
 daemon_tick(struct daemon *d)
 {
+    end_when_broken(d);
     protection_update(d);
     protection_check_journal(d);
     verify_tick(d);

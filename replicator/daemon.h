@@ -52,6 +52,7 @@ struct daemon {
     struct verify_job *verify_jobs;               /* comparisons that run */
     struct verify_place verify[RECORD_STORE_MAX]; /* of scheduled ones */
     char why_not_serving[256];
+    struct err failure; /* why the loop was ended */
 };
 
 /* Opens state and stores of d->conf and takes the one place of a daemon for this state directory.
@@ -61,7 +62,7 @@ int daemon_open(struct daemon *d, struct err *e) _must_check_;
 int daemon_serve(struct daemon *d, struct err *e) _must_check_;
 /* A peer is connected: a session begins. Takes link_fd over. */
 void daemon_link_up(struct daemon *d, const char *name, int link_fd);
-/* Once a second. */
+/* Once a second. Ends the loop, with `failure`, when only a new start helps. */
 void daemon_tick(struct daemon *d);
 struct peer *daemon_peer(struct daemon *d, const char *name); /* NULL: no such node */
 /* Ends sessions, capture, network role and all handles of the loop; frees what was opened. */

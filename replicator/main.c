@@ -245,7 +245,10 @@ run(const struct conf *conf)
     sd_notify(0, "STOPPING=1");
     loop_end();
     daemon_close(d);
-    event(EV_STOPPED);
+    if (d->failure.code != ERR_NONE)
+        exit_status = err_exit_status(d->failure.code);
+    if (exit_status == 0)
+        event(EV_STOPPED);
     return exit_status;
 }
 

@@ -45,11 +45,13 @@ was_cut_short(const struct state *state, int rc)
 }
 
 int
-state_failed(struct err *e, const struct state *state, int rc, const char *doing)
+state_failed(struct err *e, struct state *state, int rc, const char *doing)
 {
     enum err_code code = ERR_IO;
     if (was_cut_short(state, rc))
         rc = ENOSPC;
+    if (rc == MDB_PANIC)
+        atomic_store(&state->broken, true);
     if (rc == ENOSPC || rc == EDQUOT || rc == MDB_MAP_FULL)
         code = ERR_NOSPACE;
     else if (rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID || rc == MDB_PANIC)
@@ -277,7 +279,7 @@ int
 state_commit(struct state_txn **txn, struct err *e)
 {
     struct state_txn *t = *txn;
-    const struct state *state = t->state;
+    struct state *state = t->state;
     if (!t->write) {
         state_abort(txn);
         return 0;
@@ -406,4 +408,10 @@ int
 state_epoch_forget(struct state_txn *txn, struct err *e)
 {
     return state_del(txn, NEWEST_EPOCH, e);
+}
+
+bool
+state_is_broken(const struct state *state)
+{
+    return atomic_load(&state->broken);
 }

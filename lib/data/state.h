@@ -68,6 +68,9 @@ struct state_entry {
 int state_open(int dirfd, const struct state_opts *opts, struct state **ret_state,
                struct err *e) _must_check_;
 void state_free(struct state **state);
+/* The disk refused the last word of a commit: LMDB begins no transaction any more until the
+ * database is opened anew, which finds the one before. From any thread. */
+bool state_is_broken(const struct state *state);
 
 /* A write transaction belongs to the thread that began it; a read transaction too. */
 int state_begin(struct state *state, bool write, struct state_txn **ret_txn,

@@ -7,6 +7,7 @@
 #include "lib/data/state.h"
 
 #include <lmdb.h>
+#include <stdatomic.h>
 #include <string.h>
 
 enum state_table {
@@ -26,6 +27,7 @@ struct state {
     MDB_env *env;
     MDB_dbi tables[TABLE_COUNT];
     uint64_t journal_max;
+    atomic_bool broken;
 };
 
 struct state_txn {
@@ -40,7 +42,7 @@ struct state_txn {
 };
 
 /* The sentence for an LMDB return code; a full disk or map is ERR_NOSPACE. */
-int state_failed(struct err *e, const struct state *state, int rc, const char *doing);
+int state_failed(struct err *e, struct state *state, int rc, const char *doing);
 
 /* Thin and total: 1 found, 0 none, -1. */
 int table_get(struct state_txn *txn, enum state_table table, struct span key,

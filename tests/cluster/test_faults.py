@@ -126,6 +126,26 @@ def test_a_full_disk_below_state_dir(pair, name):
     assert hurt.daemon.events(f"{event}_RESUMED")
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["mx1", "mx2"])
+def test_a_full_disk_below_state_dir_that_copies_on_writing(make_lab, name):
+    """There the last word of a commit can be refused: the daemon ends, to be started again."""
+    lab = make_lab(fs="btrfs")
+    primary, hurt = lab.start(), lab[name]
+
+    def goes_on():
+        hurt.daemon.ensure()
+        return primary.mailtwin("barrier", "--timeout", "2s", check=False).returncode == 0
+
+    with Mix(primary, seed=65) as mix:
+        hurt.fill_disk(STATE)
+        mix.wait_steps(40)
+        hurt.free_disk(STATE)
+        lab.wait_until(goes_on, 120, "it goes on")
+        mix.wait_steps(10)
+    check(lab, primary, mix)
+
+
 def test_a_standbys_store_that_becomes_read_only(pair):
     primary, standby = pair["mx1"], pair["mx2"]
     with Mix(primary, seed=56) as mix:

@@ -119,6 +119,18 @@ host_order(struct host *h, const char *order)
     json_decref(host_must(h, order, NULL, NULL));
 }
 
+/* Its loop ends, or has. */
+static inline void
+host_ended(struct host *h)
+{
+    pthread_mutex_lock(&h->all->lock);
+    h->up = false;
+    pthread_mutex_unlock(&h->all->lock);
+    assert_int_equal(pthread_join(h->thread, NULL), 0);
+    daemon_close(&h->d);
+    assert_int_equal(uv_loop_close(&h->loop), 0);
+}
+
 static inline void
 host_stop(struct host *h)
 {
@@ -126,9 +138,7 @@ host_stop(struct host *h)
     h->up = false;
     pthread_mutex_unlock(&h->all->lock);
     host_order(h, "stop");
-    assert_int_equal(pthread_join(h->thread, NULL), 0);
-    daemon_close(&h->d);
-    assert_int_equal(uv_loop_close(&h->loop), 0);
+    host_ended(h);
 }
 
 /* --- links --- */

@@ -3,6 +3,8 @@
  * processes too. */
 #include "tests/unit/daemon_kit.h"
 
+#include <errno.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 static struct daemons *
@@ -306,6 +308,55 @@ TEST(a_primary_alone_goes_on_or_refuses_as_configured)
         cap_sh(n->hosts[0].c, "echo x >mail/x");
         check_barrier(&n->hosts[0], refuse != 0 ? 500 : DAEMONS_WAIT_MS,
                       refuse != 0 ? "late" : "degraded");
+        daemons_free(n);
+    }
+}
+
+/* --- a disk that refuses the last word of a commit --- */
+
+static _Atomic dev_t refusing; /* the disk where the next commit fails; 0 none */
+
+/* In the place of the C library's: LMDB writes its meta pages, the first two, through a descriptor
+ * of their own that syncs. */
+ssize_t
+pwrite(int fd, const void *bytes, size_t len, off_t at)
+{
+    struct stat st;
+    bool meta = at < 8192 && (fcntl(fd, F_GETFL) & O_DSYNC) != 0;
+    if (meta && fstat(fd, &st) == 0 && st.st_dev == atomic_load(&refusing)) {
+        atomic_store(&refusing, 0);
+        errno = EIO;
+        return -1;
+    }
+    return syscall(SYS_pwrite64, fd, bytes, len, at);
+}
+
+static void
+check_ends_and_goes_on(struct daemons *n, struct host *h)
+{
+    struct stat st;
+    CHECK_INT(fstatat(h->d.node->state_dirfd, "state", &st, 0), 0);
+    atomic_store(&refusing, st.st_dev);
+    cap_sh(n->hosts[0].c, "echo x >>mail/x");
+    for (unsigned ms = 0; !state_is_broken(h->d.node->state); ms += 5) {
+        assert_true(ms < DAEMONS_WAIT_MS);
+        usleep(5000);
+    }
+    control_post(h->d.control, tick, &h->d);
+    host_ended(h);
+    CHECK_INT(h->d.failure.code, ERR_IO);
+    CHECK_CONTAINS(h->d.failure.text, "opened anew");
+    host_start(h);
+}
+
+TEST(a_daemon_whose_database_is_broken_ends_and_goes_on_when_it_is_started_again)
+{
+    for (size_t host = 0; host < 2; host++) {
+        struct daemons *n = pair_up(45);
+        DAEMONS_NEEDED(n);
+        check_ends_and_goes_on(n, &n->hosts[host]);
+        host_safe_again(&n->hosts[0]);
+        daemons_same(n, 0, 1);
         daemons_free(n);
     }
 }
