@@ -128,6 +128,16 @@ def test_unreadable_finds_a_bad_file_and_sees_it_mended(pair, page):
     is_pair(pair, "mx1", "mx2")
 
 
+def test_standby_differs_finds_what_somebody_did_there_and_mends_it(pair, page):
+    deliver(pair, "mx1", 5)
+    pair.level(pair["mx1"])
+    standby = pair["mx2"]
+    standby.path(standby.mail).joinpath("extra").write_text("nobody sent this")
+    assert pair["mx1"].mailtwin("verify", check=False).returncode == 1
+    assert page(pair, "runbooks/standby-differs.md").play() == 6
+    is_pair(pair, "mx1", "mx2")
+
+
 @pytest.fixture
 def new_pair(make_lab):
     """Two machines as they come: mail on mx1, nothing of mailtwin but its programs."""
