@@ -117,12 +117,12 @@ content_moved(const struct state_entry *old, const struct look *look, unsigned w
 {
     if (!S_ISREG(look->attr.mode))
         return false;
-    if (old->attr.size != look->attr.size || old->attr.mtime_ns != look->attr.mtime_ns)
-        return true;
-    if (what & HINT_FORCE)
+    if (old->attr.size != look->attr.size || old->attr.mtime_ns != look->attr.mtime_ns ||
+        (what & HINT_FORCE) != 0)
         return true;
     /* Written again before the clock ticked: the times cannot tell, the event does. */
-    return old->ctime_ns <= 0 && (what & (WATCH_MODIFIED | WATCH_CLOSED)) != 0;
+    bool told = (what & (WATCH_MODIFIED | WATCH_CLOSED)) != 0;
+    return told ? old->ctime_ns <= 0 : (what & HINT_WRITTEN) != 0 && look_content_is_young(old);
 }
 
 /* Extended attributes are in no row: the change time says that they may be others. Whoever watched

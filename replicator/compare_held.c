@@ -176,7 +176,7 @@ compare_present_held(struct compare *c, struct place *place, struct span name,
         return found;
     bool as_left = look_is_as_left(look, &held);
     bool lost = held.kind == STATE_HELD_LOST;
-    if (as_left && (lost || !(what & (WATCH_MODIFIED | WATCH_CLOSED))))
+    if (as_left && (lost || !(what & (WATCH_MODIFIED | WATCH_CLOSED | HINT_WRITTEN))))
         return lost;
     if (state_held_del(c->txn, place->dir, name, e) < 0) /* what is newer wins */
         return -1;

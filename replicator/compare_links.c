@@ -96,7 +96,7 @@ compare_others_follow(struct compare *c, const struct place *place, struct span 
 
 /* --- names in other stores --- */
 
-#define TELL (WATCH_ATTRIB | WATCH_MODIFIED | HINT_TOLD)
+#define TELL (WATCH_ATTRIB | HINT_WRITTEN | HINT_TOLD)
 
 struct told_object {
     uint64_t ino;
@@ -240,7 +240,7 @@ compare_look_at_others(struct compare *c, const struct place *place, struct span
         return 0;
     if (tell_stores(c, place->store, &object, e) < 0)
         return -1;
-    object.what = WATCH_ATTRIB | WATCH_MODIFIED;
+    object.what = WATCH_ATTRIB | HINT_WRITTEN;
     object.not_dir = place->dir;
     object.not_name = name;
     return old->entry.nlink < 2 ? 0 : tell_store(c, place->store, &object, e); /* in this store */
@@ -262,6 +262,6 @@ compare_look_at_bereaved(struct compare *c, uint16_t store, uint64_t ino, struct
         return found;
     struct told_object object = { .ino = ino,
                                   .handle = known.entry.handle,
-                                  .what = WATCH_ATTRIB | WATCH_MODIFIED };
+                                  .what = WATCH_ATTRIB | HINT_WRITTEN };
     return tell_store(c, store, &object, e);
 }

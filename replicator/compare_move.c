@@ -36,7 +36,7 @@ what_was_told(const struct compare *c, uint64_t dir, struct span name)
     unsigned what = hints_what(&c->told, dir, name);
     for (size_t i = 0; i < c->hint_lists; i++)
         what |= hints_what(c->hints[i], dir, name);
-    return what & (WATCH_ATTRIB | WATCH_MODIFIED | WATCH_CLOSED);
+    return what & (WATCH_ATTRIB | WATCH_MODIFIED | WATCH_CLOSED | HINT_WRITTEN);
 }
 
 /* An object stands where another is now, and lives: it was moved to where nobody has looked yet. It

@@ -162,6 +162,12 @@ look_time_is_young(int64_t ctime_ns, int64_t now_ns)
     return ctime_ns > now_ns - YOUNG_NS; /* also what lies behind now: now may be a while ago */
 }
 
+bool
+look_content_is_young(const struct state_entry *entry)
+{
+    return entry->ctime_ns <= 0 && -entry->ctime_ns - entry->attr.mtime_ns <= YOUNG_NS;
+}
+
 void
 look_to_entry(const struct look *look, int64_t now_ns, uint64_t dir, struct state_entry *ret_entry)
 {

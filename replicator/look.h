@@ -40,6 +40,9 @@ bool look_same_object(const struct look *look, const struct state_entry *entry);
 void look_to_entry(const struct look *look, int64_t now_ns, uint64_t dir,
                    struct state_entry *ret_entry);
 bool look_time_is_young(int64_t ctime_ns, int64_t now_ns);
+/* May what the row tells have been written once more without another modification time? Not when
+ * something later was seen of the object than its time. */
+bool look_content_is_young(const struct state_entry *entry);
 int64_t look_now_ns(void); /* CLOCK_REALTIME, what file times are made of */
 
 #endif

@@ -383,13 +383,12 @@ TEST(what_was_done_through_one_name_is_seen_behind_a_look_at_another)
 {
     static const struct row rows[] = {
         { "setfattr -n user.a -v 1 d/c; mv a e; rm b d/c; sleep 0.1",
-          "rename a > e\nunlink d/c\nunlink b\nput e\n" },
-        { "setfattr -n user.a -v 1 d/c; : >>a; rm d/c; sleep 0.1",
-          "unlink d/c\nput a\nlink a > b\n" },
+          "rename a > e\nunlink d/c\nunlink b\nmeta e\n" },
+        { "setfattr -n user.a -v 1 d/c; : >>a; rm d/c; sleep 0.1", "unlink d/c\nmeta a\n" },
         { "setfattr -n user.a -v 1 z; mv ../files/z ../files/y; sleep 0.1",
-          "files: rename z > y\nmeta z\nfiles: put y\n" },
+          "files: rename z > y\nmeta z\nfiles: meta y\n" },
         { "setfattr -n user.a -v 1 z; mv ../files/z ../files/y; rm z; sleep 0.1",
-          "files: rename z > y\nunlink z\nfiles: put y\n" },
+          "files: rename z > y\nunlink z\nfiles: meta y\n" },
     };
     check_linked(rows, ARRAY_LEN(rows));
 }
@@ -411,4 +410,26 @@ TEST(all_names_of_an_object_follow_what_happens_through_one)
         { "mv a e; mv b f; mv d/c g", "rename a > e\nrename b > f\nrename d/c > g\n" },
     };
     check_linked(rows, ARRAY_LEN(rows));
+}
+
+/* As Dovecot moves mail; looked at soon, and some time, after each step. */
+TEST(a_mail_that_is_moved_by_link_and_unlink_is_not_shipped_again)
+{
+    static const useconds_t waits[] = { 0, 10000, 100000 };
+    for (size_t i = 0; i < ARRAY_LEN(waits); i++) {
+        struct cap *c = begin_mailboxes();
+        CAP_NEEDED(c);
+        cap_sh(c, "cd mail && touch -d '1 minute ago' ada/cur/1");
+        cap_barrier(c);
+        cap_sh(c, "cd mail && ln ada/cur/1 bob/cur/9");
+        cap_barrier(c);
+        usleep(waits[i]);
+        cap_sh(c, "cd mail && rm ada/cur/1");
+        cap_barrier(c);
+        _cleanup_buf_ struct buf text = { 0 };
+        cap_records(c, &text);
+        CHECK_CONTAINS((const char *)text.ptr, "unlink ada/cur/1");
+        assert_null(strstr((const char *)text.ptr, "put bob/cur/9"));
+        cap_free(c);
+    }
 }
