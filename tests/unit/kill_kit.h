@@ -178,8 +178,17 @@ child_reached(void *arg, uint64_t seq)
     pthread_mutex_unlock(&child_lock);
 }
 
+static inline bool
+child_syncs(void)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    struct err e = { 0 };
+    child_must(state_begin(child.node->state, false, &txn, &e), &e);
+    return state_meta(txn)->sync_base != 0;
+}
+
 /* A primary: all that happened is recorded, up to the answer. A standby: has and has noted all up
- * to seq. */
+ * to seq, also of a sync, whose seq is that of its end from the beginning. */
 static inline uint64_t
 child_answer(uint64_t seq)
 {
@@ -190,6 +199,8 @@ child_answer(uint64_t seq)
     while (child.capture != NULL ? reached == 0 : atomic_load(&child.tail) < seq)
         pthread_cond_wait(&child_moved, &child_lock);
     pthread_mutex_unlock(&child_lock);
+    while (child.capture == NULL && child_syncs())
+        usleep(1000);
     return child.capture != NULL ? reached : atomic_load(&child.tail);
 }
 
