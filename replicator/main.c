@@ -246,9 +246,8 @@ run(const struct conf *conf)
     loop_end();
     daemon_close(d);
     if (d->failure.code != ERR_NONE)
-        exit_status = err_exit_status(d->failure.code);
-    if (exit_status == 0)
-        event(EV_STOPPED);
+        return err_exit_status(d->failure.code);
+    event(EV_STOPPED);
     return exit_status;
 }
 
