@@ -18,8 +18,9 @@
 struct verify_place {
     uint64_t tried_ms; /* monotonic */
     uint64_t from;     /* directory id; 0 at the beginning */
-    uint64_t differences, began;
+    uint64_t began;
     uint32_t part;
+    const struct peer *peer; /* with which */
 };
 
 struct daemon {

@@ -17,8 +17,9 @@ struct link_io {
     int fd;
     bool closed; /* the other side ended */
     struct buf out;
-    struct buf in;    /* frames; the message handed out points into it */
-    size_t used;      /* bytes of `in` handed out already */
+    struct buf in; /* frames; the message handed out points into it */
+    size_t used;   /* bytes of `in` handed out already */
+    size_t early_max;
     struct buf early; /* came while we were sending; goes behind `in` at the next receive */
     atomic_uint_fast64_t sent, received; /* counted by the session, read by whoever tells of it */
     struct wire_msg msg;
@@ -29,8 +30,15 @@ link_io_new(int fd)
 {
     struct link_io *io = xcalloc(1, sizeof(*io));
     io->fd = fd;
+    io->early_max = EARLY_MAX;
     buf_reserve(&io->in, READ_STEP);
     return io;
+}
+
+void
+link_io_expects(struct link_io *io)
+{
+    io->early_max = SIZE_MAX;
 }
 
 void
@@ -73,7 +81,7 @@ read_some(struct link_io *io, struct buf *b, struct err *e)
 static int
 wait_to_send(struct link_io *io, struct err *e)
 {
-    bool may_read = io->early.len < EARLY_MAX && !io->closed;
+    bool may_read = io->early.len < io->early_max && !io->closed;
     struct pollfd ready = { .fd = io->fd, .events = POLLOUT };
     if (may_read)
         ready.events |= POLLIN;

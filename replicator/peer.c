@@ -57,12 +57,12 @@ session_thread(void *arg)
              SHUT_RDWR); /* the network role ends the connection and makes a new one */
     struct err e = { 0 };
     err_set(&e, ERR_PEER, "the connection to %s ended", peer->conf->name);
-    fail_order(peer, &e);
     pthread_mutex_lock(&peer->lock);
-    peer->facts.sending = false;
+    peer->facts.sending = false; /* no order is taken from here on */
     peer->facts.receiving = false;
     peer->facts.connected_ms = 0;
     pthread_mutex_unlock(&peer->lock);
+    fail_order(peer, &e);
     daemon_peer_moved(peer->daemon);
     return NULL;
 }
@@ -157,6 +157,14 @@ peer_order(struct peer *peer, struct verify_order *order)
     if (taken)
         peer_wake(peer);
     return taken;
+}
+
+bool
+peer_takes_orders(struct peer *peer)
+{
+    struct peer_facts facts;
+    peer_facts(peer, &facts);
+    return facts.sending;
 }
 
 const char *

@@ -76,6 +76,8 @@ bool peer_connected(struct peer *peer);
 void peer_set_state(struct peer *peer, enum peer_state state, const char *fmt, ...) _printf_(3, 4);
 /* false: no session sends to it now, or an order that gives no way waits already. */
 bool peer_order(struct peer *peer, struct verify_order *order);
+/* Does a session send to it now? */
+bool peer_takes_orders(struct peer *peer);
 
 const char *peer_state_word(enum peer_state state);
 

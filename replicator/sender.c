@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WINDOW_MAX    (64 * 1024 * 1024)
@@ -114,10 +115,23 @@ force(void *arg, uint64_t dir, struct span name, bool is_dir)
     capture_force(x->s->daemon->capture, dir, name, is_dir);
 }
 
+static void
+barrier(void *arg, void (*done)(void *arg, uint64_t seq), void *done_arg)
+{
+    struct sender *x = arg;
+    struct daemon *d = x->s->daemon;
+    if (d->capture != NULL)
+        capture_barrier(d->capture, done, done_arg);
+    else
+        done(done_arg, atomic_load(&d->tail));
+}
+
 static struct walk_orders
 orders_of(struct sender *x)
 {
-    return (struct walk_orders){ .force = x->s->daemon->capture != NULL ? force : NULL, .arg = x };
+    return (struct walk_orders){ .force = x->s->daemon->capture != NULL ? force : NULL,
+                                 .barrier = barrier,
+                                 .arg = x };
 }
 
 /* --- answers --- */
@@ -274,38 +288,6 @@ save_sync(struct sender *x)
         sync_row_note(x->s, &row);
 }
 
-/* Where the sync of this peer goes on: from its row when it is of the same sync, else from the
- * beginning. The row is the new sync's before the peer hears of it: found later, the place of the
- * one before would be taken for its own. */
-static int
-sync_opts(struct sender *x, struct walk_opts *opts, struct err *e)
-{
-    const struct wire_hello *theirs = x->s->theirs;
-    _cleanup_txn_ struct state_txn *txn = NULL;
-    if (state_begin(x->s->daemon->node->state, false, &txn, e) < 0)
-        return -1;
-    const struct state_meta *meta = state_meta(txn);
-    struct sync_row row = { .base = MAX(meta->tail, (uint64_t)1), .place = 1 };
-    uint64_t newest = meta->next_dir - 1;
-    x->ship.cursor = meta->tail;
-    int found = sync_row_find(x->s, txn, &row, e);
-    if (found < 0)
-        return -1;
-    if (found > 0)
-        x->ship.cursor = theirs->tail;
-    state_abort(&txn);
-    static const uint8_t none[WIRE_HISTORY_SIZE];
-    bool empty = memcmp(theirs->history, none, sizeof(none)) == 0 && theirs->accept_sync == 1;
-    x->sync_base = row.base;
-    *opts = (struct walk_opts){ .mode = WALK_SYNC,
-                                .store = -1,
-                                .from = row.place,
-                                .limit = empty ? newest : 0, /* nothing stale is there */
-                                .base = row.base,
-                                .peer_empty = empty };
-    return sync_row_reset(x->s, &row, e);
-}
-
 static int
 send_start(struct sender *x, enum wire_mode mode, struct err *e)
 {
@@ -333,7 +315,10 @@ begin(struct sender *x, struct err *e)
         return send_start(x, WIRE_MODE_RESUME, e);
     }
     struct walk_opts opts;
-    if (sync_opts(x, &opts, e) < 0 || send_start(x, WIRE_MODE_SYNC, e) < 0)
+    if (sync_row_opts(x->s, &opts, &x->ship.cursor, e) < 0)
+        return -1;
+    x->sync_base = opts.base;
+    if (send_start(x, WIRE_MODE_SYNC, e) < 0)
         return -1;
     x->sync = walk_new(x->s->daemon->node, &x->ship, &opts);
     x->ship.note = opts.from;
@@ -556,6 +541,14 @@ wait_for_index(struct sender *x, struct err *e)
     }
 }
 
+static uint64_t
+realtime_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 int
 sender_run(struct session *s, struct err *e)
 {
@@ -567,6 +560,8 @@ sender_run(struct session *s, struct err *e)
                             .signature = ask_signature,
                             .touched = tell_touched,
                             .unreadable = tell_unreadable };
+    x.ship.start_ns = realtime_ns();
+    link_io_expects(s->io);
     relay_init(&x.relay, &x.ship);
     if (s->daemon->capture != NULL)
         x.fetch = fetch_new(s->daemon->node, s->daemon->capture, s->peer->conf->name, s->io);

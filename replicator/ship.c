@@ -339,7 +339,7 @@ ship_acked(struct ship *s, const struct wire_ack *ack)
         s->window_bytes -= MIN(flight.bytes, s->window_bytes);
         s->acked_note = flight.note;
         s->acked_run = flight.run;
-        if (flight.began_ns != 0)
+        if (flight.began_ns != 0 && flight.began_ns >= s->start_ns)
             s->acked_seconds = seconds_since(flight.began_ns);
         buf_consume(&s->in_flight, sizeof(flight));
     }

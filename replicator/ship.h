@@ -28,6 +28,7 @@ struct ship {
     uint64_t acked_run;    /* newest run that is durable at the peer */
     uint64_t window_bytes; /* shipped and not acknowledged */
     uint64_t began_ns;     /* when the first record of the run in hand was captured; 0 none yet */
+    uint64_t start_ns;     /* of the session: what was captured before waited for the link */
     double acked_seconds;  /* from then until it was acknowledged, of the newest run; 0 none was */
     uint64_t records, bytes;
     struct reclist list; /* the run in hand */

@@ -82,3 +82,32 @@ sync_row_reset(const struct session *s, const struct sync_row *row, struct err *
         return err_set(e, ERR_IO, "the place of a new sync cannot be kept: the journal is stalled");
     return 0;
 }
+
+int
+sync_row_opts(const struct session *s, struct walk_opts *ret_opts, uint64_t *ret_cursor,
+              struct err *e)
+{
+    const struct wire_hello *theirs = s->theirs;
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(s->daemon->node->state, false, &txn, e) < 0)
+        return -1;
+    const struct state_meta *meta = state_meta(txn);
+    struct sync_row row = { .base = MAX(meta->tail, (uint64_t)1), .place = 1 };
+    uint64_t newest = meta->next_dir - 1;
+    *ret_cursor = meta->tail;
+    int found = sync_row_find(s, txn, &row, e);
+    if (found < 0)
+        return -1;
+    if (found > 0)
+        *ret_cursor = theirs->tail;
+    state_abort(&txn);
+    static const uint8_t none[WIRE_HISTORY_SIZE];
+    bool empty = memcmp(theirs->history, none, sizeof(none)) == 0 && theirs->accept_sync == 1;
+    *ret_opts = (struct walk_opts){ .mode = WALK_SYNC,
+                                    .store = -1,
+                                    .from = row.place,
+                                    .limit = empty ? newest : 0, /* nothing stale is there */
+                                    .base = row.base,
+                                    .peer_empty = empty };
+    return sync_row_reset(s, &row, e);
+}

@@ -19,6 +19,11 @@ int sync_row_find(const struct session *s, struct state_txn *txn, struct sync_ro
                   struct err *e) _must_check_;
 /* Durable with the capture's next commit. */
 void sync_row_note(const struct session *s, const struct sync_row *row);
+/* Where the sync of this peer goes on: from its row when it is of the same sync, else from the
+ * beginning. The row is the new sync's before the peer hears of it: found later, the place of the
+ * one before would be taken for its own. *ret_cursor: the records behind it are shipped. */
+int sync_row_opts(const struct session *s, struct walk_opts *ret_opts, uint64_t *ret_cursor,
+                  struct err *e) _must_check_;
 /* Durable when it returns 0. */
 int sync_row_reset(const struct session *s, const struct sync_row *row, struct err *e) _must_check_;
 

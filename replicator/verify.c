@@ -19,7 +19,9 @@ struct verify_job {
     struct walk_opts opts;
     uint64_t began; /* seconds since 1970 */
     uint64_t began_ms;
-    struct part *parts;      /* that have not ended */
+    struct part *parts; /* that have not ended */
+    unsigned part_count;
+    const struct peer *peer; /* of the last one */
     double done, began_done; /* of the part that told last */
     uint64_t from; /* all directories with a smaller id have been compared with every peer */
     uint64_t differences, repaired;
@@ -89,16 +91,16 @@ note_verified(struct verify_job *job)
 
 /* --- jobs --- */
 
-/* Where a scheduled one broke off the next goes on, with what it had found. */
+/* Where a scheduled one broke off the next goes on: when there was one standby alone, and nothing
+ * was found so far that the next would find again. */
 static void
 keep_place(struct verify_job *job)
 {
-    struct verify_place *place = &job->daemon->verify[job->store];
-    bool ended = job->err.code == ERR_NONE;
-    place->from = ended ? 0 : job->from;
-    place->differences = ended ? 0 : job->differences;
-    place->began = job->began;
-    place->part = job->opts.part;
+    bool goes_on = job->err.code != ERR_NONE && job->part_count == 1 && job->differences == 0;
+    job->daemon->verify[job->store].from = goes_on ? job->from : 0;
+    job->daemon->verify[job->store].began = job->began;
+    job->daemon->verify[job->store].part = job->opts.part;
+    job->daemon->verify[job->store].peer = goes_on ? job->peer : NULL;
 }
 
 static void
@@ -206,8 +208,12 @@ give_order(struct verify_job *job, struct peer *peer)
     };
     part->next = job->parts; /* before the session can be done with it */
     job->parts = part;
-    if (!peer_order(peer, &part->order))
+    if (!peer_order(peer, &part->order)) {
         part_free(part);
+        return;
+    }
+    job->part_count++;
+    job->peer = peer;
 }
 
 /* What somebody waits for goes first; the schedule goes on later where it was. */
@@ -304,14 +310,29 @@ first_due(struct daemon *d, uint64_t now_ms, struct proof *ret_proof)
     return -1;
 }
 
+/* The only one that an order would go to, NULL when there are several. */
+static const struct peer *
+only_peer(struct daemon *d)
+{
+    const struct peer *only = NULL;
+    for (size_t i = 0; i < d->peer_count; i++) {
+        if (!peer_takes_orders(&d->peers[i]))
+            continue;
+        if (only != NULL)
+            return NULL;
+        only = &d->peers[i];
+    }
+    return only;
+}
+
 static void
 go_on(struct verify_job *job, const struct verify_place *place)
 {
-    if (place->from <= 1 || place->part != job->opts.part)
+    if (place->from <= 1 || place->part != job->opts.part || place->peer == NULL ||
+        place->peer != only_peer(job->daemon))
         return;
     job->opts.from = place->from;
     job->began = place->began;
-    job->differences = place->differences;
 }
 
 /* One at a time: a session that compares takes no second order. */

@@ -29,7 +29,9 @@ ask_clear(struct ask *a)
 {
     listing_free(&a->theirs);
     buf_free(&a->path);
-    buf_free(&a->touched);
+    hints_free(&a->touched);
+    hints_free(&a->suspects);
+    walk_mark_unref(&a->mark);
     buf_free(&a->differs);
     *a = (struct ask){ .state = ASK_FREE };
 }
@@ -248,7 +250,8 @@ ask_begin(struct ask *a, struct span path)
 {
     buf_reset(&a->path);
     buf_add(&a->path, path.ptr, path.len);
-    buf_reset(&a->touched);
+    hints_free(&a->touched);
+    walk_mark_unref(&a->mark);
     buf_reset(&a->differs);
     listing_free(&a->theirs);
     a->sorted = a->moved = false;
@@ -365,6 +368,11 @@ walk_answer(struct walk *w, const struct wire_digest_answer *answer, struct err 
     if (a == NULL)
         return err_set(e, ERR_PROTOCOL, "an answer about directory %llu, which was not asked for",
                        (unsigned long long)answer->dir);
+    if (answer->verdict == WIRE_DIR_FAILED && w->opts.mode == WALK_VERIFY) {
+        walk_verify_failed(w, a);
+        update_level(w);
+        return 0;
+    }
     if (answer->verdict == WIRE_DIR_FAILED)
         return err_set(e, ERR_PEER, "the peer could not read directory %.*s", (int)a->path.len,
                        (const char *)a->path.ptr);
@@ -426,6 +434,20 @@ rename_recheck(struct walk *w, const struct record *record)
     w->recheck = renamed;
 }
 
+void
+ask_mark(struct hints *names, struct span name)
+{
+    if (names->slot_count == 0)
+        hints_init(names);
+    hints_add(names, 0, name, 1);
+}
+
+bool
+ask_has(const struct hints *names, struct span name)
+{
+    return names->slot_count != 0 && hints_what(names, 0, name) != 0;
+}
+
 static void
 touch_name(struct walk *w, uint16_t store, struct span path)
 {
@@ -435,9 +457,9 @@ touch_name(struct walk *w, uint16_t store, struct span path)
         if (!is_open(a) || a->store != store)
             continue;
         if (span_equal(buf_span(&a->path), path))
-            buf_add_span16(&a->touched, span_str(""));
+            ask_mark(&a->touched, span_str(""));
         else if (path.len > 0 && span_equal(buf_span(&a->path), parent))
-            buf_add_span16(&a->touched, path_name(path));
+            ask_mark(&a->touched, path_name(path));
     }
 }
 
@@ -463,12 +485,7 @@ walk_touch(struct walk *w, const struct record *r)
 bool
 ask_touched(const struct ask *a, struct span name)
 {
-    struct reader r = reader_of(buf_span(&a->touched));
-    while (r.rest.len > 0) {
-        if (span_equal(reader_span16(&r), name))
-            return true;
-    }
-    return false;
+    return ask_has(&a->touched, name);
 }
 
 const struct wire_entry *

@@ -51,6 +51,9 @@ struct walk_orders {
      * what the peer has there. NULL: this node writes no records of its own, and what only the peer
      * has is removed there by a fix-up. */
     void (*force)(void *arg, uint64_t dir, struct span name, bool is_dir);
+    /* VERIFY: all changes made before this call are in the journal when done() is called, from any
+     * thread, with the seq they reach. */
+    void (*barrier)(void *arg, void (*done)(void *arg, uint64_t seq), void *done_arg);
     void *arg;
 };
 

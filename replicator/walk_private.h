@@ -4,8 +4,11 @@
 #define MAILTWIN_WALK_PRIVATE_H
 
 #include "lib/base/path.h"
+#include "replicator/hints.h"
 #include "replicator/scrub.h"
 #include "replicator/walk.h"
+
+#include <stdatomic.h>
 
 #define ASKS_MAX      128 /* directories under way */
 #define READING_MAX   32  /* of them, handed to the reading thread with a descriptor each */
@@ -21,11 +24,18 @@ enum ask_state {
     ASK_CONFIRM,   /* verify: a record may still take back what differs */
 };
 
+/* Set by the capture thread when a barrier opens, which may be behind the end of the walk. */
+struct walk_mark {
+    atomic_uint refs;
+    atomic_uint_fast64_t seq; /* UINT64_MAX until then */
+    int wake_fd;
+};
+
 struct ask {
     enum ask_state state;
     uint64_t dir;
     uint16_t store;
-    unsigned tries;
+    unsigned tries, remade;
     uint8_t verdict;
     struct attr self;
     struct listing theirs;
@@ -33,9 +43,11 @@ struct ask {
     bool moved;                       /* its path changed since: the answer is void */
     uint8_t digest[WIRE_DIGEST_SIZE]; /* as asked, like the path */
     struct buf path;
-    struct buf touched;  /* names (span16) that records went out for since; "" the directory */
-    struct buf differs;  /* verify: what differs, see walk_verify.c */
-    uint64_t confirm_at; /* verify: the journal's tail when both sides had been read */
+    struct hints touched;   /* names that records went out for since; "" the directory; lazy */
+    struct hints suspects;  /* verify: names that differed in every round so far; lazy */
+    struct buf differs;     /* verify: what differs, see walk_verify.c */
+    bool sifted;            /* verify: `suspects` counts */
+    struct walk_mark *mark; /* verify: the journal's position when both sides had been read */
     uint8_t after[PATH_NAME_MAX];
     size_t after_len; /* fixed up to this name */
     bool self_done;
@@ -61,6 +73,9 @@ struct walk {
     struct wire_msg msg;
 };
 
+/* A set of names that is made when the first one comes. */
+void ask_mark(struct hints *names, struct span name);
+bool ask_has(const struct hints *names, struct span name);
 /* Did a record about this name go out since the question? */
 bool ask_touched(const struct ask *a, struct span name);
 /* What the peer has under this name, NULL for nothing. */
@@ -89,6 +104,12 @@ int walk_choose(struct walk *w, struct state_txn *txn, struct err *e) _must_chec
 int walk_question(struct walk *w, struct ask *a, uint8_t flags, struct err *e) _must_check_;
 int walk_flush(struct walk *w, struct err *e) _must_check_;
 
+struct walk_mark *walk_mark_new(int wake_fd);
+struct walk_mark *walk_mark_ref(struct walk_mark *mark);
+void walk_mark_unref(struct walk_mark **mark); /* NULL is fine */
+
+/* The peer cannot read the directory. */
+void walk_verify_failed(struct walk *w, struct ask *a);
 bool walk_verify_can_step(const struct walk *w);
 int walk_verify_step(struct walk *w, const struct walk_orders *orders, struct err *e) _must_check_;
 

@@ -5,10 +5,12 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-#define VERIFY_TRIES 8          /* a difference is one when it stays */
-#define NOT_SETTLED  UINT64_MAX /* no tail is */
+#define VERIFY_TRIES 8  /* a difference is one when it stays */
+#define REMADE_MAX   32 /* a directory whose mode changes all the time is left alone */
 
 enum difference {
     DIFF_WITH_IT, /* shipped again with what else differs, not told by itself */
@@ -45,6 +47,45 @@ static const char *const words[] = {
     [DIFF_DIR_OWNER] = "another owner or mode of the directory",
     [DIFF_DIR_XATTRS] = "other extended attributes of the directory",
 };
+
+/* --- the position at which a round ends --- */
+
+struct walk_mark *
+walk_mark_new(int wake_fd)
+{
+    struct walk_mark *mark = xcalloc(1, sizeof(*mark));
+    atomic_init(&mark->refs, 1);
+    atomic_init(&mark->seq, UINT64_MAX);
+    mark->wake_fd = wake_fd;
+    return mark;
+}
+
+struct walk_mark *
+walk_mark_ref(struct walk_mark *mark)
+{
+    atomic_fetch_add(&mark->refs, 1);
+    return mark;
+}
+
+void
+walk_mark_unref(struct walk_mark **mark)
+{
+    if (*mark != NULL && atomic_fetch_sub(&(*mark)->refs, 1) == 1)
+        free(*mark);
+    *mark = NULL;
+}
+
+/* From another thread; it was given a reference. */
+static void
+walk_mark_set(void *arg, uint64_t seq)
+{
+    static const uint64_t one = 1;
+    struct walk_mark *mark = arg;
+    atomic_store(&mark->seq, seq);
+    ssize_t wrote = write(mark->wake_fd, &one, sizeof(one));
+    ASSERT(wrote == sizeof(one) || errno == EAGAIN); /* full: it is readable already */
+    walk_mark_unref(&mark);
+}
 
 /* --- comparing: ours as just read, theirs as answered --- */
 
@@ -171,44 +212,76 @@ settle_difference(struct walk *w, struct ask *a, struct span name, bool is_dir,
     w->progress.repaired += mend && what != DIFF_WITH_IT;
 }
 
-/* Of what a record came for meanwhile the comparison says nothing. */
+/* Of what a record came for meanwhile the comparison says nothing; and a name that did not differ
+ * in an earlier round differs in this one because of something that passes: links of a file are
+ * counted by the records of its other names. True: one is left. */
 static bool
-is_untouched(const struct ask *a)
+sift(struct ask *a)
 {
+    struct hints before = a->suspects;
+    bool first = !a->sifted;
+    a->sifted = true;
+    a->suspects = (struct hints){ 0 };
     struct reader r = reader_of(buf_span(&a->differs));
     while (r.rest.len > 0) {
         struct span name = reader_span16(&r);
         reader_u8(&r);
-        if (reader_u8(&r) != DIFF_WITH_IT && !ask_touched(a, name))
-            return true;
+        bool told = reader_u8(&r) != DIFF_WITH_IT;
+        if (told && !ask_touched(a, name) && (first || ask_has(&before, name)))
+            ask_mark(&a->suspects, name);
     }
-    return false;
+    hints_free(&before);
+    return a->suspects.slot_count != 0;
+}
+
+static void
+tell_suspects(struct walk *w, struct ask *a, const struct walk_orders *orders)
+{
+    struct reader r = reader_of(buf_span(&a->differs));
+    while (r.rest.len > 0) {
+        struct span name = reader_span16(&r);
+        bool is_dir = reader_u8(&r) != 0;
+        enum difference what = (enum difference)reader_u8(&r);
+        if (what == DIFF_WITH_IT ? !ask_touched(a, name) : ask_has(&a->suspects, name))
+            settle_difference(w, a, name, is_dir, what, orders);
+    }
+}
+
+/* A directory that was just made there may lack what is in it: it is compared anew. */
+static void
+confirm_anew(struct ask *a)
+{
+    a->tries = 0;
+    a->sifted = false;
+    hints_free(&a->suspects);
+    if (++a->remade < REMADE_MAX)
+        a->state = ASK_WANTED;
+    else
+        ask_clear(a);
 }
 
 static void
 confirm(struct walk *w, struct ask *a, const struct walk_orders *orders)
 {
-    /* a directory that was just made there may lack what is in it */
-    bool stays = is_untouched(a) || ask_touched(a, span_str(""));
+    if (ask_touched(a, span_str(""))) {
+        confirm_anew(a);
+        return;
+    }
+    bool stays = sift(a);
     if (stays && ++a->tries < VERIFY_TRIES) {
         a->state = ASK_WANTED;
         return;
     }
-    struct reader r = reader_of(buf_span(&a->differs));
-    while (stays && r.rest.len > 0) {
-        struct span name = reader_span16(&r);
-        bool is_dir = reader_u8(&r) != 0;
-        enum difference what = (enum difference)reader_u8(&r);
-        if (!ask_touched(a, name))
-            settle_difference(w, a, name, is_dir, what, orders);
-    }
+    if (stays)
+        tell_suspects(w, a, orders);
     ask_clear(a);
 }
 
 static bool
 can_confirm(const struct walk *w, const struct ask *a)
 {
-    return a->state == ASK_CONFIRM && w->ship->cursor >= a->confirm_at;
+    return a->state == ASK_CONFIRM && a->mark != NULL &&
+           w->ship->cursor >= atomic_load(&a->mark->seq);
 }
 
 /* --- readings --- */
@@ -299,7 +372,6 @@ static void
 compare_again(struct ask *a, const struct listing *ours)
 {
     bool comparable = compare(a, ours);
-    a->confirm_at = NOT_SETTLED;
     if (!comparable && ++a->tries < VERIFY_TRIES)
         a->state = ASK_WANTED;
     else if (a->differs.len > 0)
@@ -314,6 +386,11 @@ take_reading(struct walk *w, struct state_txn *txn, struct scrub_item *item, str
     struct ask *a = find_reading(w, item->dir);
     ASSERT(a != NULL);
     w->reading--;
+    if (item->result != SCRUB_READ && file_disk_failed(&item->why)) {
+        tell_difference(w, a, span_str(""), words[DIFF_UNREADABLE_HERE]);
+        ask_clear(a);
+        return 0;
+    }
     if (item->result != SCRUB_READ) {
         if (e != NULL)
             *e = item->why;
@@ -347,19 +424,30 @@ take_readings(struct walk *w, struct state_txn *txn, struct err *e)
 
 /* --- steps --- */
 
-/* All that happened until both sides had been read is in the journal now; what of it is about a
- * name that differs has been shipped when the cursor is there. */
-static void
-settle(struct walk *w)
+void
+walk_verify_failed(struct walk *w, struct ask *a)
 {
-    uint64_t tail = NOT_SETTLED;
+    tell_difference(w, a, span_str(""), words[DIFF_UNREADABLE_THERE]);
+    ask_clear(a);
+}
+
+/* All that happened until both sides had been read is in the journal when the barrier opens, files
+ * that were still being written then as well; what of it is about a name that differs has been
+ * shipped when the cursor is there. */
+static void
+await_records(struct walk *w, const struct walk_orders *orders)
+{
+    struct walk_mark *mark = NULL;
     for (size_t i = 0; i < ASKS_MAX; i++) {
         struct ask *a = &w->asks[i];
-        if (a->state != ASK_CONFIRM || a->confirm_at != NOT_SETTLED)
+        if (a->state != ASK_CONFIRM || a->mark != NULL)
             continue;
-        tail = tail == NOT_SETTLED ? w->ship->settle(w->ship->owner) : tail;
-        a->confirm_at = tail;
+        if (mark == NULL)
+            mark = walk_mark_new(w->opts.wake_fd);
+        a->mark = walk_mark_ref(mark);
     }
+    if (mark != NULL)
+        orders->barrier(orders->arg, walk_mark_set, mark);
 }
 
 static int
@@ -397,6 +485,6 @@ walk_verify_step(struct walk *w, const struct walk_orders *orders, struct err *e
     }
     if (read_on(w, e) < 0)
         return -1;
-    settle(w);
+    await_records(w, orders);
     return 0;
 }

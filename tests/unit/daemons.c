@@ -105,131 +105,6 @@ TEST(restarts_on_both_sides_lose_nothing)
     daemons_free(n);
 }
 
-/* The differences that a verify found. */
-static json_int_t
-verify(struct host *h, bool repair)
-{
-    json_t *reply = host_must(h, "verify", "repair", json_boolean(repair));
-    json_int_t differences = json_integer_value(json_object_get(reply, "differences"));
-    json_decref(reply);
-    return differences;
-}
-
-TEST(verify_finds_and_repairs_what_somebody_did_on_the_standby)
-{
-    struct daemons *n = pair_up(4);
-    DAEMONS_NEEDED(n);
-    struct host *primary = &n->hosts[0];
-    cap_sh(primary->c, "mkdir mail/box && echo one >mail/box/one && echo two >mail/box/two");
-    host_safe(primary);
-    CHECK_INT(verify(primary, false), 0);
-    cap_sh(n->hosts[1].c, "rm mail/box/one && echo longer >>mail/box/two && echo x >mail/box/x");
-    CHECK_INT(verify(primary, false), 3);
-    CHECK_INT(verify(primary, true), 3);
-    host_safe(primary);
-    CHECK_INT(verify(primary, false), 0);
-    daemons_same(n, 0, 1);
-    daemons_free(n);
-}
-
-struct asking {
-    struct host *h;
-    json_t *reply;
-    struct err e;
-    atomic_bool ended;
-};
-
-static void *
-ask_for_contents(void *arg)
-{
-    struct asking *asking = arg;
-    asking->reply = host_ask(asking->h, "verify", "content", json_true(), &asking->e);
-    atomic_store(&asking->ended, true);
-    return NULL;
-}
-
-/* A file that takes two minutes to read at this rate: on the primary first, then on the standby. */
-TEST(records_do_not_wait_for_a_comparison)
-{
-    for (size_t reader = 0; reader < 2; reader++) {
-        struct daemons *n = daemons_new(2, 40);
-        DAEMONS_NEEDED(n);
-        n->hosts[reader].c->conf.verify_rate = 64 * 1024;
-        for (size_t i = 0; i < 2; i++)
-            host_start(&n->hosts[i]);
-        host_order(&n->hosts[0], "promote");
-        daemons_link(n, 0, 1);
-        cap_sh(n->hosts[0].c, "head -c 8M /dev/urandom >files/large");
-        host_wait_peer(&n->hosts[0], "mx2", "connected");
-        host_safe(&n->hosts[0]);
-        struct asking asking = { .h = &n->hosts[0] };
-        pthread_t thread;
-        assert_int_equal(pthread_create(&thread, NULL, ask_for_contents, &asking), 0);
-        for (unsigned round = 0; round < 20; round++) {
-            host_work(n, 0, 20);
-            host_safe(&n->hosts[0]);
-            usleep(10000);
-        }
-        CHECK(!atomic_load(&asking.ended));
-        daemons_same(n, 0, 1);
-        daemons_cut(n, 0, 1); /* and its end waits for no file */
-        assert_int_equal(pthread_join(thread, NULL), 0);
-        CHECK(asking.reply == NULL && asking.e.code == ERR_PEER);
-        daemons_free(n);
-    }
-}
-
-static void
-tick(void *arg)
-{
-    daemon_tick(arg);
-}
-
-static bool
-compares(struct host *h)
-{
-    json_t *status = host_must(h, "status", NULL, NULL);
-    json_t *store = json_array_get(json_object_get(status, "stores"), 0);
-    bool compares = json_is_object(json_object_get(store, "verify"));
-    json_decref(status);
-    return compares;
-}
-
-static void
-wait_for_comparison(struct host *h)
-{
-    for (unsigned ms = 0; !compares(h); ms += 5) {
-        assert_true(ms < DAEMONS_WAIT_MS);
-        control_post(h->d.control, tick, &h->d);
-        usleep(5000);
-    }
-}
-
-/* A scheduled one that would take two minutes. */
-TEST(an_ordered_comparison_does_not_wait_for_the_schedule)
-{
-    struct daemons *n = daemons_new(2, 41);
-    DAEMONS_NEEDED(n);
-    struct host *primary = &n->hosts[0];
-    primary->c->conf.verify_rate = 64 * 1024;
-    for (size_t i = 0; i < CAP_STORES; i++) {
-        primary->c->stores[i].verify_every_ms = 1;
-        primary->c->stores[i].verify_contents_ms = 1;
-    }
-    for (size_t i = 0; i < 2; i++)
-        host_start(&n->hosts[i]);
-    host_order(primary, "promote");
-    daemons_link(n, 0, 1);
-    cap_sh(primary->c, "head -c 8M /dev/urandom >mail/large && cp -p mail/large files/large");
-    host_wait_peer(primary, "mx2", "connected");
-    host_safe(primary);
-    cap_sh(n->hosts[1].c, "rm mail/large");
-    wait_for_comparison(primary);
-    CHECK_INT(verify(primary, false), 1);
-    daemons_cut(n, 0, 1);
-    daemons_free(n);
-}
-
 static void
 check_barrier(struct host *h, unsigned timeout_ms, const char *state)
 {
@@ -313,6 +188,12 @@ TEST(a_primary_alone_goes_on_or_refuses_as_configured)
 }
 
 /* --- a disk that refuses the last word of a commit --- */
+
+static void
+tick(void *arg)
+{
+    daemon_tick(arg);
+}
 
 static _Atomic dev_t refusing; /* the disk where the next commit fails; 0 none */
 

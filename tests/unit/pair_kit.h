@@ -262,6 +262,13 @@ pair_force(void *arg, uint64_t dir, struct span name, bool is_dir)
     capture_force(r->c->capture, dir, name, is_dir);
 }
 
+static inline void
+pair_barrier(void *arg, void (*done)(void *arg, uint64_t seq), void *done_arg)
+{
+    struct pair *r = arg;
+    capture_barrier(r->c->capture, done, done_arg);
+}
+
 /* What the peer lacked is shipped again; each round asks for less. */
 static inline void
 pair_ship_all(struct pair *r)
@@ -341,9 +348,9 @@ pair_free(struct pair *r)
     ship_free(&r->ship);
     walk_free(&r->walk);
     needs_free(&r->needs);
-    close(r->wake_fd);
     cap_free(r->peer);
     cap_free(r->c);
+    close(r->wake_fd); /* a barrier may have opened behind the end of its walk */
     free(r);
 }
 

@@ -45,7 +45,7 @@ static void
 turn(struct pair *r)
 {
     struct err e = { 0 };
-    struct walk_orders orders = { .force = pair_force, .arg = r };
+    struct walk_orders orders = { .force = pair_force, .barrier = pair_barrier, .arg = r };
     if (r->ship.cursor < capture_tail(r->c->capture)) {
         pair_ship_tail(r);
     } else if (walk_can_step(r->walk)) {
@@ -515,7 +515,7 @@ TEST(answers_that_were_not_asked_for_are_refused)
     CAP_NEEDED(r);
     struct walk_opts opts = opts_of(r, WALK_SYNC);
     struct err e = { 0 };
-    struct walk_orders orders = { .force = pair_force, .arg = r };
+    struct walk_orders orders = { .force = pair_force, .barrier = pair_barrier, .arg = r };
     struct wire_digest_answer answer = { .dir = 1, .verdict = WIRE_DIR_SAME };
     r->walk = walk_new(r->c->node, &r->ship, &opts);
     CHECK_INT(walk_answer(r->walk, &answer, &e), -1);
