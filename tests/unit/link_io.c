@@ -176,13 +176,13 @@ TEST(what_is_no_message_is_an_error)
 struct talker {
     struct link_io *io;
     struct wire_msg msg;
+    uint64_t messages;
     const char *failed;
 };
 
-#define TALK_MESSAGES 400
-#define TALK_BYTES    (16 * 1024)
+#define TALK_BYTES (16 * 1024)
 
-/* Sends 6 MiB before it reads anything, then reads as much. */
+/* Sends all its messages before it reads anything, then reads as many. */
 static void *
 talk(void *arg)
 {
@@ -191,20 +191,21 @@ talk(void *arg)
     const struct wire_msg *msg = NULL;
     static const uint8_t bytes[TALK_BYTES];
     t->msg.type = WIRE_DATA;
-    for (uint64_t i = 0; i < TALK_MESSAGES; i++) {
+    for (uint64_t i = 0; i < t->messages; i++) {
         t->msg.data = (struct wire_data){ .offset = i, .bytes = span_of(bytes, sizeof(bytes)) };
         if (link_io_send(t->io, &t->msg, &e) < 0)
             t->failed = "send";
     }
     if (link_io_flush(t->io, &e) < 0)
         t->failed = "flush";
-    for (uint64_t i = 0; i < TALK_MESSAGES && t->failed == NULL; i++)
+    for (uint64_t i = 0; i < t->messages && t->failed == NULL; i++)
         if (link_io_receive(t->io, WAIT_MS, -1, &msg, &e) != 1 || msg->data.offset != i)
             t->failed = "receive";
     return NULL;
 }
 
-TEST(two_who_both_talk_first_do_not_block_each_other)
+static void
+talk_both(uint64_t messages, bool expects)
 {
     int pair[2];
     static struct talker talkers[2];
@@ -213,16 +214,28 @@ TEST(two_who_both_talk_first_do_not_block_each_other)
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += WAIT_MS / 1000;
-    for (size_t i = 0; i < 2; i++) {
-        talkers[i] = (struct talker){ .io = link_io_new(pair[i]) };
+    for (size_t i = 0; i < 2; i++)
+        talkers[i] = (struct talker){ .io = link_io_new(pair[i]), .messages = messages };
+    if (expects)
+        link_io_expects(talkers[0].io);
+    for (size_t i = 0; i < 2; i++)
         CHECK_INT(pthread_create(&threads[i], NULL, talk, &talkers[i]), 0);
-    }
     for (size_t i = 0; i < 2; i++)
         CHECK_INT(pthread_timedjoin_np(threads[i], NULL, &until), 0);
     for (size_t i = 0; i < 2; i++) {
         CHECK(talkers[i].failed == NULL);
         link_io_free(&talkers[i].io);
     }
+}
+
+TEST(two_who_both_talk_first_do_not_block_each_other)
+{
+    talk_both(400, false); /* 6 MiB each, which is kept by either */
+}
+
+TEST(who_expects_what_comes_blocks_nobody_however_much_it_is)
+{
+    talk_both(4000, true);
 }
 
 TEST(message_stays_valid_while_answers_are_sent)
