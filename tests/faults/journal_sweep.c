@@ -180,18 +180,25 @@ commit_some(struct db *db, unsigned round)
         add_step(COMMITTED)->tail = tail;
 }
 
+static struct db *
+begin_history(const struct state_opts *opts)
+{
+    struct db *db = db_new(opts);
+    struct state_txn *txn = db_begin(db, true);
+    db_make_dir(db, txn, 0, 0, "", "filesys:root");
+    db_commit(db, txn);
+    begin_tape(db->dirfd, &tape.start);
+    tape.runs = true;
+    return db;
+}
+
 static void
 play(bool no_sync)
 {
     struct state_opts opts = { .map_size = 64 << 20,
                                .journal_max = JOURNAL_MAX,
                                .no_sync = no_sync };
-    struct db *db = db_new(&opts);
-    struct state_txn *txn = db_begin(db, true);
-    db_make_dir(db, txn, 0, 0, "", "filesys:root");
-    db_commit(db, txn);
-    begin_tape(db->dirfd, &tape.start);
-    tape.runs = true;
+    struct db *db = begin_history(&opts);
     for (unsigned round = 0; round < COMMITS; round++)
         commit_some(db, round);
     tape.runs = false;
@@ -374,12 +381,7 @@ static bool
 refuse(unsigned at, int errnum)
 {
     struct state_opts opts = { .map_size = 64 << 20, .journal_max = JOURNAL_MAX };
-    struct db *db = db_new(&opts);
-    struct state_txn *txn = db_begin(db, true);
-    db_make_dir(db, txn, 0, 0, "", "filesys:root");
-    db_commit(db, txn);
-    begin_tape(db->dirfd, &tape.start);
-    tape.runs = true;
+    struct db *db = begin_history(&opts);
     tape.fail_at = at;
     tape.errnum = errnum;
     uint64_t done = 0;
@@ -394,7 +396,7 @@ refuse(unsigned at, int errnum)
     }
     tape.runs = false;
     db_reopen(db);
-    txn = db_begin(db, false);
+    struct state_txn *txn = db_begin(db, false);
     CHECK(state_meta(txn)->tail >= done); /* what was refused may be there, never less */
     CHECK(state_meta(txn)->tail <= 20);
     check_records(db, txn);

@@ -341,6 +341,30 @@ host_work(struct daemons *n, size_t host, unsigned steps)
     work(&n->work, steps);
 }
 
+/* mx1 is primary with some work in its stores, mx2 its level standby. */
+static inline struct daemons *
+daemons_pair(uint64_t seed)
+{
+    struct daemons *n = daemons_new(2, seed);
+    if (n == NULL)
+        return NULL;
+    host_work(n, 0, 200);
+    for (size_t i = 0; i < 2; i++)
+        host_start(&n->hosts[i]);
+    host_order(&n->hosts[0], "promote");
+    daemons_link(n, 0, 1);
+    host_wait_peer(&n->hosts[0], "mx2", "connected");
+    host_safe(&n->hosts[0]);
+    return n;
+}
+
+/* One look at the clock, as the daemon's own once a second. */
+static inline void
+daemons_tick(void *arg)
+{
+    daemon_tick(arg);
+}
+
 /* What the standby found lacking is asked for and comes behind the barrier: a moment is allowed. */
 static inline void
 daemons_same(struct daemons *n, size_t a, size_t b)

@@ -7,25 +7,9 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 
-static struct daemons *
-pair_up(uint64_t seed)
-{
-    struct daemons *n = daemons_new(2, seed);
-    if (n == NULL)
-        return NULL;
-    host_work(n, 0, 200);
-    for (size_t i = 0; i < 2; i++)
-        host_start(&n->hosts[i]);
-    host_order(&n->hosts[0], "promote");
-    daemons_link(n, 0, 1);
-    host_wait_peer(&n->hosts[0], "mx2", "connected");
-    host_safe(&n->hosts[0]);
-    return n;
-}
-
 TEST(an_empty_standby_is_brought_level_and_follows)
 {
-    struct daemons *n = pair_up(1);
+    struct daemons *n = daemons_pair(1);
     DAEMONS_NEEDED(n);
     daemons_same(n, 0, 1);
     for (unsigned round = 0; round < 5; round++) {
@@ -38,7 +22,7 @@ TEST(an_empty_standby_is_brought_level_and_follows)
 
 TEST(links_that_break_under_work_lose_nothing)
 {
-    struct daemons *n = pair_up(2);
+    struct daemons *n = daemons_pair(2);
     DAEMONS_NEEDED(n);
     for (unsigned round = 0; round < 10; round++) {
         host_work(n, 0, 50);
@@ -64,7 +48,7 @@ ack_seconds(struct host *h)
 
 TEST(the_status_tells_what_the_last_records_took)
 {
-    struct daemons *n = pair_up(42);
+    struct daemons *n = daemons_pair(42);
     DAEMONS_NEEDED(n);
     double before = ack_seconds(&n->hosts[0]);
     cap_sh(n->hosts[0].c, "echo x >mail/x");
@@ -91,7 +75,7 @@ mail_goes_on(struct cap *c, unsigned round)
 
 TEST(restarts_on_both_sides_lose_nothing)
 {
-    struct daemons *n = pair_up(3);
+    struct daemons *n = daemons_pair(3);
     DAEMONS_NEEDED(n);
     for (unsigned round = 0; round < 8; round++) {
         struct host *h = &n->hosts[round % 2];
@@ -189,12 +173,6 @@ TEST(a_primary_alone_goes_on_or_refuses_as_configured)
 
 /* --- a disk that refuses the last word of a commit --- */
 
-static void
-tick(void *arg)
-{
-    daemon_tick(arg);
-}
-
 static _Atomic dev_t refusing; /* the disk where the next commit fails; 0 none */
 
 /* In the place of the C library's: LMDB writes its meta pages, the first two, through a descriptor
@@ -223,7 +201,7 @@ check_ends_and_goes_on(struct daemons *n, struct host *h)
         assert_true(ms < DAEMONS_WAIT_MS);
         usleep(5000);
     }
-    control_post(h->d.control, tick, &h->d);
+    control_post(h->d.control, daemons_tick, &h->d);
     host_ended(h);
     CHECK_INT(h->d.failure.code, ERR_IO);
     CHECK_CONTAINS(h->d.failure.text, "opened anew");
@@ -233,7 +211,7 @@ check_ends_and_goes_on(struct daemons *n, struct host *h)
 TEST(a_daemon_whose_database_is_broken_ends_and_goes_on_when_it_is_started_again)
 {
     for (size_t host = 0; host < 2; host++) {
-        struct daemons *n = pair_up(45);
+        struct daemons *n = daemons_pair(45);
         DAEMONS_NEEDED(n);
         check_ends_and_goes_on(n, &n->hosts[host]);
         host_safe_again(&n->hosts[0]);
@@ -246,7 +224,7 @@ TEST(a_daemon_whose_database_is_broken_ends_and_goes_on_when_it_is_started_again
 
 TEST(roles_change_there_and_back)
 {
-    struct daemons *n = pair_up(5);
+    struct daemons *n = daemons_pair(5);
     DAEMONS_NEEDED(n);
     for (unsigned round = 0; round < 6; round++) {
         size_t from = round % 2, to = 1 - from;
@@ -264,7 +242,7 @@ TEST(roles_change_there_and_back)
 
 TEST(a_primary_that_was_replaced_steps_down_and_keeps_what_it_has_alone)
 {
-    struct daemons *n = pair_up(6);
+    struct daemons *n = daemons_pair(6);
     DAEMONS_NEEDED(n);
     struct host *old = &n->hosts[0], *new = &n->hosts[1];
     daemons_cut(n, 0, 1);
@@ -290,7 +268,7 @@ TEST(a_primary_that_was_replaced_steps_down_and_keeps_what_it_has_alone)
 
 TEST(promoting_beside_a_primary_that_answers_is_refused)
 {
-    struct daemons *n = pair_up(7);
+    struct daemons *n = daemons_pair(7);
     DAEMONS_NEEDED(n);
     struct err e = { 0 };
     json_t *plan = host_must(&n->hosts[1], "promote", "plan", json_true());
@@ -348,7 +326,7 @@ check_role(struct host *h, const char *role)
 
 TEST(a_promotion_waits_until_the_demotion_is_heard_of)
 {
-    struct daemons *n = pair_up(14);
+    struct daemons *n = daemons_pair(14);
     DAEMONS_NEEDED(n);
     struct err e = { 0 };
     int order = begin_promotion(&n->hosts[1]);
@@ -365,7 +343,7 @@ TEST(a_promotion_waits_until_the_demotion_is_heard_of)
 
 TEST(a_connection_that_ends_is_no_demotion)
 {
-    struct daemons *n = pair_up(15);
+    struct daemons *n = daemons_pair(15);
     DAEMONS_NEEDED(n);
     int order = begin_promotion(&n->hosts[1]);
     daemons_cut(n, 0, 1);
@@ -379,7 +357,7 @@ TEST(a_connection_that_ends_is_no_demotion)
 
 TEST(a_primary_that_does_not_come_back_is_waited_for_a_moment)
 {
-    struct daemons *n = pair_up(16);
+    struct daemons *n = daemons_pair(16);
     DAEMONS_NEEDED(n);
     int order = begin_promotion(&n->hosts[1]);
     daemons_cut(n, 0, 1);
@@ -390,7 +368,7 @@ TEST(a_primary_that_does_not_come_back_is_waited_for_a_moment)
 
 TEST(a_promotion_whose_client_hung_up_is_given_up)
 {
-    struct daemons *n = pair_up(17);
+    struct daemons *n = daemons_pair(17);
     DAEMONS_NEEDED(n);
     close(begin_promotion(&n->hosts[1]));
     host_order(&n->hosts[0], "demote");
@@ -405,7 +383,7 @@ TEST(a_promotion_whose_client_hung_up_is_given_up)
 
 TEST(a_daemon_that_stops_answers_the_promotion_that_waits)
 {
-    struct daemons *n = pair_up(18);
+    struct daemons *n = daemons_pair(18);
     DAEMONS_NEEDED(n);
     int order = begin_promotion(&n->hosts[1]);
     host_stop(&n->hosts[1]);
@@ -415,7 +393,7 @@ TEST(a_daemon_that_stops_answers_the_promotion_that_waits)
 
 TEST(one_daemon_for_one_state_directory)
 {
-    struct daemons *n = pair_up(8);
+    struct daemons *n = daemons_pair(8);
     DAEMONS_NEEDED(n);
     struct daemon second = { .conf = n->hosts[0].d.conf, .lock_fd = -1 };
     struct err e = { 0 };

@@ -1,22 +1,6 @@
 /* Comparisons, by order and by schedule: whole daemons, and what they answer over their sockets. */
 #include "tests/unit/daemon_kit.h"
 
-static struct daemons *
-start_pair(uint64_t seed)
-{
-    struct daemons *n = daemons_new(2, seed);
-    if (n == NULL)
-        return NULL;
-    host_work(n, 0, 200);
-    for (size_t i = 0; i < 2; i++)
-        host_start(&n->hosts[i]);
-    host_order(&n->hosts[0], "promote");
-    daemons_link(n, 0, 1);
-    host_wait_peer(&n->hosts[0], "mx2", "connected");
-    host_safe(&n->hosts[0]);
-    return n;
-}
-
 /* The differences that a verify found. */
 static json_int_t
 verify(struct host *h, bool repair)
@@ -29,7 +13,7 @@ verify(struct host *h, bool repair)
 
 TEST(verify_finds_and_repairs_what_somebody_did_on_the_standby)
 {
-    struct daemons *n = start_pair(4);
+    struct daemons *n = daemons_pair(4);
     DAEMONS_NEEDED(n);
     struct host *primary = &n->hosts[0];
     cap_sh(primary->c, "mkdir mail/box && echo one >mail/box/one && echo two >mail/box/two");
@@ -91,12 +75,6 @@ TEST(records_do_not_wait_for_a_comparison)
     }
 }
 
-static void
-tick(void *arg)
-{
-    daemon_tick(arg);
-}
-
 static bool
 compares(struct host *h)
 {
@@ -112,7 +90,7 @@ wait_for_comparison(struct host *h)
 {
     for (unsigned ms = 0; !compares(h); ms += 5) {
         assert_true(ms < DAEMONS_WAIT_MS);
-        control_post(h->d.control, tick, &h->d);
+        control_post(h->d.control, daemons_tick, &h->d);
         usleep(5000);
     }
 }
@@ -166,7 +144,7 @@ TEST(a_schedule_that_met_no_standby_proves_nothing)
     host_order(primary, "promote");
     cap_sh(primary->c, "mkdir mail/box && echo one >mail/box/one");
     for (unsigned i = 0; i < 5; i++) {
-        control_post(primary->d.control, tick, &primary->d);
+        control_post(primary->d.control, daemons_tick, &primary->d);
         host_order(primary, "status"); /* behind the tick */
         usleep(2000);
     }
@@ -178,7 +156,7 @@ TEST(a_schedule_that_met_no_standby_proves_nothing)
     cap_sh(n->hosts[1].c, "rm mail/box/one");
     for (unsigned ms = 0; last_differences(primary) < 0; ms += 5) {
         assert_true(ms < DAEMONS_WAIT_MS);
-        control_post(primary->d.control, tick, &primary->d);
+        control_post(primary->d.control, daemons_tick, &primary->d);
         usleep(5000);
     }
     CHECK_INT(last_differences(primary), 1);
@@ -204,7 +182,7 @@ copy_and_write(void *arg)
 
 TEST(a_comparison_finds_nothing_while_mail_is_copied_and_files_are_written)
 {
-    struct daemons *n = start_pair(47);
+    struct daemons *n = daemons_pair(47);
     DAEMONS_NEEDED(n);
     pthread_t thread;
     cap_sh(n->hosts[0].c, "mkdir -p mail/from/cur mail/to/cur && for m in 1 2 3 4 5 6 7 8; do "
