@@ -25,7 +25,7 @@ struct receiver {
     struct daemon *daemon;
     struct apply *apply;
     struct ledger ledger;
-    bool started, syncing, sync_done;
+    bool started, syncing, sync_done, received_counts;
     bool commit_due; /* a run is complete and not carried out */
     bool ack_due;    /* it is carried out, and waits for the journal */
     struct turn_claim claim;
@@ -231,7 +231,7 @@ on_commit(struct receiver *x, const struct wire_commit *commit, struct err *e)
     x->out.ack = (struct wire_ack){ x->durable_run, commit->seq, x->durable_seq };
     if (reply(x, WIRE_ACK, e) < 0) /* received; goes out with the next flush */
         return -1;
-    return conf_received_counts(x->daemon->conf) ? link_io_flush(x->s->io, e) : 0;
+    return x->received_counts ? link_io_flush(x->s->io, e) : 0;
 }
 
 /* --- questions --- */
@@ -497,7 +497,7 @@ open_apply(struct receiver *x, struct err *e)
     return apply_open(stores, node->store_count, SYNC_WORKERS, &x->apply, e);
 }
 
-/* A disk that is full or read-only: waits until every store takes writes again. */
+/* Waits until every store takes writes again. */
 static int
 wait_for_space(struct receiver *x, struct err *e)
 {
@@ -549,6 +549,7 @@ receiver_new(struct session *s)
     x->needs.ask = send_need;
     x->needs.arg = x;
     x->scrub = scrub_new(x->daemon->node, x->daemon->conf->verify_rate, s->peer->wake_fd);
+    x->received_counts = conf_received_counts(x->daemon->conf);
     x->claim.peer = s->peer;
     x->claim.link_fd = link_io_fd(s->io);
     x->claim.epoch = s->theirs->epoch;

@@ -293,18 +293,25 @@ walk_question(struct walk *w, struct ask *a, uint8_t flags, struct err *e)
     return 0;
 }
 
-/* A directory that is gone meanwhile: a record tells the peer. */
+int
+walk_place(struct walk *w, struct state_txn *txn, struct ask *a, struct place **ret_place,
+           struct err *e)
+{
+    int found = places_get(w->places, txn, a->dir, ret_place, e);
+    if (found > 0 && (*ret_place)->path.len <= PATH_STORE_MAX)
+        return 1;
+    if (found >= 0)
+        ask_clear(a);
+    return found < 0 ? -1 : 0;
+}
+
 static int
 ask_one(struct walk *w, struct state_txn *txn, struct ask *a, struct err *e)
 {
     struct place *place;
-    int found = places_get(w->places, txn, a->dir, &place, e);
-    if (found < 0)
-        return -1;
-    if (found == 0 || place->path.len > PATH_STORE_MAX) {
-        ask_clear(a);
-        return 0;
-    }
+    int found = walk_place(w, txn, a, &place, e);
+    if (found <= 0)
+        return found;
     ask_begin(a, buf_span(&place->path));
     if (w->opts.peer_empty) {
         a->verdict = WIRE_DIR_ABSENT;

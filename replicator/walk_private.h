@@ -96,6 +96,9 @@ int walk_fix(struct walk *w, struct ask *a, struct reclist *out, const struct wa
  */
 void ask_begin(struct ask *a, struct span path);
 void ask_clear(struct ask *a);
+/* 1 its place; 0 the directory is gone, a record tells the peer, and the ask is free; -1. */
+int walk_place(struct walk *w, struct state_txn *txn, struct ask *a, struct place **ret_place,
+               struct err *e) _must_check_;
 struct ask *walk_first(struct walk *w, enum ask_state state); /* by directory; NULL none */
 /* Takes the next directories into hand. */
 int walk_choose(struct walk *w, struct state_txn *txn, struct err *e) _must_check_;
@@ -104,8 +107,6 @@ int walk_choose(struct walk *w, struct state_txn *txn, struct err *e) _must_chec
 int walk_question(struct walk *w, struct ask *a, uint8_t flags, struct err *e) _must_check_;
 int walk_flush(struct walk *w, struct err *e) _must_check_;
 
-struct walk_mark *walk_mark_new(int wake_fd);
-struct walk_mark *walk_mark_ref(struct walk_mark *mark);
 void walk_mark_unref(struct walk_mark **mark); /* NULL is fine */
 
 /* The peer cannot read the directory. */

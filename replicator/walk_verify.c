@@ -50,8 +50,8 @@ static const char *const words[] = {
 
 /* --- the position at which a round ends --- */
 
-struct walk_mark *
-walk_mark_new(int wake_fd)
+static struct walk_mark *
+mark_new(int wake_fd)
 {
     struct walk_mark *mark = xcalloc(1, sizeof(*mark));
     atomic_init(&mark->refs, 1);
@@ -60,8 +60,8 @@ walk_mark_new(int wake_fd)
     return mark;
 }
 
-struct walk_mark *
-walk_mark_ref(struct walk_mark *mark)
+static struct walk_mark *
+mark_ref(struct walk_mark *mark)
 {
     atomic_fetch_add(&mark->refs, 1);
     return mark;
@@ -77,7 +77,7 @@ walk_mark_unref(struct walk_mark **mark)
 
 /* From another thread; it was given a reference. */
 static void
-walk_mark_set(void *arg, uint64_t seq)
+mark_set(void *arg, uint64_t seq)
 {
     static const uint64_t one = 1;
     struct walk_mark *mark = arg;
@@ -324,18 +324,13 @@ read_dir(struct walk *w, const struct ask *a, const struct place *place, struct 
     return scrub_ask(w->scrub, given, e);
 }
 
-/* A directory that is gone meanwhile: a record tells the peer. */
 static int
 read_for(struct walk *w, struct state_txn *txn, struct ask *a, struct err *e)
 {
     struct place *place;
-    int found = places_get(w->places, txn, a->dir, &place, e);
-    if (found < 0)
-        return -1;
-    if (found == 0 || place->path.len > PATH_STORE_MAX) {
-        ask_clear(a);
-        return 0;
-    }
+    int found = walk_place(w, txn, a, &place, e);
+    if (found <= 0)
+        return found;
     if (a->state == ASK_WANTED)
         ask_begin(a, buf_span(&place->path));
     a->state = a->state == ASK_WANTED ? ASK_READING : ASK_REREADING;
@@ -443,11 +438,11 @@ await_records(struct walk *w, const struct walk_orders *orders)
         if (a->state != ASK_CONFIRM || a->mark != NULL)
             continue;
         if (mark == NULL)
-            mark = walk_mark_new(w->opts.wake_fd);
-        a->mark = walk_mark_ref(mark);
+            mark = mark_new(w->opts.wake_fd);
+        a->mark = mark_ref(mark);
     }
     if (mark != NULL)
-        orders->barrier(orders->arg, walk_mark_set, mark);
+        orders->barrier(orders->arg, mark_set, mark);
 }
 
 static int
