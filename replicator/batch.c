@@ -80,7 +80,8 @@ take(struct batch *b, const struct watch_event *event, struct err *e)
         return hint_self(b, dir, event->what, e);
     if (found > 0 && path_name_valid(event->name))
         hints_add(&b->hints, dir, event->name, event->what);
-    return strays_note(&b->strays, txn, found > 0 ? dir : 0, event, e);
+    strays_note(&b->strays, event);
+    return 0;
 }
 
 static void
@@ -248,14 +249,16 @@ static bool is_late(enum store_class class)
 }
 
 /* What is noted of the object from here on is not told by this look any more. counts: the look is
- * compared; one that is not tells nothing. */
-static void
+ * compared; one that is not tells nothing. Returns what was noted until now. */
+static unsigned
 seen(struct batch *b, const struct place *place, const struct look *look, bool counts)
 {
-    uint8_t handle[WATCH_HANDLE_MAX];
-    if (look->exists)
-        strays_seen(&b->strays, compare_event_handle(b->compare, place->store, look, handle),
-                    counts);
+    uint8_t bytes[WATCH_HANDLE_MAX];
+    if (!look->exists)
+        return 0;
+    struct span handle = compare_event_handle(b->compare, place->store, look, bytes);
+    strays_seen(&b->strays, handle, counts);
+    return strays_what(&b->strays, handle);
 }
 
 static int
@@ -323,6 +326,7 @@ look_normal(struct batch *b, struct hint *hint, bool flush, struct err *e)
         put_off(b, hint, name, 0);
         return 0;
     }
+    hint->what |= seen(b, place, &look, true);
     int waits = flush || !still_open(hint, &look) ? 0 : may_wait(b, place, name, &look, e);
     if (waits < 0)
         return -1;
@@ -330,7 +334,6 @@ look_normal(struct batch *b, struct hint *hint, bool flush, struct err *e)
         put_off(b, hint, name, MIN(OPEN_MS + look.attr.size / OPEN_PER_MS, (uint64_t)OPEN_MAX_MS));
         return 0;
     }
-    seen(b, place, &look, true);
     return tolerate(b, compare_present(b->compare, place, name, &look, hint->what, e), hint, e);
 }
 

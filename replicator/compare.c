@@ -262,10 +262,10 @@ compare_same(struct compare *c, struct place *place, struct span name, const str
         entry.ctime_ns = -look->ctime_ns; /* an event on its way still has to count */
     if (state_entry_put(c->txn, place->dir, name, &entry, e) < 0)
         return -1;
-    bool several = !S_ISDIR(look->attr.mode) && MAX(old->entry.nlink, look->nlink) > 1;
-    if (!several || !(content || attr))
+    if (S_ISDIR(look->attr.mode) || !(content || attr))
         return 0;
-    if (compare_others_follow(c, place, name, look, content, e) < 0)
+    bool several = MAX(old->entry.nlink, look->nlink) > 1;
+    if (several && compare_others_follow(c, place, name, look, content, e) < 0)
         return -1;
     return compare_tell_stores(c, place->store, look, what, e);
 }
@@ -439,9 +439,8 @@ present_new(struct compare *c, struct place *place, struct span name, const stru
         return made_dir(c, place, name, look, e);
     if (made_file(c, place, name, look, e) < 0)
         return -1;
-    if (look->nlink < 2)
-        return 0;
-    if (!S_ISREG(look->attr.mode) && compare_others_follow(c, place, name, look, false, e) < 0)
+    bool copies = look->nlink > 1 && !S_ISREG(look->attr.mode);
+    if (copies && compare_others_follow(c, place, name, look, false, e) < 0)
         return -1;
     return compare_tell_stores(c, place->store, look, what, e);
 }

@@ -9,7 +9,7 @@ enum {
     HINT_FORCE = 256,     /* ship this name even when it equals the index */
     HINT_AGAIN = 512,     /* was looked at before and put off */
     HINT_TOLD = 1024,     /* its object changed under a name in another store */
-    HINT_SEEN = 2048,     /* of strays.c: looked at under another name since */
+    HINT_SEEN = 2048,     /* of strays.c: looked at since */
     HINT_LATE = 4096,     /* of batch.c: looked at before the second reading of the queue */
     HINT_MISSED = 8192,   /* of batch.c: was not there in its turn */
     HINT_AHEAD = 16384,   /* of compare_move.c: a scan found it, ahead of the events */

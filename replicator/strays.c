@@ -5,26 +5,16 @@
 
 #define CHANGED (WATCH_MODIFIED | WATCH_CLOSED | WATCH_ATTRIB)
 
-int
-strays_note(struct hints *strays, struct state_txn *txn, uint64_t dir,
-            const struct watch_event *event, struct err *e)
+void
+strays_note(struct hints *strays, const struct watch_event *event)
 {
     unsigned what = event->what & CHANGED;
     if (event->dir.len == 0)
         what &= ~(unsigned)WATCH_ATTRIB; /* its link count: each unlink says so */
     if (what == 0 || (event->what & WATCH_IS_DIR) != 0 || event->object.len <= WATCH_FSID_SIZE)
-        return 0;
-    struct state_entry entry;
-    struct span handle = span_from(event->object, WATCH_FSID_SIZE,
-                                   event->object.len - WATCH_FSID_SIZE);
-    int found = dir == 0 ? 0 : state_entry_get(txn, dir, event->name, &entry, e);
-    if (found < 0)
-        return -1;
-    if (found == 0 || !span_equal(entry.handle, handle)) {
-        struct hint *hint = hints_add(strays, 0, event->object, what);
-        hint->what &= ~(unsigned)HINT_SEEN;
-    }
-    return 0;
+        return;
+    struct hint *hint = hints_add(strays, 0, event->object, what);
+    hint->what &= ~(unsigned)HINT_SEEN;
 }
 
 unsigned

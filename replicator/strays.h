@@ -1,6 +1,7 @@
-/* strays.h - objects that changed under a name which is not theirs in the index: a name that was
- * made and is gone again, one that is not replicated, none at all (an NFS client's). What was done
- * there shows under the names that the index has of them, and no event tells of those.
+/* strays.h - objects that changed, whatever name an event gave them. The look at that name may find
+ * another object there, or nothing: the name is gone again, is not replicated, or there is none at
+ * all (an NFS client's change). What was done then shows under the names that the index has of the
+ * object, and no event tells of those.
  *
  * Belongs to the capture thread. */
 #ifndef MAILTWIN_STRAYS_H
@@ -9,14 +10,12 @@
 #include "lib/os/watch.h"
 #include "replicator/compare.h"
 
-/* Notes what an event says of an object, unless the index has it under that name. dir: of the
- * event, 0 not in a store. `strays`: bounded by whoever empties it each turn. */
-int strays_note(struct hints *strays, struct state_txn *txn, uint64_t dir,
-                const struct watch_event *event, struct err *e) _must_check_;
+/* Notes what an event says of an object. `strays`: bounded by whoever empties it each turn. */
+void strays_note(struct hints *strays, const struct watch_event *event);
 /* What was noted of the object so far, of enum watch_what. */
 unsigned strays_what(const struct hints *strays, struct span object);
-/* It was looked at under another name: what was noted so far is told by that. told false: it is
- * not, the look came to nothing. */
+/* It was looked at under some name: what was noted so far is told by that. told false: it is not,
+ * the look came to nothing. */
 void strays_seen(struct hints *strays, struct span object, bool told);
 /* At the end of a turn: those that live and have changed since they were looked at are to be looked
  * at again under one of their names. */

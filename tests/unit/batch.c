@@ -1,6 +1,7 @@
 /* What happens between the looks of one turn. */
 #include "replicator/batch.h"
 #include "replicator/scan.h"
+#include "replicator/strays.h"
 #include "tests/unit/hand_kit.h"
 
 #include <fcntl.h>
@@ -98,16 +99,76 @@ begin(void)
     return c;
 }
 
+/* Turns driven by hand: what is told in which is the test's choice. */
+struct turns {
+    struct cap *c;
+    struct by_hand h;
+    struct batch batch;
+    struct scan scan;
+};
+
+/* watch: NULL when the queue is never read. */
 static void
-turn(struct by_hand *h, struct cap *c, struct batch *batch, struct scan *scan)
+turns_begin(struct turns *t, struct cap *c, struct watch *watch)
 {
-    compare_batch(&h->compare, h->txn, look_now_ns());
-    batch->now_ms += 1000;
-    batch_take_due(batch, true);
-    CHECK_INT(batch_process(batch, true, &c->e), 0);
-    CHECK(scan_step(scan, 1000, &c->e) >= 0);
-    batch_take_again(batch);
-    batch_turn_end(batch, true);
+    t->c = c;
+    by_hand_begin(&t->h, c);
+    batch_init(&t->batch, &t->h.compare, watch);
+    scan_init(&t->scan, &t->h.compare);
+}
+
+/* What is in the index then is what is on the disk. */
+static void
+turns_end(struct turns *t)
+{
+    CHECK_INT(state_commit(&t->h.txn, &t->c->e), 0);
+    cap_check_index(t->c);
+    scan_free(&t->scan);
+    batch_free(&t->batch);
+    compare_free(&t->h.compare);
+    cap_free(t->c);
+}
+
+static void
+turn(struct turns *t)
+{
+    compare_batch(&t->h.compare, t->h.txn, look_now_ns());
+    t->batch.now_ms += 1000;
+    batch_take_due(&t->batch, true);
+    CHECK_INT(batch_process(&t->batch, true, &t->c->e), 0);
+    CHECK(scan_step(&t->scan, 1000, &t->c->e) >= 0);
+    batch_take_again(&t->batch);
+    batch_turn_end(&t->batch, true);
+}
+
+/* Until nothing is put off any more. */
+static void
+turns_settle(struct turns *t)
+{
+    for (unsigned more = 0; hints_count(&t->batch.later) > 0; more++) {
+        assert_true(more < 5);
+        turn(t);
+    }
+}
+
+/* Something happened to a name, nobody says to which object. */
+static void
+hint(struct turns *t, uint64_t dir, const char *name, unsigned what)
+{
+    hints_add(&t->batch.hints, dir, span_str(name), what);
+}
+
+/* An event: of the name, and of the object, which is at this path of the second store now. */
+static void
+tell(struct turns *t, uint64_t dir, const char *name, unsigned what, const char *path)
+{
+    struct look look;
+    uint8_t handle[WATCH_HANDLE_MAX];
+    hint(t, dir, name, what);
+    CHECK_INT(look_at(t->c->node->stores[1].root_fd, path, &look, &t->c->e), 0);
+    struct watch_event event = { .dir = span_str("d"), .name = span_str(name), .what = what };
+    event.object = compare_event_handle(&t->h.compare, 1, &look, handle);
+    strays_note(&t->batch.strays, &event);
 }
 
 struct row {
@@ -120,29 +181,18 @@ struct row {
 static void
 check_row(struct cap *c, const struct row *row)
 {
-    struct by_hand h;
-    struct batch batch;
-    struct scan scan;
+    struct turns t;
     struct between between;
     print_message("%s; %s\n", row->before, row->between);
     cap_sh(c, "cd mail && %s", row->before);
-    by_hand_begin(&h, c);
     between_begin(&between, c, row->between);
-    batch_init(&batch, &h.compare, between.watch);
-    scan_init(&scan, &h.compare);
-    hints_add(&batch.hints, h.root->dir, span_str(row->name), row->told);
-    hints_add(&batch.hints, by_hand_dir(&h, c, "p"), span_str("dovecot-uidlist"), WATCH_CLOSED);
-    turn(&h, c, &batch, &scan);
-    for (unsigned more = 0; hints_count(&batch.later) > 0; more++) {
-        assert_true(more < 5);
-        turn(&h, c, &batch, &scan);
-    }
+    turns_begin(&t, c, between.watch);
+    hint(&t, t.h.root->dir, row->name, row->told);
+    hint(&t, by_hand_dir(&t.h, c, "p"), "dovecot-uidlist", WATCH_CLOSED);
+    turn(&t);
+    turns_settle(&t);
     between_end(&between);
-    CHECK_INT(state_commit(&h.txn, &c->e), 0);
-    cap_check_index(c);
-    scan_free(&scan);
-    batch_free(&batch);
-    compare_free(&h.compare);
+    turns_end(&t);
 }
 
 TEST(what_happens_between_the_two_readings_is_recorded)
@@ -165,7 +215,6 @@ TEST(what_happens_between_the_two_readings_is_recorded)
         struct cap *c = begin();
         CAP_NEEDED(c);
         check_row(c, &rows[i]);
-        cap_free(c);
     }
 }
 
@@ -174,25 +223,22 @@ TEST(what_happens_between_the_two_readings_is_recorded)
 TEST(what_a_turn_was_told_has_its_turn_again_when_it_could_not_be_committed)
 {
     struct cap *c = begin();
-    struct by_hand h;
-    struct batch batch;
+    struct turns t;
     CAP_NEEDED(c);
-    by_hand_begin(&h, c);
-    batch_init(&batch, &h.compare, NULL);
-    hints_add(&batch.hints, h.root->dir, span_str("k"), WATCH_ATTRIB);
-    CHECK_INT(batch_process(&batch, true, &c->e), 0);
-    hints_add(&batch.hints, h.root->dir, span_str("x"), WATCH_CLOSED); /* for the next one */
-    batch_turn_end(&batch, false);
-    CHECK_INT(hints_what(&batch.hints, h.root->dir, span_str("x")), WATCH_CLOSED);
-    batch_take_due(&batch, false);
-    CHECK_INT(hints_what(&batch.hints, h.root->dir, span_str("k")), WATCH_ATTRIB);
-    CHECK_INT(batch_process(&batch, true, &c->e), 0);
-    batch_turn_end(&batch, true);
-    CHECK_INT(hints_count(&batch.hints), 0);
-    CHECK_INT(hints_count(&batch.later), 0);
-    batch_free(&batch);
-    by_hand_end(&h, c);
-    cap_free(c);
+    turns_begin(&t, c, NULL);
+    uint64_t mail = t.h.root->dir;
+    hint(&t, mail, "k", WATCH_ATTRIB);
+    CHECK_INT(batch_process(&t.batch, true, &c->e), 0);
+    hint(&t, mail, "x", WATCH_CLOSED); /* for the next one */
+    batch_turn_end(&t.batch, false);
+    CHECK_INT(hints_what(&t.batch.hints, mail, span_str("x")), WATCH_CLOSED);
+    batch_take_due(&t.batch, false);
+    CHECK_INT(hints_what(&t.batch.hints, mail, span_str("k")), WATCH_ATTRIB);
+    CHECK_INT(batch_process(&t.batch, true, &c->e), 0);
+    batch_turn_end(&t.batch, true);
+    CHECK_INT(hints_count(&t.batch.hints), 0);
+    CHECK_INT(hints_count(&t.batch.later), 0);
+    turns_end(&t);
 }
 
 /* --- what was told of an object under a name that it has no more --- */
@@ -201,27 +247,40 @@ TEST(what_a_turn_was_told_has_its_turn_again_when_it_could_not_be_committed)
 TEST(what_was_told_in_a_directory_that_is_gone_is_not_forgotten)
 {
     struct cap *c = begin();
-    struct by_hand h;
-    struct batch batch;
-    struct scan scan;
+    struct turns t;
     CAP_NEEDED(c);
     cap_sh(c, "cd mail && setfattr -n user.a -v 1 p/f && mv p/f q && rm -r p");
-    by_hand_begin(&h, c);
-    batch_init(&batch, &h.compare, NULL);
-    scan_init(&scan, &h.compare);
-    hints_add(&batch.hints, by_hand_dir(&h, c, "p"), span_str("f"), WATCH_ATTRIB);
-    turn(&h, c, &batch, &scan);
-    CHECK_INT(h.compare.emitted, 0);
-    hints_add(&batch.hints, h.root->dir, span_str("q"), WATCH_ARRIVED);
-    turn(&h, c, &batch, &scan);
-    CHECK_INT(h.compare.emitted, 2); /* rename, meta */
-    batch.drained = true;
-    turn(&h, c, &batch, &scan);
-    CHECK_INT(hints_count(&batch.later), 0); /* and not for ever */
-    scan_free(&scan);
-    batch_free(&batch);
-    by_hand_end(&h, c);
-    cap_free(c);
+    turns_begin(&t, c, NULL);
+    hint(&t, by_hand_dir(&t.h, c, "p"), "f", WATCH_ATTRIB);
+    turn(&t);
+    CHECK_INT(t.h.compare.emitted, 0);
+    hint(&t, t.h.root->dir, "q", WATCH_ARRIVED);
+    turn(&t);
+    CHECK_INT(t.h.compare.emitted, 2); /* rename, meta */
+    t.batch.drained = true;
+    hint(&t, t.h.root->dir, "p", WATCH_GONE | WATCH_IS_DIR);
+    turn(&t);
+    CHECK_INT(hints_count(&t.batch.later), 0); /* and not for ever */
+    turns_end(&t);
+}
+
+/* The queue is read in between, and nothing is young when it is looked at. */
+TEST(what_is_told_of_a_file_behind_the_look_at_its_new_name_counts)
+{
+    struct cap *c = begin();
+    struct turns t;
+    CAP_NEEDED(c);
+    cap_sh(c, "cd mail && setfattr -n user.a -v 1 p/f && mv p/f q");
+    cap_grow_old();
+    turns_begin(&t, c, NULL);
+    hint(&t, t.h.root->dir, "q", WATCH_ARRIVED);
+    turn(&t);
+    CHECK_INT(t.h.compare.emitted, 1); /* rename */
+    tell(&t, by_hand_dir(&t.h, c, "p"), "f", WATCH_ATTRIB | WATCH_MOVED, "../mail/q");
+    turn(&t);
+    turn(&t);
+    CHECK_INT(t.h.compare.emitted, 2); /* meta */
+    turns_end(&t);
 }
 
 /* --- a directory that went to another store and came back --- */
@@ -232,36 +291,97 @@ static void
 check_came_back(unsigned here)
 {
     struct cap *c = begin();
-    struct by_hand h;
-    struct batch batch;
-    struct scan scan;
+    struct turns t;
     CAP_NEEDED(c);
     cap_sh(c, "mv mail/p files/p");
-    by_hand_begin(&h, c);
-    uint64_t mail = state_root(h.txn, 0);
-    uint64_t files = state_root(h.txn, 1);
-    batch_init(&batch, &h.compare, NULL);
-    scan_init(&scan, &h.compare);
-    hints_add(&batch.hints, files, span_str("p"), WATCH_ARRIVED | WATCH_IS_DIR);
-    turn(&h, c, &batch, &scan);
-    CHECK_INT(h.compare.emitted, 3); /* it is made there, with two files */
+    turns_begin(&t, c, NULL);
+    uint64_t mail = state_root(t.h.txn, 0);
+    uint64_t files = state_root(t.h.txn, 1);
+    hint(&t, files, "p", WATCH_ARRIVED | WATCH_IS_DIR);
+    turn(&t);
+    CHECK_INT(t.h.compare.emitted, 3); /* it is made there, with two files */
     cap_sh(c, "setfattr -n user.a -v 1 files/p && mv files/p mail/p");
-    hints_add(&batch.hints, files, span_str("p"), WATCH_ATTRIB | WATCH_MOVED | WATCH_IS_DIR);
+    hint(&t, files, "p", WATCH_ATTRIB | WATCH_MOVED | WATCH_IS_DIR);
     if (here != 0)
-        hints_add(&batch.hints, mail, span_str("p"), here | WATCH_IS_DIR);
-    turn(&h, c, &batch, &scan);
-    turn(&h, c, &batch, &scan);
-    CHECK_INT(h.compare.emitted, 5); /* rmtree, and meta */
-    CHECK_INT(state_commit(&h.txn, &c->e), 0);
-    cap_check_index(c);
-    scan_free(&scan);
-    batch_free(&batch);
-    compare_free(&h.compare);
-    cap_free(c);
+        hint(&t, mail, "p", here | WATCH_IS_DIR);
+    turn(&t);
+    turn(&t);
+    CHECK_INT(t.h.compare.emitted, 5); /* rmtree, and meta */
+    turns_end(&t);
 }
 
 TEST(what_was_told_of_a_directory_while_it_was_in_another_store_counts)
 {
     check_came_back(WATCH_ARRIVED);
     check_came_back(0);
+}
+
+/* --- an object that two stores have a name of --- */
+
+/* files/g goes to p/n in mail, which is looked at; files puts off the look at g. */
+static void
+go_to_mail(struct turns *t, uint64_t files, uint64_t p, bool changes)
+{
+    cap_sh(t->c, "echo g >files/g");
+    cap_grow_old();
+    hint(t, files, "g", WATCH_MADE | WATCH_CLOSED);
+    turn(t);
+    cap_sh(t->c, "mv files/g mail/p/n");
+    if (changes)
+        cap_sh(t->c, "setfattr -n user.a -v 1 mail/p/n");
+    tell(t, p, "n", WATCH_ARRIVED | (changes ? WATCH_ATTRIB : 0u), "../mail/p/n");
+    hint(t, files, "g", WATCH_MOVED);
+    turn(t);
+}
+
+/* p itself goes to files, and the file comes out of it there. */
+static void
+come_back(struct turns *t, uint64_t files, uint64_t p, bool changes)
+{
+    cap_sh(t->c, "mv mail/p files/d");
+    if (changes) {
+        cap_sh(t->c, "setfattr -n user.a -v 1 files/d/n");
+        tell(t, p, "n", WATCH_ATTRIB, "d/n");
+    }
+    cap_sh(t->c, "mv files/d/n files/u");
+    tell(t, p, "n", WATCH_MOVED, "u");
+    tell(t, files, "u", WATCH_ARRIVED, "u");
+    hint(t, state_root(t->h.txn, 0), "p", WATCH_MOVED | WATCH_IS_DIR);
+    hint(t, files, "d", WATCH_ARRIVED | WATCH_IS_DIR);
+    turn(t);
+}
+
+/* What the journal tells of files/u. */
+static unsigned
+count_told(struct turns *t, enum record_op op)
+{
+    struct record r;
+    unsigned count = 0;
+    for (uint64_t seq = 1; state_record(t->h.txn, seq, &r, &t->c->e) > 0; seq = r.seq + 1)
+        count += r.op == op && r.store == 1 && span_equal(r.path, span_str("u"));
+    return count;
+}
+
+/* first: its attributes change in mail, before the look there; else behind it, on the way back. */
+static void
+check_moved_about(bool first)
+{
+    struct cap *c = begin();
+    struct turns t;
+    CAP_NEEDED(c);
+    turns_begin(&t, c, NULL);
+    uint64_t files = state_root(t.h.txn, 1);
+    uint64_t p = by_hand_dir(&t.h, c, "p");
+    go_to_mail(&t, files, p, first);
+    come_back(&t, files, p, !first);
+    turns_settle(&t);
+    CHECK_INT(count_told(&t, OP_RENAME), 1);
+    CHECK_INT(count_told(&t, OP_META), 1);
+    turns_end(&t);
+}
+
+TEST(what_was_told_of_a_file_while_it_was_in_another_store_counts)
+{
+    check_moved_about(false);
+    check_moved_about(true);
 }
