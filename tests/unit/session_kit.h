@@ -109,11 +109,13 @@ session_start(struct session_kit *k)
     assert_int_equal(pthread_create(&k->thread, NULL, session_loop, k), 0);
 }
 
-/* --- in the loop's thread, to which roles and status belong --- */
+/* --- in the loop's thread, to which roles, status and links belong --- */
 
 struct session_call {
     struct daemon *d;
     bool promote, force;
+    struct peer *peer;
+    int link_fd;
     struct err *e;
     int rc;
     json_t *status;
@@ -126,6 +128,14 @@ session_change_role(void *arg)
     struct session_call *call = arg;
     call->rc = call->promote ? roles_promote(call->d, call->force, call->e)
                              : roles_demote(call->d, call->e);
+    sem_post(&call->done);
+}
+
+static inline void
+session_attach(void *arg)
+{
+    struct session_call *call = arg;
+    call->rc = peer_attach(call->peer, call->link_fd, call->e);
     sem_post(&call->done);
 }
 
@@ -227,7 +237,9 @@ session_link(struct session_kit *k, size_t peer)
     int fds[2];
     struct err e = { 0 };
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    session_must(peer_attach(&k->d.peers[peer], fds[1], &e), &e);
+    struct session_call call = { .peer = &k->d.peers[peer], .link_fd = fds[1], .e = &e };
+    session_in_loop(k, session_attach, &call);
+    session_must(call.rc, &e);
     return link_io_new(fds[0]);
 }
 
