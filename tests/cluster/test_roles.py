@@ -256,7 +256,9 @@ def test_who_lacks_what_the_primary_lost_is_fed_after_another_gave_it_back(make_
     has.daemon.start()
     primary.daemon.wait_recovered()
     lab.level(primary)
-    assert primary.daemon.events("BROUGHT_BACK") and not primary.daemon.events("GIVEN_UP")
+    for event in ("SUSPECT", "BROUGHT_BACK"):
+        assert primary.daemon.events(event), event
+    assert not primary.daemon.events("GIVEN_UP")
     for host in lab.hosts.values():
         assert (host.path(host.mail) / lost).read_text().endswith("fsync\n")
         assert (host.path(host.files) / "later").exists()

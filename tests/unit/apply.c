@@ -1,6 +1,11 @@
 #include "tests/unit/apply_kit.h"
 
+#include "lib/os/event.h"
+
+#include <semaphore.h>
+#include <sys/mount.h>
 #include <sys/xattr.h>
+#include <time.h>
 
 /* --- every operation --- */
 
@@ -278,6 +283,49 @@ TEST(apply_deletes_what_an_earlier_run_left_aside)
     CHECK_INT(kit_count_names(kit, ".mailtwin/stage"), 0);
     kit_wait_empty(kit, ".mailtwin/aside");
     CHECK(kit_exists(kit, ".")); /* the symlink was not followed */
+    kit_free(kit);
+}
+
+static sem_t stuck;
+
+static void
+note_stuck(enum event_id id, _unused_ const char *line, _unused_ void *arg)
+{
+    if (id == EV_ASIDE_STUCK)
+        sem_post(&stuck);
+}
+
+/* A mount point is not deleted by anybody. */
+TEST(apply_says_what_it_cannot_delete_and_tries_again)
+{
+    char path[256];
+    struct kit *kit = kit_new();
+    if (geteuid() != 0) {
+        kit_free(kit);
+        skip();
+    }
+    apply_free(&kit->apply);
+    sem_init(&stuck, 0, 0);
+    event_init("test", EVENT_WARN);
+    event_tap(note_stuck, NULL);
+    snprintf(path, sizeof(path), "%s/.mailtwin/aside/00000000000000ff", kit->path);
+    CHECK_INT(mkdir(path, 0700), 0);
+    CHECK_INT(mount("none", path, "tmpfs", 0, "size=64k"), 0);
+    kit_start(kit);
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 20;
+    int told = sem_timedwait(&stuck, &until);
+    CHECK_INT(umount(path), 0);
+    CHECK_INT(told, 0);
+    kit_put(kit, 0, "f", "x");
+    kit_commit(kit);
+    CHECK_INT(kit_run(kit, kit_rec(OP_UNLINK, "f", NULL)), APPLY_DONE); /* applying goes on */
+    kit_put(kit, 0, "d/m", "x");
+    kit_commit(kit);
+    CHECK_INT(kit_run(kit, kit_rec(OP_RMTREE, "d", NULL)), APPLY_DONE);
+    kit_wait_empty(kit, ".mailtwin/aside");
+    event_tap(NULL, NULL);
     kit_free(kit);
 }
 

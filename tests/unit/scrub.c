@@ -4,6 +4,7 @@
 #include "replicator/scrub.h"
 
 #include <ftw.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,6 +195,22 @@ TEST(no_more_is_read_than_the_rate_allows)
     }
 }
 
+/* Until some thread of the program has a file of this name open. */
+static void
+wait_for_open(const char *name)
+{
+    for (unsigned i = 0;; i++) {
+        char link[64];
+        char target[PATH_MAX];
+        snprintf(link, sizeof(link), "/proc/self/fd/%u", i % 64);
+        ssize_t len = readlink(link, target, sizeof(target) - 1);
+        target[MAX(len, (ssize_t)0)] = '\0';
+        const char *last = strrchr(target, '/');
+        if (last != NULL && strcmp(last + 1, name) == 0)
+            return;
+    }
+}
+
 /* At this rate the file takes more than a day. */
 TEST(the_end_waits_for_no_file)
 {
@@ -205,7 +222,7 @@ TEST(the_end_waits_for_no_file)
         item->content = true;
         ask(scrub, item);
     }
-    usleep(50000);
+    wait_for_open("large");
     scrub_free(&scrub);
 }
 
