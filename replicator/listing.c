@@ -226,9 +226,8 @@ hash_xattrs(int fd, EVP_MD_CTX *hash, size_t *ret_count, struct err *e)
     return 0;
 }
 
-/* Of a directory the extended attributes are all that is compared besides its names. */
 static int
-hash_dir(int fd, uint8_t ret_digest[WIRE_DIGEST_SIZE], size_t *ret_count, struct err *e)
+hash_alone(int fd, uint8_t ret_digest[WIRE_DIGEST_SIZE], size_t *ret_count, struct err *e)
 {
     _cleanup_(hash_freep) EVP_MD_CTX *hash = hash_new();
     if (hash_xattrs(fd, hash, ret_count, e) < 0)
@@ -243,7 +242,15 @@ hash_self(int dirfd, uint8_t ret_digest[WIRE_DIGEST_SIZE], size_t *ret_count, st
 {
     _cleanup_close_ int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return fd < 0 ? err_sys(e, ERR_IO, "open the directory")
-                  : hash_dir(fd, ret_digest, ret_count, e);
+                  : hash_alone(fd, ret_digest, ret_count, e);
+}
+
+int
+listing_root(int dirfd, struct listing *l, struct err *e)
+{
+    size_t count;
+    l->has_self_hash = true;
+    return hash_self(dirfd, l->self_hash, &count, e);
 }
 
 int
@@ -257,32 +264,37 @@ listing_dir_xattrs(int dirfd, uint64_t *ret_xattrs, struct err *e)
     return 0;
 }
 
-static int
-hash_subdir(const struct scan *scan, const char *name, struct wire_entry *entry, struct err *e)
-{
-    int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    size_t count;
-    _cleanup_close_ int fd = openat(scan->dirfd, name, flags);
-    if (fd < 0 && (vanished(errno) || errno == ENOTDIR))
-        return 0;
-    if (fd < 0 || hash_dir(fd, entry->hash, &count, e) < 0)
-        return fd < 0 ? err_sys(e, ERR_IO, "open %s", name) : err_wrap(e, "read %s", name);
-    entry->has_hash = 1;
-    return 0;
-}
-
 /* A file that the disk does not give is listed without a hash: it differs from one that has it, and
  * does not end the comparison of all others. */
 static int
-no_hash(const struct scan *scan, const char *name, const struct err *why, struct err *e)
+no_hash(struct span dir, const char *name, const struct err *why, struct err *e)
 {
     if (file_disk_failed(why)) {
-        event(EV_UNREADABLE, F_SPAN("directory", scan->dir), F_STR("name", name), F_ERR(why));
+        event(EV_UNREADABLE, F_SPAN("directory", dir), F_STR("name", name), F_ERR(why));
         return 0;
     }
     if (e != NULL)
         *e = *why;
     return err_wrap(e, "read %s", name);
+}
+
+int
+listing_xattrs(int dirfd, struct span dir, const char *name, struct wire_entry *entry,
+               struct err *e)
+{
+    struct err why = { 0 };
+    size_t count = 0;
+    if (!attrs_xattrs_any(dirfd, name))
+        return 0;
+    _cleanup_close_ int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 && vanished(errno))
+        return 0;
+    if (fd < 0)
+        err_sys(&why, ERR_IO, "open %s", name);
+    if (fd < 0 || hash_alone(fd, entry->hash, &count, &why) < 0)
+        return no_hash(dir, name, &why, e);
+    entry->has_hash = count > 0;
+    return 0;
 }
 
 static int
@@ -304,7 +316,7 @@ hash_file(struct scan *scan, const char *name, struct wire_entry *entry, struct 
     _cleanup_(hash_freep) EVP_MD_CTX *hash = hash_new();
     if (hash_content(scan, fd, (uint64_t)st.st_size, hash, &why) < 0 ||
         hash_xattrs(fd, hash, &count, &why) < 0)
-        return no_hash(scan, name, &why, e);
+        return no_hash(scan->dir, name, &why, e);
     hash_end(hash, entry->hash);
     entry->has_hash = 1;
     return 0;
@@ -326,7 +338,24 @@ not_listed(const struct scan *scan, struct listing *l, const char *name, int err
     struct err why = { 0 };
     l->partial = true;
     err_errnum(&why, ERR_IO, errnum, "%s", name[0] == '\0' ? "list the names" : "look at the name");
-    return no_hash(scan, name, &why, e);
+    return no_hash(scan->dir, name, &why, e);
+}
+
+static int
+hash_of(struct scan *scan, const char *name, struct wire_entry *entry, struct err *e)
+{
+    switch (entry->attr.mode & S_IFMT) {
+    case S_IFLNK:
+        return hash_symlink(scan, name, entry, e);
+    case S_IFREG:
+        if (scan->content)
+            return hash_file(scan, name, entry, e);
+        return listing_xattrs(scan->dirfd, scan->dir, name, entry, e);
+    case S_IFDIR:
+        return listing_xattrs(scan->dirfd, scan->dir, name, entry, e);
+    default:
+        return 0;
+    }
 }
 
 static int
@@ -344,11 +373,7 @@ scan_name(struct scan *scan, const char *text, struct listing *l, struct err *e)
         return 0;
     struct wire_entry entry = { .name = name };
     entry_see(&entry, &st);
-    if (S_ISLNK(st.st_mode) && hash_symlink(scan, text, &entry, e) < 0)
-        return -1;
-    if (S_ISREG(st.st_mode) && scan->content && hash_file(scan, text, &entry, e) < 0)
-        return -1;
-    if (S_ISDIR(st.st_mode) && scan->content && hash_subdir(scan, text, &entry, e) < 0)
+    if (hash_of(scan, text, &entry, e) < 0)
         return -1;
     listing_add(l, &entry);
     return tick(scan, LISTING_NAME_BYTES, e);
@@ -424,9 +449,7 @@ listing_read(const struct store_rules *rules, int dirfd, struct span dir, bool c
                          .pace = pace };
     _cleanup_listing_ struct listing l = { 0 };
     l.self = attr_of(&st);
-    l.has_self_hash = content && dir.len == 0;
-    size_t count;
-    int done = l.has_self_hash ? hash_self(dirfd, l.self_hash, &count, e) : 0;
+    int done = dir.len == 0 ? listing_root(dirfd, &l, e) : 0;
     if (done == 0)
         done = scan_names(&scan, &l, e);
     free(scan.chunk);

@@ -9,7 +9,7 @@
 
 struct listing {
     struct attr self;   /* the directory itself; size and mtime are not compared */
-    bool has_self_hash; /* of a store's root, with content: its extended attributes */
+    bool has_self_hash; /* of a store's root: its extended attributes */
     uint8_t self_hash[WIRE_DIGEST_SIZE];
     struct wire_entry *entries; /* owned, sorted by name as bytes; names owned as well */
     size_t count;
@@ -38,9 +38,10 @@ struct listing_pace {
 
 /* Reads the directory dirfd (store path `dir`): ignored names, sockets, devices and mount
  * points are left out, for symlinks `hash` is
- * that of the target, with content also for files (over bytes and extended attributes) and for
- * directories (over extended attributes; those of a store's root are in self_hash). A file that
- * changes or vanishes meanwhile is listed as last seen. pace: NULL as fast as it goes. */
+ * that of the target, for files and directories over their extended attributes when they have some
+ * (those of a store's root are in self_hash), with content for every file over bytes and extended
+ * attributes. A file that changes or vanishes meanwhile is listed as last seen. pace: NULL as fast
+ * as it goes. */
 int listing_read(const struct store_rules *rules, int dirfd, struct span dir, bool content,
                  const struct listing_pace *pace, struct listing *ret_listing,
                  struct err *e) _must_check_;
@@ -55,7 +56,13 @@ bool listing_entry_equal(const struct wire_entry *a, const struct wire_entry *b,
 /* A symlink's target. 1 read, 0 it is no longer a symlink. */
 int listing_symlink(int dirfd, const char *name, struct buf *ret_target,
                     struct err *e) _must_check_;
-/* The hash of an entry: over a symlink's target or a file's content. */
+/* The hash of a file or directory whose content is not compared: over its extended attributes, none
+ * when it has none, is gone, or the disk fails (event UNREADABLE). dir: its path, for people. */
+int listing_xattrs(int dirfd, struct span dir, const char *name, struct wire_entry *entry,
+                   struct err *e) _must_check_;
+/* Of a store's root, too: self_hash. */
+int listing_root(int dirfd, struct listing *l, struct err *e) _must_check_;
+/* The hash of a symlink: over its target. */
 void listing_hash(struct span bytes, uint8_t ret_digest[WIRE_DIGEST_SIZE]);
 
 /* A number for a directory's extended attributes, 0 when it has none. */

@@ -112,9 +112,12 @@ walk_entry_hash(const struct place *place, struct span name, struct wire_entry *
 {
     char text[PATH_NAME_MAX + 1];
     _cleanup_buf_ struct buf target = { 0 };
+    walk_name_text(name, text);
+    if (S_ISREG(entry->attr.mode) || S_ISDIR(entry->attr.mode))
+        return listing_xattrs(place->fd, buf_span(&place->path), text, entry, e);
     if (!S_ISLNK(entry->attr.mode))
         return 0;
-    int found = listing_symlink(place->fd, walk_name_text(name, text), &target, e);
+    int found = listing_symlink(place->fd, text, &target, e);
     if (found <= 0)
         return found;
     listing_hash(buf_span(&target), entry->hash);
@@ -139,6 +142,8 @@ listing_of_index(struct state_txn *txn, const struct place *place, struct listin
     if (look_at(place->fd, "", &self, e) < 0)
         return -1;
     ret_listing->self = self.attr;
+    if (place->path.len == 0 && listing_root(place->fd, ret_listing, e) < 0)
+        return -1;
     uint8_t after[PATH_NAME_MAX];
     size_t after_len = 0;
     for (;;) {

@@ -81,11 +81,12 @@ fix_self(struct fixing *f, struct err *e)
         return found < 0 ? -1 : 0; /* a record tells the peer that it is gone */
     if (look_at(f->x.place->fd, "", &self, e) < 0)
         return -1;
-    bool same = f->a->verdict != WIRE_DIR_ABSENT && f->a->self.mode == self.attr.mode &&
+    bool is_root = f->x.place->path.len == 0; /* its extended attributes are in the digest alone */
+    bool same = f->a->verdict != WIRE_DIR_ABSENT && !is_root && f->a->self.mode == self.attr.mode &&
                 f->a->self.uid == self.attr.uid && f->a->self.gid == self.attr.gid;
     if (same || !self.exists)
         return 0;
-    struct record r = { .op = f->x.place->path.len == 0 ? OP_META : OP_MKDIR,
+    struct record r = { .op = is_root ? OP_META : OP_MKDIR,
                         .store = f->x.place->store,
                         .path = buf_span(&f->x.place->path),
                         .attr = self.attr,

@@ -98,18 +98,26 @@ differs(struct ask *a, struct span name, bool is_dir, enum difference what)
     buf_add_u8(&a->differs, (uint8_t)what);
 }
 
-static enum difference
-what_differs(const struct wire_entry *ours, const struct wire_entry *theirs)
+static bool
+with_content(const struct walk *w, const struct ask *a)
 {
+    return w->opts.content && (w->opts.parts < 2 || a->dir % w->opts.parts == w->opts.part);
+}
+
+/* content: that of files is in their hashes. */
+static enum difference
+what_differs(const struct wire_entry *ours, const struct wire_entry *theirs, bool content)
+{
+    bool bytes = content && S_ISREG(ours->attr.mode);
     if ((ours->attr.mode & S_IFMT) != (theirs->attr.mode & S_IFMT))
         return DIFF_TYPE;
     if (ours->attr.size != theirs->attr.size)
         return DIFF_SIZE;
-    if (ours->has_hash != theirs->has_hash)
+    if (bytes && ours->has_hash != theirs->has_hash)
         return ours->has_hash ? DIFF_UNREADABLE_THERE : DIFF_UNREADABLE_HERE;
-    if (ours->has_hash && theirs->has_hash &&
-        memcmp(ours->hash, theirs->hash, sizeof(ours->hash)) != 0)
-        return S_ISDIR(ours->attr.mode) ? DIFF_XATTRS : DIFF_CONTENT;
+    if (ours->has_hash != theirs->has_hash ||
+        (ours->has_hash && memcmp(ours->hash, theirs->hash, sizeof(ours->hash)) != 0))
+        return bytes || S_ISLNK(ours->attr.mode) ? DIFF_CONTENT : DIFF_XATTRS;
     if (ours->attr.mode != theirs->attr.mode || ours->attr.uid != theirs->attr.uid ||
         ours->attr.gid != theirs->attr.gid)
         return DIFF_OWNER;
@@ -139,7 +147,7 @@ compare_root(struct ask *a, const struct listing *ours)
 }
 
 static void
-compare_names(struct ask *a, const struct listing *ours)
+compare_names(struct ask *a, const struct listing *ours, bool content)
 {
     size_t matched = 0;
     for (size_t i = 0; i < ours->count; i++) {
@@ -149,7 +157,8 @@ compare_names(struct ask *a, const struct listing *ours)
         if (theirs == NULL)
             differs(a, entry->name, false, DIFF_MISSING);
         else if (!listing_entry_equal(entry, theirs, true))
-            differs(a, entry->name, S_ISDIR(theirs->attr.mode), what_differs(entry, theirs));
+            differs(a, entry->name, S_ISDIR(theirs->attr.mode),
+                    what_differs(entry, theirs, content));
     }
     for (size_t i = 0; matched < a->theirs.count && i < a->theirs.count; i++) {
         const struct wire_entry *theirs = &a->theirs.entries[i];
@@ -168,7 +177,7 @@ compare_absent(struct ask *a, const struct listing *ours)
 
 /* False: what can only be compared as a whole changed meanwhile. */
 static bool
-compare(struct ask *a, const struct listing *ours)
+compare(struct ask *a, const struct listing *ours, bool content)
 {
     if (a->verdict == WIRE_DIR_ABSENT) {
         compare_absent(a, ours);
@@ -177,7 +186,7 @@ compare(struct ask *a, const struct listing *ours)
     if (ours->self.mode != a->self.mode || ours->self.uid != a->self.uid ||
         ours->self.gid != a->self.gid)
         differs(a, span_str(""), true, DIFF_DIR_OWNER);
-    compare_names(a, ours);
+    compare_names(a, ours, content);
     return compare_root(a, ours);
 }
 
@@ -303,12 +312,6 @@ count_links(struct state_txn *txn, uint64_t dir, struct listing *listing, struct
     return 0;
 }
 
-static bool
-with_content(const struct walk *w, const struct ask *a)
-{
-    return w->opts.content && (w->opts.parts < 2 || a->dir % w->opts.parts == w->opts.part);
-}
-
 static int
 read_dir(struct walk *w, const struct ask *a, const struct place *place, struct err *e)
 {
@@ -364,9 +367,9 @@ find_reading(struct walk *w, uint64_t dir)
 }
 
 static void
-compare_again(struct ask *a, const struct listing *ours)
+compare_again(const struct walk *w, struct ask *a, const struct listing *ours)
 {
-    bool comparable = compare(a, ours);
+    bool comparable = compare(a, ours, with_content(w, a));
     if (!comparable && ++a->tries < VERIFY_TRIES)
         a->state = ASK_WANTED;
     else if (a->differs.len > 0)
@@ -398,7 +401,7 @@ take_reading(struct walk *w, struct state_txn *txn, struct scrub_item *item, str
         return 0;
     }
     if (a->state == ASK_REREADING) {
-        compare_again(a, &item->listing);
+        compare_again(w, a, &item->listing);
         return 0;
     }
     listing_digest(&item->listing, a->digest);

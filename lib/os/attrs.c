@@ -4,6 +4,7 @@
 #include "lib/os/file.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -219,6 +220,15 @@ attrs_xattrs_read(int fd, struct attrs_xattrs *ret_xattrs, struct err *e)
     }
     point_into(ret_xattrs, lengths);
     return 0;
+}
+
+bool
+attrs_xattrs_any(int dirfd, const char *name)
+{
+    char path[32 + NAME_MAX + 1]; /* there is no llistxattrat() before Linux 6.13 */
+    snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dirfd, name);
+    ssize_t len = llistxattr(path, NULL, 0);
+    return len > 0 || (len < 0 && errno != ENOTSUP && errno != ENOENT);
 }
 
 static bool

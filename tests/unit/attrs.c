@@ -191,6 +191,19 @@ TEST(attrs_leave_the_last_ones_out_when_there_are_too_many)
     unlink(path);
 }
 
+TEST(attrs_tell_without_opening_whether_there_are_extended_attributes)
+{
+    _cleanup_close_ int fd = new_file();
+    _cleanup_close_ int dir = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    CHECK(!attrs_xattrs_any(dir, path + 1));
+    CHECK(!attrs_xattrs_any(dir, "no/such/file"));
+    CHECK(!attrs_xattrs_any(dir, "proc/self/status")); /* there is no such thing there */
+    CHECK(attrs_xattrs_any(fd, "x"));                  /* nobody can say: it is no directory */
+    CHECK_INT(fsetxattr(fd, "user.a", "1", 1, 0), 0);
+    CHECK(attrs_xattrs_any(dir, path + 1));
+    unlink(path);
+}
+
 TEST(attrs_have_no_extended_attributes_where_there_are_none)
 {
     int fds[2];

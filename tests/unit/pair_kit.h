@@ -29,7 +29,6 @@ struct pair {
     pthread_mutex_t lock;
     struct needs needs; /* names the peer asked for and has not got */
     uint64_t seed;
-    bool no_xattrs;  /* random work leaves them alone */
     bool mails_stay; /* and what has a name in a cur or new, as mail servers do */
 };
 
@@ -428,7 +427,7 @@ do_times(struct pair *r, const char *path)
 static inline int
 do_attr(struct pair *r, const char *path)
 {
-    if (r->no_xattrs || draw(r, 2) == 0)
+    if (draw(r, 2) == 0)
         return fchmodat(AT_FDCWD, path, (mode_t)(0600 + draw(r, 64)), 0);
     char value[8] = { 0 };
     snprintf(value, sizeof(value), "%u", (unsigned)draw(r, 1000));
