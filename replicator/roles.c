@@ -203,11 +203,11 @@ start_capture(struct daemon *d, struct err *e)
 {
     int adopt = d->adopt_fd;
     d->adopt_fd = -1;
-    /* on_tail() may run before capture_start() has returned: the tail is set from the capture below
-     * too */
+    /* on_tail() may run before this has returned: the tail is set from the capture below, too */
     if (capture_start(d->node, adopt, on_tail, d, &d->capture, e) < 0)
         return -1;
-    leave_queue(d);
+    if (adopt < 0) /* else it is there already */
+        leave_queue(d);
     return 0;
 }
 

@@ -1,0 +1,140 @@
+"""mailtwin as a user installs it: under systemd, with the unit's limits in force."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from lab import compare, lab as labs
+from lab.machine import STORE, UNIT, Machine
+from lab.network import Network
+from lab.wait import wait_until
+
+CONFIGURATION = """cluster = "example"
+node "mx1" {{ address = "{0}" }}
+node "mx2" {{ address = "{1}" }}
+store "mail" {{ kind = maildir  path = "{2}" }}
+"""
+# Everything that the unit might forbid by mistake: owners, modes, attributes, special files, deltas, trees.
+WORK = """
+cd {store} && mkdir -p u/cur u/new u/tmp && for i in 1 2 3; do echo "mail $i" >u/tmp/$i.M && mv u/tmp/$i.M u/new/$i.M; done
+mv u/new/1.M u/cur/1.M:2,S && ln u/cur/1.M:2,S u/new/4.M && ln -s cur/1.M u/symlink && mkfifo u/fifo
+seq 100000 >u/large && chown 1234:2345 u/large && chmod 4750 u/large && setfacl -m u:77:rw u/new/2.M
+setfattr -n user.note -v x u/new/3.M && touch -d '2001-02-03 04:05:06.7' u/new/3.M
+mailtwin barrier --timeout 30s
+echo middle | dd of=u/large bs=1 seek=200000 conv=notrunc status=none
+mkdir -p gone/below && echo x >gone/below/x && mailtwin barrier --timeout 30s && rm -r gone && mv u v
+mailtwin barrier --timeout 30s
+"""
+
+
+@pytest.fixture
+def folder():
+    made = Path(tempfile.mkdtemp(prefix=f"{labs.PREFIX}{os.getpid()}.", dir=labs.SCRATCH))
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture
+def tree(folder):
+    """What `make install` puts on a machine."""
+    subprocess.run(["make", "-s", "install", "PREFIX=/usr", f"DESTDIR={folder / 'tree'}"], cwd=labs.REPOSITORY,
+                   check=True, capture_output=True)
+    return folder / "tree"
+
+
+@pytest.fixture
+def machines(folder, tree):
+    """mx1 and mx2, configured as the README says; nothing is started."""
+    network = Network()
+    both = []
+    try:
+        for number, name in enumerate(("mx1", "mx2"), start=1):
+            both.append(Machine(folder / name, network, tree, name, number))
+        configure(both)
+        yield both
+    finally:
+        for machine in both:
+            machine.end()
+        network.end()
+
+
+def configure(both):
+    text = CONFIGURATION.format(both[0].address, both[1].address, STORE)
+    for machine in both:
+        Path(machine.path("/etc/mailtwin/mailtwin.conf")).write_text(text)
+    for order in (["init"], ["node", "mx1"], ["node", "mx2"]):
+        both[0].run("mailtwin", "pki", *order)
+    for machine in both:
+        for source, target in (("ca.pem", "ca.pem"), (f"{machine.name}.pem", "node.pem"), (f"{machine.name}.key", "node.key")):
+            content = Path(both[0].path(f"/etc/mailtwin/pki/{source}")).read_bytes()
+            Path(machine.path(f"/etc/mailtwin/pki/{target}")).write_bytes(content)
+
+
+def wait_safe(primary):
+    """Until the standby protects the mail."""
+    def safe():
+        return primary.run("mailtwin", "barrier", "--timeout", "1s", check=False).returncode == 0
+    wait_until(safe, 60, lambda: f"mail is not safe:\n{primary.log()}", every=0.1)
+
+
+def start(both):
+    for machine in both:
+        machine.run("systemctl", "start", UNIT)
+    both[0].run("mailtwin", "promote")
+    wait_safe(both[0])
+
+
+def same(both):
+    both[0].run("mailtwin", "verify", "--content", within=120)
+    found = compare.differences(both[0].path(STORE), both[1].path(STORE), "maildir")
+    assert not found, found
+
+
+def test_two_machines_replicate_under_the_unit_as_installed(machines):
+    primary, standby = machines
+    for machine in machines:
+        checked = machine.run("mailtwin", "check", check=False)
+        assert "fail" not in checked.stdout, checked.stdout
+    start(machines)
+    primary.run("sh", "-ec", WORK.format(store=STORE))
+    same(machines)
+    for machine in machines:
+        assert "not permitted" not in machine.log()
+        assert machine.events("STARTED")[0]["MAILTWIN_NODE"] == machine.name
+        machine.run("systemctl", "stop", UNIT)
+        assert (machine.unit("Result"), machine.unit("ExecMainStatus")) == ("success", "0")
+
+
+def test_the_service_manager_starts_a_daemon_that_hangs_or_dies(machines):
+    primary = machines[0]
+    drop_in = Path(primary.path(f"/etc/systemd/system/{UNIT}.d"))
+    drop_in.mkdir()
+    (drop_in / "soon.conf").write_text("[Service]\nWatchdogSec=2s\n")
+    primary.run("systemctl", "daemon-reload")
+    start(machines)
+    for number, result in ((signal.SIGSTOP, "watchdog"), (signal.SIGKILL, "signal")):
+        before = primary.main_pid()
+        primary.run("kill", f"-{number.value}", before)
+        wait_until(lambda: primary.main_pid() not in (0, before) and primary.status() is not None, 60,  # noqa: B023
+                   f"not started again after {result}", every=0.1)
+        assert f"Failed with result '{result}'" in primary.log()
+        primary.run("sh", "-ec", f"echo {result} >{STORE}/{result}")
+        wait_safe(primary)
+    same(machines)
+
+
+def test_a_restart_keeps_the_queue_and_looks_at_nothing_again(machines):
+    primary = machines[0]
+    start(machines)
+    for turn in range(2):
+        primary.run("sh", "-ec", f"(for i in $(seq 2000); do echo $i >{STORE}/{turn}.$i; done) & "
+                                 f"systemctl restart {UNIT}; wait")
+        wait_safe(primary)
+        assert primary.events("CAPTURE_READY")[-1]["MAILTWIN_SWEEP"] == "0"
+    assert "Cannot store more fds" not in primary.log()
+    same(machines)
