@@ -285,29 +285,6 @@ on_question(struct receiver *x, const struct wire_msg *msg, struct err *e)
 
 /* --- start --- */
 
-/* The sender hears why the link ends, for its status. */
-static void
-say_bye(struct receiver *x, const struct err *why)
-{
-    struct err e = { 0 };
-    x->out.bye.text = span_of(why->text, MIN(strlen(why->text), (size_t)WIRE_TEXT_MAX));
-    if (reply(x, WIRE_BYE, &e) < 0 || link_io_flush(x->s->io, &e) < 0)
-        return; /* the link is down already */
-}
-
-/* The sender decided by two HELLOs: what they said must be so still. */
-static int
-greeting_holds(struct receiver *x, struct err *e)
-{
-    int changed = session_changed(x->s, true, e);
-    if (changed <= 0)
-        return changed;
-    err_set(e, ERR_PEER, "this node is no longer what it told %s; the two greet again",
-            x->s->peer->conf->name);
-    say_bye(x, e);
-    return -1;
-}
-
 static int
 start_fits(struct receiver *x, const struct wire_start *start, struct err *e)
 {
@@ -321,7 +298,7 @@ start_fits(struct receiver *x, const struct wire_start *start, struct err *e)
         return err_set(e, ERR_PROTOCOL, "%s goes on from %llu, this node is at %llu by now",
                        x->s->peer->conf->name, (unsigned long long)start->from,
                        (unsigned long long)x->ledger.tail);
-    return greeting_holds(x, e);
+    return session_greeting_holds(x->s, e);
 }
 
 /* The marker speaks of one stream: what an earlier epoch or sync did says nothing of this one's
@@ -535,7 +512,7 @@ receive(struct receiver *x, struct err *e)
     if (open_apply(x, e) < 0 || ledger_open(&x->ledger, x->daemon->node, e) < 0)
         return -1;
     note_applied(x);
-    if (greeting_holds(x, e) < 0 || wait_for_space(x, e) < 0)
+    if (session_greeting_holds(x->s, e) < 0 || wait_for_space(x, e) < 0)
         return -1;
     return loop(x, e);
 }
@@ -575,7 +552,7 @@ take_turn(struct receiver *x, struct err *e)
         err_set(e, ERR_PEER, "this node changed; the two greet again");
     if (changed == 0 && turn_take(&x->daemon->turn, &x->claim, e) == 0)
         return 0;
-    say_bye(x, e);
+    session_bye(x->s, e);
     return -1;
 }
 

@@ -180,6 +180,30 @@ hold(struct session *s, struct err *e)
     return 0;
 }
 
+void
+session_bye(struct session *s, const struct err *why)
+{
+    struct err e = { 0 };
+    struct wire_msg *msg = xcalloc(1, sizeof(*msg));
+    msg->type = WIRE_BYE;
+    msg->bye.text = span_str(why->text); /* cut by the encoder */
+    if (link_io_send(s->io, msg, &e) >= 0 && link_io_flush(s->io, &e) < 0)
+        ASSERT(e.code != ERR_NONE); /* the link is down already */
+    free(msg);
+}
+
+int
+session_greeting_holds(struct session *s, struct err *e)
+{
+    int changed = session_changed(s, true, e);
+    if (changed <= 0)
+        return changed;
+    err_set(e, ERR_PEER, "this node is no longer what it told %s; the two greet again",
+            s->peer->conf->name);
+    session_bye(s, e);
+    return -1;
+}
+
 static int
 send_refusal(struct session *s, struct err *e)
 {

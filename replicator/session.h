@@ -27,6 +27,12 @@ int receiver_run(struct session *s, struct err *e) _must_check_;
  * no longer that; position: nor may its journal have moved. */
 int session_changed(struct session *s, bool position, struct err *e) _must_check_;
 
+/* The sender decided by two HELLOs: what they said must be so still, position and all. Else the
+ * peer is told that the two greet again, and -1. */
+int session_greeting_holds(struct session *s, struct err *e) _must_check_;
+/* The peer hears why the link ends, for its status. */
+void session_bye(struct session *s, const struct err *why);
+
 bool session_stopped(const struct session *s);
 uint64_t session_now_ms(void);
 
