@@ -193,6 +193,16 @@ print_sync_done(const struct wire_sync_done *m, FILE *out)
     print_u64("differences", m->differences, out);
 }
 
+static void
+print_sync_progress(const struct wire_sync_progress *m, FILE *out)
+{
+    print_u64("done", m->done, out);
+    print_u64("total", m->total, out);
+    print_u64("from", m->from, out);
+    print_u64("directories", m->directories, out);
+    print_u64("spent_ms", m->spent_ms, out);
+}
+
 void
 wire_print(const struct wire_msg *msg, FILE *out)
 {
@@ -229,6 +239,9 @@ wire_print(const struct wire_msg *msg, FILE *out)
         break;
     case WIRE_SYNC_DONE:
         print_sync_done(&msg->sync_done, out);
+        break;
+    case WIRE_SYNC_PROGRESS:
+        print_sync_progress(&msg->sync_progress, out);
         break;
     case WIRE_SIG_ASK:
         print_place(msg->sig_ask.store, msg->sig_ask.path, out);

@@ -21,6 +21,7 @@ static const struct wire_codec *const codecs[] = {
     [WIRE_DIGEST_ASK] = &wire_digest_ask_codec,
     [WIRE_DIGEST_ANSWER] = &wire_digest_answer_codec,
     [WIRE_SYNC_DONE] = &wire_sync_done_codec,
+    [WIRE_SYNC_PROGRESS] = &wire_sync_progress_codec,
     [WIRE_SIG_ASK] = &wire_sig_ask_codec,
     [WIRE_SIG] = &wire_sig_codec,
     [WIRE_NEED] = &wire_need_codec,

@@ -21,6 +21,7 @@
 #define WIRE_XATTR_VALUE_MAX 65536
 #define WIRE_DATA_MAX        (256 * 1024) /* content bytes of one DATA, bytes of one SIG */
 #define WIRE_DIRS_MAX        512          /* directories of one DIGEST_ASK */
+#define WIRE_COUNT_MAX       INT64_MAX    /* of what SYNC_PROGRESS counts: JSON has no more */
 /* Bytes of all xattrs of a REC (names and values), of all paths of a DIGEST_ASK, of the entries of
  * a DIGEST_ANSWER: each fits a frame then, whatever else the message holds. */
 #define WIRE_BULK_MAX (384 * 1024)
@@ -233,6 +234,15 @@ struct wire_sync_done {
     uint64_t differences;
 };
 
+/* Sender to receiver, about once a second while a sync runs: how far it is. For people: nothing
+ * follows from it. */
+struct wire_sync_progress {
+    uint64_t done, total; /* directories that are level, of how many (an estimate, not 0) */
+    uint64_t from;        /* level when this session began, which may go on with a sync */
+    uint64_t directories; /* looked at in this session */
+    uint64_t spent_ms;    /* since the session's sync began */
+};
+
 struct wire_ping {
     uint64_t stamp_ns;
 };
@@ -260,6 +270,7 @@ struct wire_msg {
         struct wire_fetch fetch;
         struct wire_stall stall;
         struct wire_sync_done sync_done;
+        struct wire_sync_progress sync_progress;
         struct wire_ping ping; /* PING and PONG */
         struct wire_bye bye;
     };

@@ -26,7 +26,7 @@ extern const struct wire_codec wire_rec_codec, wire_data_codec, wire_end_codec;
 extern const struct wire_codec wire_commit_codec, wire_ack_codec;
 extern const struct wire_codec wire_digest_ask_codec, wire_digest_answer_codec;
 extern const struct wire_codec wire_sync_done_codec, wire_sig_ask_codec, wire_sig_codec;
-extern const struct wire_codec wire_need_codec, wire_fetch_codec;
+extern const struct wire_codec wire_need_codec, wire_fetch_codec, wire_sync_progress_codec;
 
 /* Names: an 8-bit length, then the bytes. */
 void wire_put_span8(struct buf *out, struct span s);

@@ -1,4 +1,5 @@
-/* Comparing and asking back: DIGEST_ASK, DIGEST_ANSWER, SYNC_DONE, SIG_ASK, SIG, NEED, FETCH. */
+/* Comparing and asking back: DIGEST_ASK, DIGEST_ANSWER, SYNC_DONE, SYNC_PROGRESS, SIG_ASK, SIG,
+ * NEED, FETCH. */
 #include "lib/base/path.h"
 #include "lib/data/wire_codec.h"
 
@@ -177,6 +178,46 @@ sync_done_get(struct wire_in *in, struct wire_msg *msg)
 }
 
 const struct wire_codec wire_sync_done_codec = { sync_done_put, sync_done_get, NULL };
+
+static void
+sync_progress_put(const struct wire_msg *msg, struct buf *out)
+{
+    const struct wire_sync_progress *progress = &msg->sync_progress;
+    buf_add_le64(out, progress->done);
+    buf_add_le64(out, progress->total);
+    buf_add_le64(out, progress->from);
+    buf_add_le64(out, progress->directories);
+    buf_add_le64(out, progress->spent_ms);
+}
+
+static void
+sync_progress_get(struct wire_in *in, struct wire_msg *msg)
+{
+    struct wire_sync_progress *progress = &msg->sync_progress;
+    progress->done = reader_le64(&in->r);
+    progress->total = reader_le64(&in->r);
+    progress->from = reader_le64(&in->r);
+    progress->directories = reader_le64(&in->r);
+    progress->spent_ms = reader_le64(&in->r);
+}
+
+static int
+sync_progress_check(const struct wire_msg *msg, struct err *e)
+{
+    const struct wire_sync_progress *progress = &msg->sync_progress;
+    if (wire_check_range(progress->total, 1, WIRE_COUNT_MAX, "total", e) < 0)
+        return -1;
+    if (wire_check_range(progress->done, 0, progress->total, "done", e) < 0)
+        return -1;
+    if (wire_check_range(progress->from, 0, progress->total, "from", e) < 0)
+        return -1;
+    if (wire_check_range(progress->directories, 0, WIRE_COUNT_MAX, "directories", e) < 0)
+        return -1;
+    return wire_check_range(progress->spent_ms, 0, WIRE_COUNT_MAX, "spent_ms", e);
+}
+
+const struct wire_codec wire_sync_progress_codec = { sync_progress_put, sync_progress_get,
+                                                     sync_progress_check };
 
 static void
 sig_ask_put(const struct wire_msg *msg, struct buf *out)

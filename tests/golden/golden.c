@@ -403,6 +403,16 @@ check_sync_done(const struct wire_msg *msg)
 }
 
 static void
+check_sync_progress(const struct wire_msg *msg)
+{
+    CHECK_INT(msg->sync_progress.done, 8400);
+    CHECK_INT(msg->sync_progress.total, 20000);
+    CHECK_INT(msg->sync_progress.from, 1200);
+    CHECK_INT(msg->sync_progress.directories, 7328);
+    CHECK_INT(msg->sync_progress.spent_ms, 31500);
+}
+
+static void
 check_sig_ask(const struct wire_msg *msg)
 {
     CHECK_INT(msg->sig_ask.store, 1);
@@ -489,6 +499,7 @@ static const struct {
     { "digest-answer", WIRE_DIGEST_ANSWER, check_digest_answer },
     { "digest-answer-same", WIRE_DIGEST_ANSWER, check_digest_answer_same },
     { "sync-done", WIRE_SYNC_DONE, check_sync_done },
+    { "sync-progress", WIRE_SYNC_PROGRESS, check_sync_progress },
     { "sig-ask", WIRE_SIG_ASK, check_sig_ask },
     { "sig", WIRE_SIG, check_sig },
     { "sig-none", WIRE_SIG, check_sig_none },

@@ -151,6 +151,35 @@ TEST(a_signature_has_bytes_only_where_there_is_a_file)
     check_refused("malformed SIG: the number of bytes is 262145, allowed are 0 to 262144");
 }
 
+TEST(how_far_a_sync_is_never_says_more_than_all)
+{
+    make(WIRE_SYNC_PROGRESS);
+    msg.sync_progress = (struct wire_sync_progress){ .total = 1 };
+    check_accepted();
+    msg.sync_progress.total = 0;
+    check_refused("malformed SYNC_PROGRESS: total is 0, allowed are 1 to 9223372036854775807");
+    msg.sync_progress = (struct wire_sync_progress){ INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX,
+                                                     INT64_MAX };
+    check_accepted();
+    msg.sync_progress.total++;
+    check_refused("malformed SYNC_PROGRESS: total is 9223372036854775808, allowed are 1 to "
+                  "9223372036854775807");
+    make(WIRE_SYNC_PROGRESS);
+    msg.sync_progress.done = 21;
+    check_refused("malformed SYNC_PROGRESS: done is 21, allowed are 0 to 20");
+    make(WIRE_SYNC_PROGRESS);
+    msg.sync_progress.from = 21;
+    check_refused("malformed SYNC_PROGRESS: from is 21, allowed are 0 to 20");
+    make(WIRE_SYNC_PROGRESS);
+    msg.sync_progress.directories = 1ull << 63;
+    check_refused("malformed SYNC_PROGRESS: directories is 9223372036854775808, allowed are 0 to "
+                  "9223372036854775807");
+    make(WIRE_SYNC_PROGRESS);
+    msg.sync_progress.spent_ms = 1ull << 63;
+    check_refused("malformed SYNC_PROGRESS: spent_ms is 9223372036854775808, allowed are 0 to "
+                  "9223372036854775807");
+}
+
 TEST(what_names_a_place_names_one_inside_a_store)
 {
     make(WIRE_SIG_ASK);

@@ -23,6 +23,7 @@ static const struct {
     { WIRE_DIGEST_ASK, &wire_digest_ask_codec },
     { WIRE_DIGEST_ANSWER, &wire_digest_answer_codec },
     { WIRE_SYNC_DONE, &wire_sync_done_codec },
+    { WIRE_SYNC_PROGRESS, &wire_sync_progress_codec },
     { WIRE_SIG_ASK, &wire_sig_ask_codec },
     { WIRE_SIG, &wire_sig_codec },
     { WIRE_NEED, &wire_need_codec },
@@ -110,6 +111,9 @@ make(enum wire_type type)
         break;
     case WIRE_DIGEST_ANSWER:
         make_answer();
+        break;
+    case WIRE_SYNC_PROGRESS:
+        msg.sync_progress = (struct wire_sync_progress){ 8, 20, 3, 5, 1500 };
         break;
     case WIRE_SIG:
         msg.sig = (struct wire_sig){ 1, 0, span_str("sig") };
