@@ -131,8 +131,18 @@ peer_set_state(struct peer *peer, enum peer_state state, const char *fmt, ...)
     pthread_mutex_lock(&peer->lock);
     peer->facts.state = state;
     memcpy(peer->facts.text, text, sizeof(text));
+    if (state != PEER_RESYNC)
+        peer->facts.resync = (struct sync_progress){ 0 };
     pthread_mutex_unlock(&peer->lock);
     daemon_peer_moved(peer->daemon);
+}
+
+void
+peer_set_resync(struct peer *peer, const struct sync_progress *resync)
+{
+    pthread_mutex_lock(&peer->lock);
+    peer->facts.resync = *resync;
+    pthread_mutex_unlock(&peer->lock);
 }
 
 static void

@@ -4,7 +4,7 @@
 
 #include "lib/data/wire.h"
 #include "lib/os/conf.h"
-#include "replicator/walk.h"
+#include "replicator/sync_progress.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -36,11 +36,9 @@ struct peer_facts {
     bool sending, receiving;
     uint64_t shipped, received, durable;
     uint64_t bytes_sent;
-    uint64_t connected_ms; /* monotonic; 0 not */
-    double ack_seconds;    /* capture to durable there, of the last records; 0 not known */
-    struct walk_progress resync;
-    uint64_t resync_begun_ms;
-    uint64_t resync_from; /* directory id: where this session began, or went on */
+    uint64_t connected_ms;       /* monotonic; 0 not */
+    double ack_seconds;          /* capture to durable there, of the last records; 0 not known */
+    struct sync_progress resync; /* either way; known in the state PEER_RESYNC alone */
     char text[512]; /* what is wrong, or waited for; while connecting, why the last link ended */
 };
 
@@ -74,6 +72,7 @@ void peer_wake(struct peer *peer);
 void peer_facts(struct peer *peer, struct peer_facts *ret_facts);
 bool peer_connected(struct peer *peer);
 void peer_set_state(struct peer *peer, enum peer_state state, const char *fmt, ...) _printf_(3, 4);
+void peer_set_resync(struct peer *peer, const struct sync_progress *resync);
 /* false: no session sends to it now, or an order that gives no way waits already. */
 bool peer_order(struct peer *peer, struct verify_order *order);
 /* Does a session send to it now? */

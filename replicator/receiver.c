@@ -370,6 +370,15 @@ on_rec(struct receiver *x, const struct wire_rec *rec, struct err *e)
 }
 
 static int
+on_progress(struct receiver *x, const struct wire_sync_progress *told, struct err *e)
+{
+    if (!x->syncing)
+        return err_set(e, ERR_PROTOCOL, "SYNC_PROGRESS without a sync");
+    peer_set_resync(x->s->peer, &(struct sync_progress){ *told, session_now_ms() });
+    return 0;
+}
+
+static int
 handle(struct receiver *x, const struct wire_msg *msg, struct err *e)
 {
     if (msg->type == WIRE_START)
@@ -397,6 +406,8 @@ handle(struct receiver *x, const struct wire_msg *msg, struct err *e)
     case WIRE_SYNC_DONE:
         x->sync_done = true;
         return 0;
+    case WIRE_SYNC_PROGRESS:
+        return on_progress(x, &msg->sync_progress, e);
     case WIRE_DIGEST_ASK:
     case WIRE_SIG_ASK:
     case WIRE_FETCH:

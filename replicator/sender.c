@@ -24,10 +24,11 @@ struct sender {
     struct verify_order *order;
     struct fetch *fetch;
     uint64_t sync_base;
+    uint64_t sync_from, sync_begun_ms; /* where and when this session began or went on with it */
     uint64_t sync_directories;
     uint64_t sync_last_run; /* the peer is level when it has acknowledged this one; 0 none */
     uint64_t acked_durable;
-    uint64_t saved_ms, told_ms;
+    uint64_t told_ms;
     struct relay relay; /* needs to be answered from here */
     uint64_t
         relay_run; /* the last answer; the peer has all it lacked when it has acknowledged it */
@@ -323,10 +324,8 @@ begin(struct sender *x, struct err *e)
     x->sync = walk_new(x->s->daemon->node, &x->ship, &opts);
     x->ship.note = opts.from;
     x->ship.acked_note = opts.from;
-    pthread_mutex_lock(&x->s->peer->lock);
-    x->s->peer->facts.resync_begun_ms = session_now_ms();
-    x->s->peer->facts.resync_from = opts.from;
-    pthread_mutex_unlock(&x->s->peer->lock);
+    x->sync_from = opts.from;
+    x->sync_begun_ms = session_now_ms();
     peer_set_state(x->s->peer, PEER_RESYNC, "%s", x->s->decision.because);
     event(EV_SYNC_BEGIN, F_STR("peer", x->s->peer->conf->name), F_U64("rule", x->s->decision.row),
           F_STR("because", x->s->decision.because), F_U64("from_directory", opts.from));
@@ -423,29 +422,43 @@ verify_step(struct sender *x, struct err *e)
 
 /* --- the loop --- */
 
-static void
-tell(struct sender *x)
+/* So that the peer can show it as well. */
+static int
+send_progress(struct sender *x, const struct sync_progress *sync, struct err *e)
+{
+    static _Thread_local struct wire_msg msg;
+    if (sync->told.total == 0)
+        return 0;
+    msg.type = WIRE_SYNC_PROGRESS;
+    msg.sync_progress = sync->told;
+    return link_io_send(x->s->io, &msg, e) < 0 ? -1 : link_io_flush(x->s->io, e);
+}
+
+static int
+tell(struct sender *x, struct err *e)
 {
     uint64_t now = session_now_ms();
     struct walk_progress progress = { 0 };
-    struct walk *walk = x->sync;
-    if (walk != NULL)
-        walk_progress(walk, &progress);
+    struct sync_progress sync = { 0 };
+    if (x->sync != NULL) {
+        walk_progress(x->sync, &progress);
+        sync = sync_progress_of(&progress, x->sync_from, x->sync_begun_ms, now);
+        peer_set_resync(x->s->peer, &sync);
+    }
     pthread_mutex_lock(&x->s->peer->lock);
     struct peer_facts *facts = &x->s->peer->facts;
     facts->shipped = x->ship.cursor;
     facts->bytes_sent = link_io_bytes_sent(x->s->io);
-    if (walk != NULL)
-        facts->resync = progress;
     pthread_mutex_unlock(&x->s->peer->lock);
     if (now - x->told_ms < SAVE_MS)
-        return;
+        return 0;
     x->told_ms = now;
     save_sync(x);
     if (x->verify != NULL && x->order != NULL) {
         walk_progress(x->verify, &progress);
         x->order->progress(x->order, &progress);
     }
+    return send_progress(x, &sync, e);
 }
 
 static void
@@ -505,9 +518,8 @@ loop(struct sender *x, struct err *e)
         if (got < 0)
             return -1;
         take_order(x);
-        if (step(x, e) < 0)
+        if (step(x, e) < 0 || tell(x, e) < 0)
             return -1;
-        tell(x);
     }
     return 0;
 }
@@ -517,7 +529,7 @@ set_sending(struct sender *x)
 {
     pthread_mutex_lock(&x->s->peer->lock);
     x->s->peer->facts.sending = true;
-    x->s->peer->facts.resync = (struct walk_progress){ 0 };
+    x->s->peer->facts.resync = (struct sync_progress){ 0 };
     x->s->peer->facts.durable = x->acked_durable;
     x->s->peer->facts.received = x->acked_durable;
     pthread_mutex_unlock(&x->s->peer->lock);

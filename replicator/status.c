@@ -132,16 +132,14 @@ lag_of(const struct daemon *d, struct state_txn *txn, uint64_t durable, struct l
 static json_t *
 resync_json(const struct peer_facts *facts)
 {
-    const struct walk_progress *p = &facts->resync;
-    if (facts->state != PEER_RESYNC || p->total == 0)
+    const struct sync_progress *p = &facts->resync;
+    if (facts->state != PEER_RESYNC || p->told.total == 0)
         return json_null();
-    double done = MIN(1.0, (double)(p->next - 1) / (double)p->total);
-    double spent = (double)(session_now_ms() - facts->resync_begun_ms) / 1000.0;
-    double here = (double)(p->next - MIN(p->next, facts->resync_from)); /* one may have gone on */
-    double rate = spent > 0 ? here / spent : 0;
-    json_t *left = rate > 0 ? json_real((1.0 - done) * (double)p->total / rate) : json_null();
-    return json_pack("{s:f, s:o, s:f, s:I}", "done", done, "seconds_left", left, "per_second", rate,
-                     "directories", (json_int_t)p->directories);
+    uint64_t now = session_now_ms();
+    double left = sync_progress_left(p, now);
+    return json_pack("{s:f, s:o, s:f, s:I}", "done", sync_progress_done(p), "seconds_left",
+                     left < 0 ? json_null() : json_real(left), "per_second",
+                     sync_progress_rate(p, now), "directories", (json_int_t)p->told.directories);
 }
 
 static json_t *
@@ -189,6 +187,20 @@ history_json(const uint8_t history[WIRE_HISTORY_SIZE])
     return any ? json_string(text) : json_null();
 }
 
+/* Of this node's own copy. Only the state can say: it has the order and the end of a sync durably,
+ * whatever the links are doing. */
+static const char *
+sync_word(struct state_txn *txn)
+{
+    struct span row;
+    if (txn == NULL)
+        return "unknown";
+    int ordered = state_get(txn, "accept_sync", &row, NULL);
+    if (ordered != 0)
+        return ordered > 0 ? "ordered" : "unknown";
+    return state_meta(txn)->sync_base != 0 ? "unfinished" : "none";
+}
+
 static const char *
 state_word(struct daemon *d, const struct capture_status *capture)
 {
@@ -217,12 +229,13 @@ status_json(struct daemon *d)
         meta = *state_meta(txn);
     if (d->capture != NULL)
         capture_status(d->capture, &capture);
-    json_t *json = json_pack(
-        "{s:s, s:s, s:s, s:I, s:o, s:s, s:o, s:I, s:I, s:I}", "cluster", d->conf->cluster, "node",
-        d->conf->self, "role", role_word(d->role), "epoch", (json_int_t)meta.epoch, "history",
-        history_json(meta.history), "state", state_word(d, &capture), "degraded_since",
-        time_json(d->degraded_since), "seq", (json_int_t)atomic_load(&d->tail), "held",
-        (json_int_t)capture.held, "unreadable", (json_int_t)capture.unreadable);
+    json_t *json = json_pack("{s:s, s:s, s:s, s:I, s:o, s:s, s:s, s:o, s:I, s:I, s:I}", "cluster",
+                             d->conf->cluster, "node", d->conf->self, "role", role_word(d->role),
+                             "epoch", (json_int_t)meta.epoch, "history", history_json(meta.history),
+                             "state", state_word(d, &capture), "sync", sync_word(txn),
+                             "degraded_since", time_json(d->degraded_since), "seq",
+                             (json_int_t)atomic_load(&d->tail), "held", (json_int_t)capture.held,
+                             "unreadable", (json_int_t)capture.unreadable);
     if (d->why_not_serving[0] != '\0')
         json_object_set_new(json, "why", json_string(d->why_not_serving));
     json_object_set_new(json, "stores", stores_json(d, txn, &capture));

@@ -107,6 +107,7 @@ sync_row_opts(const struct session *s, struct walk_opts *ret_opts, uint64_t *ret
                                     .store = -1,
                                     .from = row.place,
                                     .limit = empty ? newest : 0, /* nothing stale is there */
+                                    .newest = newest,
                                     .base = row.base,
                                     .peer_empty = empty };
     return sync_row_reset(s, &row, e);

@@ -18,7 +18,7 @@ walk_new(const struct node *node, struct ship *ship, const struct walk_opts *opt
     w->places = places_new(node);
     w->next = MAX(opts->from, (uint64_t)1);
     w->level = w->next;
-    w->progress.total = opts->limit;
+    w->progress.total = MAX(opts->limit, opts->newest);
     if (opts->mode == WALK_VERIFY)
         w->scrub = scrub_new(node, opts->rate, opts->wake_fd);
     return w;

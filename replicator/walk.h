@@ -32,6 +32,7 @@ struct walk_opts {
     uint64_t base;   /* SYNC: seq at which it began */
     uint64_t from;   /* first directory id, to go on with a sync that was broken off */
     uint64_t limit;  /* last directory id; 0 none: until it has caught up with the newest */
+    uint64_t newest; /* SYNC: the newest directory id as it begins, for the progress */
     int store;       /* only this store, -1 all */
 };
 

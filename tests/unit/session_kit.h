@@ -132,6 +132,14 @@ session_change_role(void *arg)
 }
 
 static inline void
+session_order_resync(void *arg)
+{
+    struct session_call *call = arg;
+    call->rc = roles_resync(call->d, NULL, call->e);
+    sem_post(&call->done);
+}
+
+static inline void
 session_attach(void *arg)
 {
     struct session_call *call = arg;
@@ -171,6 +179,15 @@ session_demote(struct session_kit *k, struct err *e)
     struct session_call call = { .e = e };
     session_in_loop(k, session_change_role, &call);
     return call.rc;
+}
+
+static inline void
+session_resync(struct session_kit *k)
+{
+    struct err e = { 0 };
+    struct session_call call = { .e = &e };
+    session_in_loop(k, session_order_resync, &call);
+    session_must(call.rc, &e);
 }
 
 static inline json_t *
