@@ -3,10 +3,12 @@
 #include "lib/base/base.h"
 
 #include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
-#define QUIET_MS 2000
+#define QUIET_SECONDS 2
 
 static int64_t
 now_ms(void)
@@ -51,13 +53,20 @@ progress_begin(struct progress *progress)
     *progress = (struct progress){ .terminal = isatty(STDERR_FILENO) == 1, .begun_ms = now_ms() };
 }
 
-/* What the daemon does not say is worked out from what is done and the time it took. */
+double
+progress_seconds(const struct progress *progress)
+{
+    return (double)(now_ms() - progress->begun_ms) / 1000;
+}
+
+/* What the daemon does not say is worked out from what is done and the time it took; null: it does
+ * not know. */
 static double
 seconds_left(const json_t *news, double done, double spent)
 {
     const json_t *left = json_object_get(news, "seconds_left");
-    if (json_is_number(left))
-        return json_number_value(left);
+    if (left != NULL)
+        return json_is_number(left) ? json_number_value(left) : -1;
     return done > 0.001 ? spent / done - spent : -1;
 }
 
@@ -65,9 +74,12 @@ static void
 show_rate(const json_t *news, double spent)
 {
     const json_t *rate = json_object_get(news, "rate");
+    const json_t *per_second = json_object_get(news, "per_second");
     const json_t *directories = json_object_get(news, "directories");
     if (json_is_number(rate))
         fprintf(stderr, "  %.0f/s", json_number_value(rate));
+    else if (json_is_number(per_second))
+        fprintf(stderr, "  %.0f directories/s", json_number_value(per_second));
     else if (json_is_number(directories))
         fprintf(stderr, "  %.0f directories/s", json_number_value(directories) / spent);
 }
@@ -77,19 +89,47 @@ progress_show(const json_t *news, void *arg)
 {
     struct progress *progress = arg;
     char text[HUMAN_MAX];
-    int64_t spent_ms = now_ms() - progress->begun_ms;
     const char *what = json_string_value(json_object_get(news, "text"));
     double done = json_number_value(json_object_get(news, "done"));
-    double spent = (double)spent_ms / 1000;
-    if (!progress->terminal || spent_ms < QUIET_MS)
+    double spent = progress_seconds(progress);
+    if (!progress->terminal || spent < QUIET_SECONDS)
         return;
-    fprintf(stderr, "\r\033[K%s  %.0f %%", what != NULL ? what : "working", done * 100);
+    fprintf(stderr, "\r\033[K%s  %.0f %%", what != NULL ? what : "comparing directories",
+            done * 100);
     show_rate(news, spent);
     double left = seconds_left(news, done, spent);
     if (left >= 0)
         fprintf(stderr, "  %s left", human_seconds(left, text));
     fflush(stderr);
     progress->shown = true;
+    progress->noted[0] = '\0';
+}
+
+/* How many bytes of it are one line: what wraps could not be wiped. */
+static int
+fits(const char *text)
+{
+    struct winsize size = { 0 };
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col < 2)
+        size.ws_col = 80;
+    size_t len = MIN(strlen(text), (size_t)size.ws_col - 1);
+    while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
+        len--; /* within a character */
+    return (int)len;
+}
+
+void
+progress_note(struct progress *progress, const char *text)
+{
+    if (progress_seconds(progress) < QUIET_SECONDS || strcmp(text, progress->noted) == 0)
+        return;
+    snprintf(progress->noted, sizeof(progress->noted), "%s", text);
+    if (progress->terminal)
+        fprintf(stderr, "\r\033[K%.*s", fits(text), text);
+    else
+        fprintf(stderr, "mailtwin: %s\n", text);
+    fflush(stderr);
+    progress->shown = progress->terminal;
 }
 
 void

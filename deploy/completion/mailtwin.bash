@@ -23,7 +23,7 @@ _mailtwin()
     replicatord) words="--config --node --help --version --foreground" ;;
     barrier) words="--config --node --help --version --timeout --json" ;;
     verify) words="--config --node --help --version --repair --plan --yes --content --json" ;;
-    resync) words="--config --node --help --version --from --plan --yes" ;;
+    resync) words="--config --node --help --version --from --plan --no-wait --yes" ;;
     held) words="--config --node --help --version --give-up --plan --yes --json" ;;
     promote) words="--config --node --help --version --force --plan" ;;
     demote) words="--config --node --help --version" ;;

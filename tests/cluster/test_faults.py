@@ -324,6 +324,7 @@ def test_events_that_the_kernel_dropped_are_made_up_for(pair):
 
 
 def test_the_standby_reboots_in_the_middle_of_the_initial_sync(make_lab):
+    """Both sides show how far it is; `resync`, ordered there in the end, returns when the standby is level."""
     lab = make_lab(nodes={"mx2": {"bandwidth": "1M"}})
     primary, standby = lab["mx1"], lab["mx2"]
     lab.boot()
@@ -336,11 +337,15 @@ def test_the_standby_reboots_in_the_middle_of_the_initial_sync(make_lab):
 
     for least, most in (0.1, 0.5), (0.2, 0.9):
         def half_done(status, least=least, most=most):
-            done = (primary.daemon.peer("mx2", status).get("resync") or {}).get("done")
-            return done is not None and least <= done <= most
-        primary.daemon.wait_status(half_done, 60, "the sync is under way")
+            here = standby.daemon.peer("mx1", status).get("resync")
+            there = primary.daemon.peer("mx2").get("resync")
+            return here and there and least <= here["done"] <= most and status["sync"] == "unfinished"
+        standby.daemon.wait_status(half_done, 60, "the sync is under way, and both nodes show it")
         standby.reboot()
         standby.daemon.start()
+    said = standby.mailtwin("resync", "--from", "mx1", "--yes", within=120).stdout
+    assert said.startswith("mx2 is level with mx1 after "), said
+    assert standby.daemon.status()["sync"] == "none"
     with lab.lmtp("mx1") as lmtp:
         lmtp.deliver(ANN)
     check(lab, primary)

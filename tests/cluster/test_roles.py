@@ -124,6 +124,7 @@ def test_a_primary_that_returns_with_mail_of_its_own_is_held_and_keeps_it(pair):
     assert mail.missing(alone, old.path(old.mail)) == []
     assert old.daemon.status()["role"] != "primary"
     old.mailtwin("resync", "--from", "mx2", "--yes")
+    assert old.daemon.status()["sync"] == "none"
     new.daemon.wait_peer("mx1", "connected")
     pair.level(new)
     pair.same(new)

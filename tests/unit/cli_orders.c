@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <pty.h>
+#include <signal.h>
 
 #define WAIT_MS 60000
 
@@ -15,12 +16,15 @@ static struct {
     pthread_t thread;
     uv_loop_t loop;
     struct control_server *server;
-    pthread_mutex_t lock; /* of the next two: the loop's thread uses them, too */
-    const char *answer;   /* JSON; NULL: a refusal */
-    char asked[256];      /* the last request */
-    uv_timer_t progress;  /* reports while the call below is open */
+    pthread_mutex_t lock; /* of the next ones: the loop's thread uses them, too */
+    pthread_cond_t was_asked;
+    unsigned requests;
+    const char *answer;  /* JSON; NULL: a refusal */
+    char asked[256];     /* the last request */
+    char ordered[256];   /* the last that is no question for the status */
+    uv_timer_t progress; /* reports while the call below is open */
     struct control_call *call;
-} d = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} d = { .lock = PTHREAD_MUTEX_INITIALIZER, .was_asked = PTHREAD_COND_INITIALIZER };
 
 static void
 answer_with(const char *answer)
@@ -40,6 +44,25 @@ asked(void)
     return copy;
 }
 
+static const char *
+ordered(void)
+{
+    static char copy[sizeof(d.ordered)];
+    pthread_mutex_lock(&d.lock);
+    memcpy(copy, d.ordered, sizeof(copy));
+    pthread_mutex_unlock(&d.lock);
+    return copy;
+}
+
+static void
+wait_requests(unsigned more)
+{
+    pthread_mutex_lock(&d.lock);
+    for (unsigned until = d.requests + more; d.requests < until;)
+        pthread_cond_wait(&d.was_asked, &d.lock);
+    pthread_mutex_unlock(&d.lock);
+}
+
 /* Keeps the request and gives the answer to it. */
 static const char *
 note(const json_t *request)
@@ -47,7 +70,11 @@ note(const json_t *request)
     char *text = json_dumps(request, JSON_COMPACT);
     pthread_mutex_lock(&d.lock);
     snprintf(d.asked, sizeof(d.asked), "%s", text);
+    if (strcmp(text, "{\"do\":\"status\"}") != 0)
+        snprintf(d.ordered, sizeof(d.ordered), "%s", text);
     const char *answer = d.answer;
+    d.requests++;
+    pthread_cond_broadcast(&d.was_asked);
     pthread_mutex_unlock(&d.lock);
     free(text);
     return answer;
@@ -135,6 +162,10 @@ stop_daemon(void)
     "\"kind\":\"maildir\",\"path\":\"/srv/vmail\",\"state\":\"live\",\"last_verify\":{\"at\":" \
     "\"2026-11-21T02:00:00Z\",\"differences\":0}}],\"peers\":[" peer "],"                      \
     "\"barrier\":{\"last_seconds\":0.003}}"
+
+/* A standby's, of its own copy. */
+#define SYNC(word, peer) \
+    "{\"node\":\"a\",\"role\":\"standby\",\"epoch\":3,\"sync\":\"" word "\",\"peers\":[" peer "]}"
 
 TEST(the_status_is_one_screen_that_says_whether_mail_is_safe)
 {
@@ -270,9 +301,10 @@ TEST(a_resync_without_a_terminal_wants_yes_and_a_plan_changes_nothing)
     CHECK_CONTAINS(said, "a, now standby of epoch 3, would be brought level with b.");
     CHECK_CONTAINS(said, "  mail         /srv/vmail\n");
     CHECK_STR(asked(), "{\"do\":\"status\"}");
-    CHECK_INT(run("resync --yes --from b"), 0);
-    CHECK_STR(asked(), "{\"do\":\"resync\",\"from\":\"b\"}");
-    CHECK_INT(run("resync --yes"), 0);
+    CHECK_INT(run("resync --yes --no-wait --from b"), 0);
+    CHECK_STR(asked(), "{\"do\":\"resync\",\"from\":\"b\"}"); /* and nothing after that */
+    CHECK_STR(said, "the resync runs; mailtwin status --watch follows it\n");
+    CHECK_INT(run("resync --yes --no-wait"), 0);
     CHECK_STR(asked(), "{\"do\":\"resync\"}");
     CHECK_INT(run("resync --yes --from x"), 2);
     CHECK_INT(run("resync --yes --from a"), 2);
@@ -331,6 +363,22 @@ run_on_terminal(const char *words, int *ret_terminal)
     return pid;
 }
 
+static pid_t
+run_on_pipe(const char *words, int *ret_fd)
+{
+    int fds[2];
+    CHECK_INT(pipe2(fds, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(fds[1], STDOUT_FILENO);
+        dup2(fds[1], STDERR_FILENO);
+        become(words, at("mailtwin.conf"));
+    }
+    close(fds[1]);
+    *ret_fd = fds[0];
+    return pid;
+}
+
 static int
 answer_resync(const char *answer)
 {
@@ -345,13 +393,90 @@ answer_resync(const char *answer)
 
 TEST(a_resync_asks_once_on_a_terminal)
 {
-    start_daemon(STATUS("standby", "following", "null", ""));
+    start_daemon(SYNC("none", ""));
     CHECK_INT(answer_resync("n\n"), 3);
     CHECK_STR(asked(), "{\"do\":\"status\"}");
     CHECK_INT(answer_resync("\n"), 3);
     CHECK_STR(asked(), "{\"do\":\"status\"}");
     CHECK_INT(answer_resync("y\n"), 0);
-    CHECK_STR(asked(), "{\"do\":\"resync\"}");
+    CHECK_STR(ordered(), "{\"do\":\"resync\"}");
+    stop_daemon();
+}
+
+#define B(state, more) "{\"node\":\"b\",\"state\":\"" state "\"" more "}"
+#define HALF           ",\"resync\":{\"done\":0.42,\"seconds_left\":31,\"per_second\":120.4}"
+
+TEST(a_resync_is_followed_until_the_node_is_level)
+{
+    int terminal;
+    start_daemon(SYNC("ordered", B("connecting", "")));
+    pid_t pid = run_on_terminal("resync --yes --from b", &terminal);
+    expect_on(terminal, "\r\033[Kwaiting; b connecting");
+    answer_with(SYNC("unfinished", B("resync", HALF)));
+    expect_on(terminal, "\r\033[Kcomparing directories  42 %  120 directories/s  31 s left");
+    answer_with(
+        SYNC("unfinished", B("resync", ",\"resync\":{\"done\":0.5,\"seconds_left\":null}")));
+    expect_on(terminal, "50 %\r\033[K"); /* nothing is made up */
+    answer_with(
+        SYNC("unfinished", B("connecting", ",\"why\":\"the link is down\",\"resync\":null")));
+    expect_on(terminal, "\r\033[Kwaiting; b connecting: the link is down");
+    stop_daemon();
+    expect_on(terminal, "\r\033[Kmailtwin-replicatord does not run here");
+    start_daemon(SYNC("unknown", B("connected", "")));
+    expect_on(terminal, "\r\033[Kwaiting; b connected");
+    answer_with(SYNC("none", B("connected", "")));
+    expect_on(terminal, "\r\033[Ka is level with b after ");
+    read_all(terminal);
+    CHECK_INT(finish(pid), 0);
+    CHECK_STR(ordered(), "{\"do\":\"resync\",\"from\":\"b\"}");
+    close(terminal);
+    stop_daemon();
+}
+
+TEST(a_resync_without_a_terminal_is_followed_as_well)
+{
+    start_daemon(SYNC("none", ""));
+    CHECK_INT(run("resync --yes"), 0);
+    CHECK(strncmp(said, "a is level with the primary after ", 34) == 0);
+    int fd;
+    answer_with(SYNC("unfinished", B("connecting", ",\"why\":\"no route\"")));
+    pid_t pid = run_on_pipe("resync --yes", &fd);
+    expect_on(fd, "mailtwin: waiting; b connecting: no route\n");
+    wait_requests(3); /* the one before the last was answered, and what it led to was said */
+    answer_with(SYNC("unfinished", B("refused", ",\"why\":\"too old\"")));
+    expect_on(fd, "mailtwin: waiting; b refused: too old\n");
+    CHECK(strncmp(said, "mailtwin: waiting; b refused", 28) == 0); /* the other was said once */
+    answer_with(SYNC("none", ""));
+    read_all(fd);
+    CHECK(strncmp(said, "a is level with the primary after ", 34) == 0);
+    CHECK_INT(finish(pid), 0);
+    close(fd);
+    stop_daemon();
+}
+
+TEST(a_resync_that_cannot_be_followed_says_so)
+{
+    start_daemon(STATUS("standby", "following", "null", ""));
+    CHECK_INT(run("resync --yes"), 1);
+    CHECK_CONTAINS(said, "the daemon does not tell when it is complete");
+    answer_with(STATUS("primary", "protected", "null", ""));
+    CHECK_INT(run("resync --yes"), 1);
+    CHECK_CONTAINS(said, "this node was made the primary");
+    stop_daemon();
+}
+
+TEST(who_interrupts_a_resync_leaves_it_running)
+{
+    int terminal, status;
+    start_daemon(SYNC("unfinished", B("resync", HALF)));
+    pid_t pid = run_on_terminal("resync --yes", &terminal);
+    expect_on(terminal, "42 %");
+    CHECK_INT(write(terminal, "\003", 1), 1);
+    expect_on(terminal, "\r\033[Kmailtwin: the resync goes on; mailtwin status --watch follows it");
+    read_all(terminal);
+    CHECK_INT(waitpid(pid, &status, 0), pid);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT);
+    close(terminal);
     stop_daemon();
 }
 
