@@ -2,12 +2,11 @@
 
 #include "lib/base/path.h"
 #include "lib/os/file.h"
+#include "lib/store/parked.h"
 
 #include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#define PARKED_PREFIX STORE_PRIVATE_DIR "-parked-"
 
 int
 compare_object_lives(const struct compare *c, uint16_t store, struct span handle, struct err *e)
@@ -49,8 +48,8 @@ park(struct compare *c, struct place *place, struct span name, const struct know
     uint16_t store = place->store;
     _cleanup_buf_ struct buf from = { 0 };
     buf_add(&from, place->path.ptr, place->path.len);
-    char parked[64];
-    snprintf(parked, sizeof(parked), PARKED_PREFIX "%016llx", (unsigned long long)old->entry.ino);
+    char parked[PARKED_SIZE];
+    parked_name(old->entry.ino, parked);
     uint64_t root_dir = state_root(c->txn, store);
     struct place *root;
     if (places_get(c->places, c->txn, root_dir, &root, e) <= 0)
@@ -351,14 +350,15 @@ static int
 settle_next(struct compare *c, uint16_t store, char at[PATH_NAME_MAX + 1], struct err *e)
 {
     uint64_t root = state_root(c->txn, store);
-    struct span prefix = span_str(PARKED_PREFIX);
     struct span name;
     struct state_entry entry;
     int found = state_entry_next(c->txn, root, span_str(at), &name, &entry, e);
-    if (found <= 0 || name.len < prefix.len || memcmp(name.ptr, prefix.ptr, prefix.len) != 0)
+    if (found <= 0 || !parked_has_prefix(name))
         return found < 0 ? -1 : 0;
     memcpy(at, name.ptr, name.len);
     at[name.len] = '\0';
+    if (!parked_is_name(span_str(at)))
+        return 1; /* somebody's own */
     return settle_one(c, store, root, at, e) < 0 ? -1 : 1;
 }
 

@@ -73,6 +73,17 @@ maildir_is_delivery(struct span name)
     return begins_with_a_digit(name) && memchr(name.ptr, '.', name.len) != NULL;
 }
 
+size_t
+maildir_base_len(struct span name)
+{
+    static const char flags[] = { ':', '2', ',' };
+    for (size_t i = 0; i + sizeof(flags) <= name.len; i++) {
+        if (memcmp(name.ptr + i, flags, sizeof(flags)) == 0)
+            return i;
+    }
+    return name.len;
+}
+
 enum store_class
 maildir_class_of(struct span dir, struct span name)
 {
