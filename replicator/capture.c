@@ -2,6 +2,7 @@
 #include "lib/os/event.h"
 #include "replicator/capture_private.h"
 #include "replicator/recover.h"
+#include "replicator/unpark.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -60,6 +61,7 @@ static void
 sweep_begin(struct capture *c)
 {
     c->need_sweep = false;
+    c->unpark_due = true;
     scan_sweep(&c->scan);
     event(EV_SWEEP_BEGIN);
 }
@@ -92,7 +94,10 @@ scan_turn(struct capture *c, struct err *e)
         state_meta(c->compare.txn)->indexed = 1;
         event(EV_CAPTURE_READY, F_U64("directories", c->scan.dirs_read));
     }
-    return 0;
+    if (more > 0 || !c->unpark_due)
+        return 0;
+    c->unpark_due = false;
+    return unpark(&c->compare, e);
 }
 
 static int

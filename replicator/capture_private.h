@@ -78,6 +78,7 @@ struct capture {
     struct request *waiting; /* barriers not answered yet */
     struct unreadable unreadable;
     bool need_sweep, initial, stalled;
+    bool unpark_due; /* behind the sweep: what the index did not know at the start */
     struct pace pace;
     uint64_t checkpoint_due_ms;
     uint64_t checkpoint_seq; /* 0: none under way */

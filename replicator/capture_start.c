@@ -5,6 +5,7 @@
 #include "lib/os/file.h"
 #include "replicator/capture_private.h"
 #include "replicator/recover.h"
+#include "replicator/unpark.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -28,6 +29,7 @@ start_index(struct capture *c, bool adopted, struct err *e)
     if (state_begin(c->node->state, true, &txn, e) < 0)
         return -1;
     struct state_meta *meta = state_meta(txn);
+    c->status.tail = meta->tail; /* the first turn tells of what is recorded here */
     compare_batch(&c->compare, txn, look_now_ns());
     if (node_check_roots(c->node, txn, e) < 0)
         return -1;
@@ -41,12 +43,14 @@ start_index(struct capture *c, bool adopted, struct err *e)
         return -1;
     c->need_sweep = !(adopted && meta->clean) && !nothing_happened(c, meta);
     c->need_sweep |= recover_pending(txn) > 0; /* what was left out is not in the index */
+    c->compare.blind = c->need_sweep;
+    if (!c->initial && unpark(&c->compare, e) < 0)
+        return -1;
     meta->clean = 0;
     node_boot_id(meta->boot_id);
     atomic_store(&c->held, recover_pending(txn));
     c->status.held = recover_pending(txn);
     atomic_store(&c->tail, meta->tail);
-    c->status.tail = meta->tail;
     c->status.phase = c->initial      ? CAPTURE_INITIAL
                       : c->need_sweep ? CAPTURE_SWEEPING
                                       : CAPTURE_LIVE;
@@ -54,6 +58,7 @@ start_index(struct capture *c, bool adopted, struct err *e)
                          marked */
         scan_sweep(&c->scan);
         c->need_sweep = false;
+        c->unpark_due = true;
     }
     return state_commit(&txn, e);
 }

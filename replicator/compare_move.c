@@ -322,6 +322,17 @@ compare_follow_dir(struct compare *c, uint16_t store, const struct known *old, s
     return compare_present(c, place, name + 1, &look, WATCH_ATTRIB, e) < 0 ? -1 : 1;
 }
 
+/* Has it that name on the disk as well? A primary that died left it there, and it got no other. */
+static int
+is_left_over(const struct compare *c, uint16_t store, const char *name, const struct known *old,
+             struct err *e)
+{
+    struct look look;
+    if (look_at(c->node->stores[store].root_fd, name, &look, e) < 0)
+        return -1;
+    return look_same_object(&look, &old->entry);
+}
+
 /* The directory of a parked row is looked for once more; then it is gone, unless it may be where
  * nobody could look. */
 static int
@@ -331,7 +342,9 @@ settle_one(struct compare *c, uint16_t store, uint64_t root, const char *name, s
     int found = known_get(c->txn, root, span_str(name), &old, e);
     if (found <= 0)
         return found;
-    found = S_ISDIR(old.entry.attr.mode) ? compare_follow_dir(c, store, &old, e) : 0;
+    found = is_left_over(c, store, name, &old, e);
+    if (found == 0 && S_ISDIR(old.entry.attr.mode))
+        found = compare_follow_dir(c, store, &old, e);
     if (found < 0 && compare_unknown(c, root, name, 0, e) < 0)
         return -1;
     if (found < 0 || (found == 0 && compare_may_be_in_a_gap(c, store, &old))) {
