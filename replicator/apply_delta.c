@@ -205,18 +205,11 @@ apply_delta_size(const struct apply_delta *delta)
     return delta->made;
 }
 
-static bool
-all_zero(struct span bytes)
-{
-    return bytes.len == 0 ||
-           (bytes.ptr[0] == 0 && memcmp(bytes.ptr, bytes.ptr + 1, bytes.len - 1) == 0);
-}
-
 static int
 write_out(struct apply_delta *delta, int out_fd, size_t len, struct err *e)
 {
     struct span bytes = span_of(delta->out, len);
-    if (!all_zero(bytes) && file_pwrite_full(out_fd, bytes, delta->made, e) < 0)
+    if (!span_is_zero(bytes) && file_pwrite_full(out_fd, bytes, delta->made, e) < 0)
         return -1; /* zeros stay a hole; the file gets its size in the end */
     delta->made += len;
     return 0;

@@ -2,8 +2,6 @@
 
 #include <stdlib.h>
 
-#define EPOCHS_KEY "epochs"
-
 int
 ledger_open(struct ledger *l, struct node *node, struct err *e)
 {
@@ -48,7 +46,7 @@ put_epochs(struct ledger *l, const struct wire_start *start, struct err *e)
         buf_add_le64(&row, start->epochs[i].epoch);
         buf_add_le64(&row, start->epochs[i].first_seq);
     }
-    return state_put(l->txn, EPOCHS_KEY, buf_span(&row), e);
+    return state_put(l->txn, LEDGER_EPOCHS, buf_span(&row), e);
 }
 
 static int
@@ -88,7 +86,7 @@ ledger_start(struct ledger *l, const struct wire_start *start, bool fresh, struc
         if (put_root(l, i, e) < 0)
             return -1;
     }
-    if (put_epochs(l, start, e) < 0 || state_del(l->txn, "accept_sync", e) < 0)
+    if (put_epochs(l, start, e) < 0 || state_del(l->txn, LEDGER_ACCEPT_SYNC, e) < 0)
         return -1;
     if (l->marker_void && state_put(l->txn, LEDGER_MARKER_VOID, span_str("1"), e) < 0)
         return -1;
@@ -110,7 +108,7 @@ ledger_sync_done(struct ledger *l, struct err *e)
     if (ledger_writable(l, e) < 0)
         return -1;
     state_meta(l->txn)->sync_base = 0;
-    return 0;
+    return state_del(l->txn, LEDGER_SYNC_FROM, e);
 }
 
 /* The journal keeps the record with this node's own handle, for a standby that follows this one:

@@ -182,8 +182,7 @@ stores_same(const struct wire_hello *a, const struct wire_hello *b)
 static bool
 history_none(const struct wire_hello *h)
 {
-    static const uint8_t none[WIRE_HISTORY_SIZE];
-    return memcmp(h->history, none, WIRE_HISTORY_SIZE) == 0;
+    return span_is_zero(span_of(h->history, WIRE_HISTORY_SIZE));
 }
 
 static enum link_lineage

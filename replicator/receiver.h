@@ -20,7 +20,12 @@ struct ledger {
     bool marker_void; /* the stores' marker speaks of what was received before the last START */
 };
 
-#define LEDGER_MARKER_VOID "marker_void" /* in the state, while it is */
+/* Rows of the state, see docs/formats/journal.md. */
+#define LEDGER_MARKER_VOID "marker_void" /* while it is */
+#define LEDGER_ACCEPT_SYNC "accept_sync" /* this node's data may be replaced */
+#define LEDGER_SYNC_FROM   "sync_from"   /* by that of this node */
+#define LEDGER_EPOCHS      "epochs"
+#define LEDGER_EPOCH_ROW   16 /* epoch, first seq */
 
 int ledger_open(struct ledger *l, struct node *node, struct err *e) _must_check_;
 void ledger_free(struct ledger *l); /* gives up what is not committed */

@@ -16,19 +16,6 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#define EPOCHS_KEY "epochs"
-#define EPOCH_ROW  16 /* epoch, first seq */
-
-static bool
-is_zero(const uint8_t *bytes, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        if (bytes[i] != 0)
-            return false;
-    }
-    return true;
-}
-
 /* Before a change of role: what was known of the peers was so for the role before. */
 static void
 detach_all(struct daemon *d)
@@ -37,80 +24,6 @@ detach_all(struct daemon *d)
         peer_detach(&d->peers[i]);
         peer_forget(&d->peers[i]);
     }
-}
-
-/* --- HELLO --- */
-
-static int
-hello_epochs(struct state_txn *txn, struct wire_hello *hello, struct err *e)
-{
-    struct span row;
-    int found = state_get(txn, EPOCHS_KEY, &row, e);
-    if (found <= 0)
-        return found;
-    size_t count = row.len / EPOCH_ROW;
-    size_t first = count > WIRE_EPOCHS_MAX ? count - WIRE_EPOCHS_MAX : 0;
-    for (size_t i = first; i < count; i++) {
-        hello->epochs[hello->epoch_count++] = (struct wire_epoch){
-            .epoch = get_le64(row.ptr + i * EPOCH_ROW),
-            .first_seq = get_le64(row.ptr + i * EPOCH_ROW + 8)
-        };
-    }
-    return 0;
-}
-
-static int
-hello_accept(struct daemon *d, struct state_txn *txn, struct wire_hello *hello, struct err *e)
-{
-    struct span row;
-    int found = state_get(txn, "accept_sync", &row, e);
-    if (found < 0)
-        return -1;
-    hello->accept_sync = found > 0;
-    if (found > 0 || !is_zero(hello->history, WIRE_HISTORY_SIZE) || d->role != WIRE_ROLE_STANDBY)
-        return 0;
-    bool empty;
-    if (daemon_stores_empty(d, &empty, e) < 0)
-        return -1;
-    hello->accept_sync = empty;
-    return 0;
-}
-
-static void
-hello_conf(const struct daemon *d, struct wire_hello *hello)
-{
-    const struct conf *conf = d->conf;
-    const struct conf_node *self = conf_node_find(conf, conf->self);
-    hello->version_min = WIRE_VERSION;
-    hello->version_max = WIRE_VERSION;
-    hello->cluster = span_str(conf->cluster);
-    hello->node = span_str(conf->self);
-    hello->follow = span_str(self->follow == NULL ? "" : self->follow);
-    hello->store_count = (uint16_t)conf->store_count;
-    for (size_t i = 0; i < conf->store_count; i++) {
-        hello->stores[i].name = span_str(conf->stores[i].name);
-        hello->stores[i].kind = (uint8_t)conf->stores[i].kind;
-    }
-}
-
-int
-daemon_hello(struct daemon *d, struct wire_hello *ret_hello, struct err *e)
-{
-    _cleanup_txn_ struct state_txn *txn = NULL;
-    memset(ret_hello, 0, sizeof(*ret_hello));
-    if (state_begin(d->node->state, false, &txn, e) < 0)
-        return -1;
-    const struct state_meta *meta = state_meta(txn);
-    hello_conf(d, ret_hello);
-    ret_hello->role = d->role;
-    memcpy(ret_hello->history, meta->history, WIRE_HISTORY_SIZE);
-    ret_hello->epoch = meta->epoch;
-    ret_hello->tail = meta->tail;
-    ret_hello->oldest = meta->oldest;
-    ret_hello->sync_base = meta->sync_base;
-    if (hello_epochs(txn, ret_hello, e) < 0)
-        return -1;
-    return hello_accept(d, txn, ret_hello, e);
 }
 
 static int
@@ -271,7 +184,7 @@ roles_begin(struct daemon *d, struct err *e)
         return -1;
     state_abort(&txn);
     d->role = meta.role;
-    if (meta.role == WIRE_ROLE_NONE && is_zero(meta.history, sizeof(meta.history)))
+    if (meta.role == WIRE_ROLE_NONE && span_is_zero(span_of(meta.history, sizeof(meta.history))))
         d->role = WIRE_ROLE_STANDBY; /* a new node waits for a primary */
     if (d->role == WIRE_ROLE_NONE)
         snprintf(d->why_not_serving, sizeof(d->why_not_serving),
@@ -337,7 +250,7 @@ may_promote(struct daemon *d, bool force, struct err *e)
             "this node's copy is not complete (a sync was not finished, or a power loss took names "
             "that did not come back): promote another node, or use --force to go on with what is "
             "here");
-    if (d->role == WIRE_ROLE_NONE && !is_zero(meta->history, sizeof(meta->history)))
+    if (d->role == WIRE_ROLE_NONE && !span_is_zero(span_of(meta->history, sizeof(meta->history))))
         return err_set(e, ERR_REFUSED,
                        "this node was deposed by a newer primary: see `mailtwin status`, or use "
                        "--force to take over against it");
@@ -358,8 +271,8 @@ self_index(const struct conf *conf)
 static size_t
 epochs_reached(struct span row, uint64_t tail)
 {
-    size_t count = row.len / EPOCH_ROW;
-    while (count > 0 && get_le64(row.ptr + (count - 1) * EPOCH_ROW + 8) > tail)
+    size_t count = row.len / LEDGER_EPOCH_ROW;
+    while (count > 0 && get_le64(row.ptr + (count - 1) * LEDGER_EPOCH_ROW + 8) > tail)
         count--;
     return count;
 }
@@ -370,12 +283,12 @@ append_epoch(struct state_txn *txn, struct err *e)
     struct state_meta *meta = state_meta(txn);
     struct span row = { 0 };
     _cleanup_buf_ struct buf list = { 0 };
-    if (state_get(txn, EPOCHS_KEY, &row, e) < 0)
+    if (state_get(txn, LEDGER_EPOCHS, &row, e) < 0)
         return -1;
-    buf_add(&list, row.ptr, epochs_reached(row, meta->tail) * EPOCH_ROW);
+    buf_add(&list, row.ptr, epochs_reached(row, meta->tail) * LEDGER_EPOCH_ROW);
     buf_add_le64(&list, meta->epoch);
     buf_add_le64(&list, meta->tail + 1);
-    if (state_put(txn, EPOCHS_KEY, buf_span(&list), e) < 0)
+    if (state_put(txn, LEDGER_EPOCHS, buf_span(&list), e) < 0)
         return -1;
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -412,7 +325,7 @@ write_promotion(struct daemon *d, struct err *e)
     if (state_begin(d->node->state, true, &txn, e) < 0)
         return -1;
     struct state_meta *meta = state_meta(txn);
-    bool first = is_zero(meta->history, sizeof(meta->history));
+    bool first = span_is_zero(span_of(meta->history, sizeof(meta->history)));
     if (first && getrandom(meta->history, sizeof(meta->history), 0) != sizeof(meta->history))
         return err_sys(e, ERR_IO, "get random bytes for the history's id");
     if (!first)
@@ -424,7 +337,8 @@ write_promotion(struct daemon *d, struct err *e)
     meta->clean = 0;
     meta->checkpoint = meta->tail;
     node_boot_id(meta->boot_id);
-    if (append_epoch(txn, e) < 0 || state_del(txn, "accept_sync", e) < 0)
+    if (append_epoch(txn, e) < 0 || state_del(txn, LEDGER_ACCEPT_SYNC, e) < 0 ||
+        state_del(txn, LEDGER_SYNC_FROM, e) < 0)
         return -1;
     struct state_meta copy = *meta;
     if (state_commit(&txn, e) < 0)
@@ -484,9 +398,11 @@ roles_resync(struct daemon *d, const char *from, struct err *e)
         return -1;
     struct state_meta *meta = state_meta(txn);
     meta->sync_base = MAX(meta->tail, (uint64_t)1);
-    if (state_put(txn, "accept_sync", span_str("1"), e) < 0 || state_commit(&txn, e) < 0)
+    int rc = from == NULL ? state_del(txn, LEDGER_SYNC_FROM, e)
+                          : state_put(txn, LEDGER_SYNC_FROM, span_str(from), e);
+    if (rc < 0 || state_put(txn, LEDGER_ACCEPT_SYNC, span_str("1"), e) < 0)
         return -1;
-    return 0;
+    return state_commit(&txn, e);
 }
 
 /* --- a newer promotion is heard of --- */

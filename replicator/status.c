@@ -1,6 +1,7 @@
 #include "replicator/status.h"
 
 #include "replicator/protection.h"
+#include "replicator/receiver.h"
 #include "replicator/session.h"
 #include "replicator/verify.h"
 
@@ -195,7 +196,7 @@ sync_word(struct state_txn *txn)
     struct span row;
     if (txn == NULL)
         return "unknown";
-    int ordered = state_get(txn, "accept_sync", &row, NULL);
+    int ordered = state_get(txn, LEDGER_ACCEPT_SYNC, &row, NULL);
     if (ordered != 0)
         return ordered > 0 ? "ordered" : "unknown";
     return state_meta(txn)->sync_base != 0 ? "unfinished" : "none";

@@ -101,8 +101,8 @@ sync_row_opts(const struct session *s, struct walk_opts *ret_opts, uint64_t *ret
     if (found > 0)
         *ret_cursor = theirs->tail;
     state_abort(&txn);
-    static const uint8_t none[WIRE_HISTORY_SIZE];
-    bool empty = memcmp(theirs->history, none, sizeof(none)) == 0 && theirs->accept_sync == 1;
+    bool empty = span_is_zero(span_of(theirs->history, WIRE_HISTORY_SIZE)) &&
+                 theirs->accept_sync == 1;
     *ret_opts = (struct walk_opts){ .mode = WALK_SYNC,
                                     .store = -1,
                                     .from = row.place,

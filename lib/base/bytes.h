@@ -38,6 +38,12 @@ span_equal(struct span a, struct span b)
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
+static inline bool
+span_is_zero(struct span s)
+{
+    return s.len == 0 || (s.ptr[0] == 0 && memcmp(s.ptr, s.ptr + 1, s.len - 1) == 0);
+}
+
 /* The order of names everywhere: as bytes, a prefix before what is longer. */
 static inline int
 span_compare(struct span a, struct span b)

@@ -5,7 +5,7 @@ import os
 
 import pytest
 from lab import mail
-from lab.host import STORE
+from lab.host import STATE, STORE
 from lab.imap import pop3_uidls
 from lab.load import ANN, BOB, Mix
 
@@ -128,6 +128,31 @@ def test_a_primary_that_returns_with_mail_of_its_own_is_held_and_keeps_it(pair):
     new.daemon.wait_peer("mx1", "connected")
     pair.level(new)
     pair.same(new)
+
+
+def test_of_two_primaries_a_resync_takes_the_data_of_the_one_it_names(make_lab):
+    """Two histories, and a standby of the one that is to be given the other."""
+    lab = make_lab(names=("mx1", "mx2", "mx3"))
+    first = lab.start("mx1", dovecot=False)
+    standby, other = lab["mx2"], lab["mx3"]
+    (first.path(first.files) / "of mx1").write_text("x")
+    lab.level(first)
+    other.daemon.stop()
+    other.run("sh", "-ec", f"rm -rf {STATE}/* {other.files}/* {other.files}/.mailtwin {other.mail}/* {other.mail}/.mailtwin")
+    for host in (first, standby):
+        lab.network.cut(host, other)
+    other.daemon.start()
+    other.mailtwin("promote")
+    other.daemon.wait_role("primary")
+    (other.path(other.files) / "of mx3").write_text("y")
+    for host in (first, standby):
+        lab.network.heal(host, other)
+    standby.mailtwin("resync", "--from", "mx3", "--yes", within=120)
+    other.daemon.wait_peer("mx2", "connected")
+    lab.level(other, [standby])
+    assert (standby.path(standby.files) / "of mx3").exists() and not (standby.path(standby.files) / "of mx1").exists()
+    lab.compare(other, standby)
+    assert (first.path(first.files) / "of mx1").exists()
 
 
 def test_an_older_epoch_is_refused_and_steps_down(pair):

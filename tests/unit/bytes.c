@@ -77,6 +77,16 @@ take_beyond_the_end(void)
     (void)span_from(span_str("abc"), 1, 3);
 }
 
+TEST(a_span_of_zeros_has_no_other_byte)
+{
+    static const uint8_t bytes[4] = { 0, 0, 0, 1 };
+    CHECK(span_is_zero(span_of(NULL, 0)));
+    CHECK(span_is_zero(span_of(bytes, 1)));
+    CHECK(span_is_zero(span_of(bytes, 3)));
+    CHECK(!span_is_zero(span_of(bytes, 4)));
+    CHECK(!span_is_zero(span_of(bytes + 3, 1)));
+}
+
 TEST(a_part_of_a_span_lies_inside_it)
 {
     CHECK(span_equal(span_from(span_str("abcd"), 1, 2), span_str("bc")));

@@ -98,6 +98,48 @@ TEST(a_primary_that_starts_says_that_nobody_protects_it)
     session_kit_free(k);
 }
 
+/* The node that HELLO says is followed. */
+static const char *
+followed_now(struct session_kit *k)
+{
+    static char name[WIRE_NAME_MAX + 1];
+    struct err e = { 0 };
+    _cleanup_free_ struct wire_hello *hello = xcalloc(1, sizeof(*hello));
+    session_must(daemon_hello(&k->d, hello, &e), &e);
+    snprintf(name, sizeof(name), "%.*s", (int)hello->follow.len, (const char *)hello->follow.ptr);
+    return name;
+}
+
+/* Until the sync that was ordered is complete, and no longer than this node is no primary. */
+TEST(a_resync_from_a_node_follows_that_node_alone)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    was_standby(k);
+    CHECK_STR(followed_now(k), "");
+    struct err e = { 0 };
+    CHECK_INT(session_resync(k, "mx9", &e), -1);
+    session_must(session_resync(k, "mx2", &e), &e);
+    CHECK_STR(followed_now(k), "mx2");
+    session_stop(k);
+    session_start(k); /* it is durable */
+    CHECK_STR(followed_now(k), "mx2");
+    session_must(session_resync(k, NULL, &e), &e);
+    CHECK_STR(followed_now(k), "");
+    session_must(session_resync(k, "mx1", &e), &e);
+    struct ledger ledger;
+    session_must(ledger_open(&ledger, k->c->node, &e), &e);
+    session_must(ledger_sync_done(&ledger, &e), &e);
+    session_must(ledger_commit(&ledger, &e), &e);
+    ledger_free(&ledger);
+    CHECK_STR(followed_now(k), "");
+    session_must(session_resync(k, "mx1", &e), &e);
+    session_must(session_promote(k, true, &e), &e);
+    CHECK_STR(followed_now(k), "");
+    CHECK_INT(session_resync(k, "mx1", &e), -1);
+    session_kit_free(k);
+}
+
 TEST(an_epoch_that_was_never_reached_is_not_in_the_past)
 {
     struct session_kit *k = begin();

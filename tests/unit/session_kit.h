@@ -114,6 +114,7 @@ session_start(struct session_kit *k)
 struct session_call {
     struct daemon *d;
     bool promote, force;
+    const char *from;
     struct peer *peer;
     int link_fd;
     struct err *e;
@@ -132,18 +133,18 @@ session_change_role(void *arg)
 }
 
 static inline void
-session_order_resync(void *arg)
-{
-    struct session_call *call = arg;
-    call->rc = roles_resync(call->d, NULL, call->e);
-    sem_post(&call->done);
-}
-
-static inline void
 session_attach(void *arg)
 {
     struct session_call *call = arg;
     call->rc = peer_attach(call->peer, call->link_fd, call->e);
+    sem_post(&call->done);
+}
+
+static inline void
+session_order_resync(void *arg)
+{
+    struct session_call *call = arg;
+    call->rc = roles_resync(call->d, call->from, call->e);
     sem_post(&call->done);
 }
 
@@ -181,13 +182,12 @@ session_demote(struct session_kit *k, struct err *e)
     return call.rc;
 }
 
-static inline void
-session_resync(struct session_kit *k)
+static inline int
+session_resync(struct session_kit *k, const char *from, struct err *e)
 {
-    struct err e = { 0 };
-    struct session_call call = { .e = &e };
+    struct session_call call = { .from = from, .e = e };
     session_in_loop(k, session_order_resync, &call);
-    session_must(call.rc, &e);
+    return call.rc;
 }
 
 static inline json_t *

@@ -217,7 +217,8 @@ TEST(a_sync_is_ordered_until_it_begins_and_unfinished_until_it_is_complete)
     SESSION_NEEDED(k);
     session_start(k);
     check_shown(k, false, "none"); /* empty, and waits for a primary */
-    session_resync(k);
+    struct err e = { 0 };
+    session_must(session_resync(k, NULL, &e), &e);
     check_shown(k, false, "ordered");
     session_stop(k);
     session_start(k); /* also after a restart */
