@@ -91,7 +91,6 @@ scan_turn(struct capture *c, struct err *e)
             return -1;
         c->initial = false;
         c->compare.record = true;
-        state_meta(c->compare.txn)->indexed = 1;
         event(EV_CAPTURE_READY, F_U64("directories", c->scan.dirs_read));
     }
     if (more > 0 || !c->unpark_due)
@@ -121,6 +120,8 @@ turn_in(struct capture *c, struct request **orders, struct err *e)
     capture_held_end(c);
     if (scan_turn(c, e) < 0 || compare_settle_parked(&c->compare, e) < 0)
         return -1;
+    if (!c->initial) /* each time: the turn that ended the first reading may have come to nothing */
+        state_meta(c->compare.txn)->indexed = 1;
     batch_take_again(&c->batch);
     capture_note_unknown(c);
     return 0;
