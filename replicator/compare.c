@@ -283,9 +283,8 @@ compare_unread(struct compare *c, uint64_t dir, struct err *e)
     return state_dir_put(c->txn, &row, e);
 }
 
-/* Not a lack of something, which ends the turn: it comes again as a whole. */
-static bool
-is_at_fault(const struct err *e)
+bool
+compare_is_at_fault(const struct err *e)
 {
     bool lack = e->sys == EMFILE || e->sys == ENFILE || e->sys == ENOMEM || e->sys == EINTR;
     return (e->code == ERR_IO && !lack) || e->code == ERR_UNSUITABLE;
@@ -295,7 +294,7 @@ int
 compare_unknown(struct compare *c, uint64_t dir, const char *name, unsigned what, struct err *e)
 {
     _cleanup_buf_ struct buf path = { 0 };
-    if (!is_at_fault(e))
+    if (!compare_is_at_fault(e))
         return -1;
     struct err why = *e;
     err_clear(e);

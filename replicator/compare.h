@@ -68,6 +68,9 @@ int compare_absent(struct compare *c, struct place *place, const char *name, uns
  * may turn up elsewhere; 0 nothing to be known. */
 int compare_unreachable(struct compare *c, uint64_t dir, const char *name, unsigned what,
                         struct err *e) _must_check_;
+/* Is it the object that is at fault? Not a lack of something, or the state, which ends the turn: it
+ * comes again as a whole. */
+bool compare_is_at_fault(const struct err *e);
 /* A look, or what followed from it, failed: the failure in e is told and forgotten, and nothing is
  * recorded of the name (""; of all in the directory). It is in `unknown` with `what`, and its
  * directory is read by the next sweep. Returns 0, or -1 when it is not the object that is at fault.

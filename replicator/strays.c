@@ -1,5 +1,6 @@
 #include "replicator/strays.h"
 
+#include "lib/base/path.h"
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 
@@ -59,6 +60,32 @@ look_by_handle(const struct node_store *s, struct span handle, struct look *ret_
     return look_at(fd, "", ret_look, e) < 0 ? -1 : ret_look->exists;
 }
 
+/* It cannot be opened, as it could not be looked at by its name: like that, it is tried again
+ * later, and holds up nothing else. */
+static int
+cannot_look(struct compare *c, uint16_t store, struct span handle, unsigned what, struct err *e)
+{
+    uint64_t dir;
+    struct span name;
+    struct err why = *e;
+    char text[PATH_NAME_MAX + 1];
+    if (!compare_is_at_fault(&why))
+        return -1;
+    uint64_t ino = attrs_handle_ino(handle);
+    int found = ino == 0 ? 0 : state_name_of(c->txn, store, ino, 0, &dir, &name, e);
+    if (found > 0) {
+        memcpy(text, name.ptr, name.len);
+        text[name.len] = '\0';
+        *e = why;
+        return compare_unknown(c, dir, text, what, e);
+    }
+    if (found == 0) {
+        event(EV_UNREADABLE, F_STR("store", c->node->stores[store].conf->name), F_ERR(&why));
+        err_clear(e);
+    }
+    return found;
+}
+
 static int
 settle_one(struct compare *c, struct span object, unsigned what, struct err *e)
 {
@@ -69,16 +96,13 @@ settle_one(struct compare *c, struct span object, unsigned what, struct err *e)
         if (memcmp(s->fsid, object.ptr, WATCH_FSID_SIZE) != 0)
             continue;
         int found = has_names(c, (uint16_t)i, handle, e);
+        if (found < 0)
+            return -1;
         if (found > 0)
             found = look_by_handle(s, handle, &look, e);
-        if (found < 0 && file_disk_failed(e)) {
-            event(EV_UNREADABLE, F_STR("store", s->conf->name), F_ERR(e));
-            err_clear(e);
-            found = 0;
-        }
-        if (found > 0)
-            found = compare_look_again(c, (uint16_t)i, &look, what, e);
-        if (found < 0)
+        if (found < 0 && cannot_look(c, (uint16_t)i, handle, what, e) < 0)
+            return -1;
+        if (found > 0 && compare_look_again(c, (uint16_t)i, &look, what, e) < 0)
             return -1;
     }
     return 0;
