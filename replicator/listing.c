@@ -510,8 +510,8 @@ attr_equal(const struct attr *a, const struct attr *b)
            a->mtime_ns == b->mtime_ns;
 }
 
-static bool
-hash_equal(const struct wire_entry *a, const struct wire_entry *b)
+bool
+listing_hash_equal(const struct wire_entry *a, const struct wire_entry *b)
 {
     if (a->has_hash != b->has_hash)
         return false;
@@ -526,7 +526,7 @@ listing_entry_equal(const struct wire_entry *a, const struct wire_entry *b, bool
     if (with_nlink && left.nlink != right.nlink)
         return false;
     return span_equal(left.name, right.name) && attr_equal(&left.attr, &right.attr) &&
-           hash_equal(&left, &right);
+           listing_hash_equal(&left, &right);
 }
 
 void

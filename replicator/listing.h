@@ -53,6 +53,9 @@ void listing_digest(const struct listing *l, uint8_t ret_digest[WIRE_DIGEST_SIZE
 /* Are the two the same for a comparison? (nlink aside when !with_nlink) */
 bool listing_entry_equal(const struct wire_entry *a, const struct wire_entry *b, bool with_nlink);
 
+/* The same hash, or none. */
+bool listing_hash_equal(const struct wire_entry *a, const struct wire_entry *b);
+
 /* A symlink's target. 1 read, 0 it is no longer a symlink. */
 int listing_symlink(int dirfd, const char *name, struct buf *ret_target,
                     struct err *e) _must_check_;

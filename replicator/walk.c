@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#define ASK_BYTES (WIRE_BULK_MAX / 2) /* of paths in one question */
+#define ASK_BYTES  (WIRE_BULK_MAX / 2) /* of paths in one question */
+#define STEP_NAMES 20000               /* looked at in one step: records wait behind it */
 
 struct walk *
 walk_new(const struct node *node, struct ship *ship, const struct walk_opts *opts)
@@ -326,6 +327,7 @@ ask_one(struct walk *w, struct state_txn *txn, struct ask *a, struct err *e)
     _cleanup_listing_ struct listing ours = { 0 };
     if (listing_of_index(txn, place, &ours, e) < 0)
         return -1;
+    w->names_read += ours.count;
     listing_sort(&ours);
     listing_digest(&ours, a->digest);
     return walk_question(w, a, 0, e);
@@ -342,7 +344,8 @@ ask_all(struct walk *w, struct err *e)
     w->all_asked = w->complete = false; /* there may be newer ones than at the last look */
     if (choose_again(w, txn, e) < 0 || walk_choose(w, txn, e) < 0)
         return -1;
-    for (size_t i = 0; i < ASKS_MAX; i++) {
+    w->names_read = 0;
+    for (size_t i = 0; i < ASKS_MAX && w->names_read < STEP_NAMES; i++) {
         if (w->asks[i].state == ASK_WANTED && ask_one(w, txn, &w->asks[i], e) < 0)
             return -1;
     }

@@ -53,7 +53,8 @@ fix_entry(struct fixing *f, struct span name, const struct state_entry *entry, s
         reclist_add(f->x.out, &r);
         return 0;
     }
-    if (same_content(&ours, theirs) && ours.nlink > theirs->nlink && same_owner(&ours, theirs)) {
+    if (same_content(&ours, theirs) && ours.nlink > theirs->nlink && same_owner(&ours, theirs) &&
+        listing_hash_equal(&ours, theirs)) {
         int further = fixups_further_link(&f->x, name, entry, e);
         if (further <= 0)
             return further; /* its other names come to it */

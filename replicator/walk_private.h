@@ -69,6 +69,7 @@ struct walk {
     struct buf recheck; /* store, path (span16) of names that files were moved or linked to */
     uint32_t id;
     size_t asked_bytes; /* of paths, in the message */
+    size_t names_read;  /* in the step in hand */
     struct walk_progress progress;
     struct wire_msg msg;
 };
@@ -82,7 +83,7 @@ bool ask_touched(const struct ask *a, struct span name);
 const struct wire_entry *ask_find(struct ask *a, struct span name);
 
 void walk_entry(struct span name, const struct state_entry *entry, struct wire_entry *ret_entry);
-/* Adds the hash of a symlink's target. */
+/* Adds the hash: of a symlink's target, or of extended attributes. */
 int walk_entry_hash(const struct place *place, struct span name, struct wire_entry *entry,
                     struct err *e) _must_check_;
 /* A name of the index or of a listing, for a system call. */

@@ -226,9 +226,16 @@ bool
 attrs_xattrs_any(int dirfd, const char *name)
 {
     char path[32 + NAME_MAX + 1]; /* there is no llistxattrat() before Linux 6.13 */
+    char names[1024];
     snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dirfd, name);
-    ssize_t len = llistxattr(path, NULL, 0);
-    return len > 0 || (len < 0 && errno != ENOTSUP && errno != ENOENT);
+    ssize_t len = llistxattr(path, names, sizeof(names));
+    if (len < 0)
+        return errno != ENOTSUP && errno != ENOENT;
+    for (const char *at = names; at < names + len; at += strlen(at) + 1) {
+        if (is_replicated(span_str(at)))
+            return true;
+    }
+    return false;
 }
 
 static bool

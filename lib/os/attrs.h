@@ -47,8 +47,7 @@ void attrs_xattrs_free(struct attrs_xattrs *xattrs);
 /* Reads the replicated ones of a file or directory; none where the filesystem has no such thing.
  * Beyond ATTRS_XATTRS_MAX the last ones by name are left out, and counted. */
 int attrs_xattrs_read(int fd, struct attrs_xattrs *ret_xattrs, struct err *e) _must_check_;
-/* Has the name in dirfd some, replicated or not? True also when nobody can say without opening it;
- * of a symlink, it may be its target's. */
+/* Has the name in dirfd replicated ones? True also when nobody can say without opening it. */
 bool attrs_xattrs_any(int dirfd, const char *name);
 /* Removes what is not in the list; before the mode is set: an ACL's mask hides in the mode. */
 int attrs_xattrs_prune(int fd, const struct attrs_xattr *list, size_t count,

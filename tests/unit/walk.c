@@ -385,17 +385,23 @@ TEST(contents_are_compared_in_parts)
 TEST(a_sync_finds_where_attributes_alone_differ)
 {
     static const char *const rows[] = {
-        "setfattr -n user.a -v 2 mail/box/a", "setfattr -x user.d mail/box/a",
-        "setfattr -n user.a -v 2 mail/box",   "setfattr -x user.d mail/box",
-        "setfattr -n user.a -v 2 mail",       "setfattr -x user.d mail",
+        "setfattr -n user.a -v 2 mail/box/a",
+        "setfattr -x user.d mail/box/a",
+        "setfattr -n user.a -v 2 mail/box",
+        "setfattr -x user.d mail/box",
+        "setfattr -n user.a -v 2 mail",
+        "setfattr -x user.d mail",
         "setfacl -m u:1:rw mail/box/a",
+        "rm mail/box/c; setfattr -n user.d -v 2 mail/box/b",
+        "rm mail/box/b; setfattr -n user.d -v 2 mail/box/c",
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct pair *r = pair_new(1);
         CAP_NEEDED(r);
         print_message("%s\n", rows[i]);
         cap_sh(r->c, "mkdir mail/box && echo hello >mail/box/a && setfacl -m u:1:r mail/box/a && "
-                     "setfattr -n user.d -v 1 mail mail/box mail/box/a");
+                     "echo b >mail/box/b && ln mail/box/b mail/box/c && "
+                     "setfattr -n user.d -v 1 mail mail/box mail/box/a mail/box/b");
         pair_start(r);
         struct walk_opts opts = opts_of(r, WALK_SYNC);
         opts.peer_empty = true;
