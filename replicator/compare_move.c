@@ -38,6 +38,19 @@ what_was_told(const struct compare *c, uint64_t dir, struct span name)
     return what & (WATCH_ATTRIB | WATCH_MODIFIED | WATCH_CLOSED | HINT_WRITTEN);
 }
 
+/* What a primary that died left under a private name has the number of an inode there. */
+static int
+park_name(const struct compare *c, uint64_t root_dir, uint64_t ino, char ret_name[PARKED_SIZE],
+          struct err *e)
+{
+    struct state_entry other;
+    parked_name(ino, ret_name);
+    int found = state_entry_get(c->txn, root_dir, span_str(ret_name), &other, e);
+    if (found > 0)
+        parked_name(ino | UINT64_C(1) << 63, ret_name);
+    return found < 0 ? -1 : 0;
+}
+
 /* An object stands where another is now, and lives: it was moved to where nobody has looked yet. It
  * waits under a name of ours in the store's root, so that nothing of it is deleted and shipped
  * again. */
@@ -49,8 +62,9 @@ park(struct compare *c, struct place *place, struct span name, const struct know
     _cleanup_buf_ struct buf from = { 0 };
     buf_add(&from, place->path.ptr, place->path.len);
     char parked[PARKED_SIZE];
-    parked_name(old->entry.ino, parked);
     uint64_t root_dir = state_root(c->txn, store);
+    if (park_name(c, root_dir, old->entry.ino, parked, e) < 0)
+        return -1;
     struct place *root;
     if (places_get(c->places, c->txn, root_dir, &root, e) <= 0)
         return err_set(e, ERR_GONE, "the root of store %u is gone", store);

@@ -130,6 +130,21 @@ next_one(struct unpark *u)
 
 /* --- a name for one --- */
 
+/* What the index has under the name may be what a power loss took, and is asked back from a
+ * standby: then it is taken as well, though the disk says no. 1, 0, -1. */
+static int
+is_known(const struct unpark *u, const struct hidden *h, struct span dir, const char *name,
+         struct err *e)
+{
+    _cleanup_buf_ struct buf path = { 0 };
+    struct state_entry entry;
+    struct span last;
+    uint64_t id;
+    path_join(&path, dir, span_str(name));
+    int found = state_resolve(u->c->txn, h->store, buf_span(&path), &id, &last, e);
+    return found <= 0 ? found : state_entry_get(u->c->txn, id, last, &entry, e);
+}
+
 /* 1 it has the name now, 0 the name is taken or has no directory any more, -1. */
 static int
 give_name(const struct unpark *u, const struct hidden *h, struct span dir, const char *name,
@@ -137,6 +152,9 @@ give_name(const struct unpark *u, const struct hidden *h, struct span dir, const
 {
     int root_fd = store_of(u, h)->root_fd;
     struct err why = { 0 };
+    int known = is_known(u, h, dir, name, e);
+    if (known != 0)
+        return known < 0 ? -1 : 0;
     _cleanup_close_ int fd = file_open_beneath(root_fd, dir, O_RDONLY | O_DIRECTORY, 0, &why);
     if (fd >= 0 && file_rename(root_fd, h->name, fd, name, true, &why) == 0) {
         path_join(ret_path, dir, span_str(name));
@@ -197,16 +215,17 @@ record(struct unpark *u, const struct hidden *h, struct span path, struct err *e
     uint64_t dir;
     char name[PATH_NAME_MAX + 1] = "";
     int found = state_resolve(c->txn, h->store, path, &dir, &last, e);
+    if (found < 0)
+        return -1;
+    memcpy(name, last.ptr, last.len);
     if (found > 0)
         found = places_get(c->places, c->txn, dir, &place, e);
     if (found == 0) /* not known yet: the sweep comes there */
         return compare_unread(c, state_root(c->txn, h->store), e);
-    if (found > 0) {
-        memcpy(name, path_name(path).ptr, path_name(path).len);
+    if (found > 0 && compare_class(c, place, last) == CLASS_IGNORE)
+        return 0; /* the configuration leaves it out */
+    if (found > 0)
         found = look_at(place->fd, name, &look, e);
-    } else {
-        dir = state_root(c->txn, h->store);
-    }
     if (found >= 0 && look.exists)
         found = compare_present(c, place, name, &look, 0, e);
     return found < 0 ? compare_unknown(c, dir, name, 0, e) : 0;

@@ -11,7 +11,7 @@
  *
  * For a node that is primary: at its start, and when the index has come level with the disk. Costs
  * a look into the index where there is nothing. What gets no name is told, and has its turn again
- * at the next start. Returns -1 only when the state fails. */
+ * at the next start, or behind the next sweep. Returns -1 only when the state fails. */
 int unpark(struct compare *c, struct err *e) _must_check_;
 
 #endif

@@ -102,6 +102,20 @@ TEST(a_hidden_object_replaces_nothing_and_gets_a_name_beside_or_in_the_root)
 
 /* --- several, and what happened to the places meanwhile --- */
 
+/* What a power loss took is asked back from a standby under that name. */
+TEST(a_hidden_object_does_not_take_a_name_that_the_index_has_for_another)
+{
+    struct cap *c = begin();
+    CAP_NEEDED(c);
+    applied_rename(c, 0, "ada/cur/1:2,S", P1, true);
+    applied_rename(c, 0, "bob/cur/1:2,S", "ada/cur/1:2,S", true);
+    cap_sh(c, "rm mail/ada/cur/1:2,S");
+    cap_start(c);
+    cap_barrier(c);
+    cap_sh(c, "test \"$(cat mail/ada/cur/1-aside-a1:2,S)\" = ada");
+    cap_free(c);
+}
+
 TEST(a_hidden_object_goes_where_its_directory_is_called_so_now)
 {
     struct cap *c = begin();
