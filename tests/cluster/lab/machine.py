@@ -3,16 +3,18 @@ there. For what no other host of the lab shows: the unit's limits, its watchdog,
 
 import json
 import os
+import shutil
 import subprocess
 
 from . import proc
 from .disk import Disk
 from .network import PREFIX
 from .space import CommandFailed, Space
-from .wait import LabTimeout, wait_until
+from .wait import wait_until
 
 UNIT = "mailtwin-replicatord.service"
 STORE = "/srv/vmail"
+CGROUP = "mailtwin-lab."
 FLAGS = ["-m", "-p", "-u", "-i", "-n", "--mount-proc"]
 LAYER = "/run/machine"
 # Nothing of what else is installed here runs: no mail server, no timers.
@@ -24,10 +26,13 @@ AllowIsolate=yes
 
 
 def _remove_cgroup(top):
-    """Processes that were killed leave it a moment later."""
+    """Kills what is in it. True when it is gone: processes leave it a moment later."""
     try:
+        (top / "cgroup.kill").write_text("1")
         for folder, _, _ in os.walk(top, topdown=False):
             os.rmdir(folder)
+    except FileNotFoundError:
+        return True
     except OSError:
         return False
     return True
@@ -41,19 +46,30 @@ class Machine:
         self.number = number
         self.address = f"{PREFIX}{number}"
         self.folder = folder
+        if shutil.which("systemd-nspawn") is None:
+            raise CommandFailed("there is no systemd-nspawn: run deploy/dependencies test")
         folder.mkdir()
         (folder / "lab.target").write_text(TARGET)
-        self.cgroup = f"/sys/fs/cgroup/mailtwin-lab.{os.getpid()}.{name}"
+        self.cgroup = f"/sys/fs/cgroup/{CGROUP}{os.getpid()}.{name}"
         self.pid = 0
         self.disk = Disk(folder / "store.img", f"{LAYER}/store", size_mb=128)
         self.space = Space(name, FLAGS, self._setup_script(tree))
         try:
+            self._sweep_leftovers()
+            os.mkdir(self.space.path(self.cgroup))
             network.plug(self)
             self.container = self._boot()
             wait_until(self._is_up, 60, lambda: f"{name} does not boot:\n{self.console()}")
-        except (CommandFailed, LabTimeout):
+        except BaseException:
             self.end()
             raise
+
+    def _sweep_leftovers(self):
+        """Cgroups do not die with the harness that made them."""
+        for left in self.space.path("/sys/fs/cgroup").glob(CGROUP + "*"):
+            pid = left.name[len(CGROUP):].partition(".")[0]
+            if not (pid.isdigit() and proc.alive(int(pid))):
+                _remove_cgroup(left)
 
     def _setup_script(self, tree):
         root = f"{LAYER}/root"
@@ -62,11 +78,11 @@ class Machine:
             # One tree as on Debian, whatever the machine has, and in it a place of its own: without that one
             # machine's systemd would stop the other's services.
             "mount -t cgroup2 cgroup /sys/fs/cgroup",
-            f"mkdir {self.cgroup}",
             f"mkdir -p {LAYER}/upper {LAYER}/work {root}",
             f"mount -t overlay -o lowerdir=/,upperdir={LAYER}/upper,workdir={LAYER}/work none {root}",
             f"cp -a {tree}/. {root}/",
             f"cp {self.folder}/lab.target {root}/etc/systemd/system/lab.target",
+            f"rm -rf {root}/etc/mailtwin {root}/var/lib/mailtwin; mkdir -p {root}/etc/mailtwin",
             f"rm -f {root}/etc/machine-id {root}/etc/fstab; : >{root}/etc/fstab",
             f"echo {self.name} >{root}/etc/hostname",
             f"hostname {self.name}",
@@ -84,7 +100,10 @@ class Machine:
         if len(found) != 1:  # on its way
             return False
         self.pid = found[0]  # process 1 inside
-        done = self.run("systemctl", "is-system-running", check=False)
+        try:
+            done = self.run("systemctl", "is-system-running", check=False, within=5)
+        except subprocess.TimeoutExpired:
+            return False
         return done.stdout.strip() in ("running", "degraded")
 
     def console(self):
@@ -118,17 +137,19 @@ class Machine:
     def main_pid(self):
         return int(self.unit("MainPID"))
 
-    def log(self):
-        return self.run("journalctl", "--no-pager", "-u", UNIT, "-n", "60", check=False).stdout
+    def log(self, lines="60"):
+        return self.run("journalctl", "--no-pager", "-u", UNIT, "-n", lines, check=False).stdout
 
     def events(self, name):
-        """The entries of one event in the machine's journal, fields as journald has them."""
-        text = self.run("journalctl", "--no-pager", "-o", "json", "-u", UNIT, f"MAILTWIN_EVENT={name}").stdout
+        """Of one event the entries of the daemon that runs now, fields as journald has them."""
+        self.run("journalctl", "--sync")
+        text = self.run("journalctl", "--no-pager", "-o", "json", f"_PID={self.main_pid()}",
+                        f"MAILTWIN_EVENT={name}").stdout
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
     def end(self):
-        if self.pid:
-            proc.kill([self.pid])  # it would outlive systemd-nspawn
-        self.space.kill_all()
-        wait_until(lambda: _remove_cgroup(self.space.path(self.cgroup)), 20, f"{self.cgroup} stays")
-        self.space.end()
+        """Safe to call twice."""
+        try:
+            wait_until(lambda: _remove_cgroup(self.space.path(self.cgroup)), 20, f"{self.cgroup} stays")
+        finally:
+            self.space.end()
