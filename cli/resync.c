@@ -9,6 +9,7 @@
 #include <time.h>
 
 #define ANSWER_MS 60000
+#define STATUS_MS 2000
 #define LOOK_NS   500000000L /* between two looks at the status */
 #define GOES_ON   "mailtwin status --watch follows it"
 
@@ -35,13 +36,17 @@ print_store_names(const struct conf *conf)
 }
 
 static int
-plan_resync(const struct conf *conf, const char *from, const json_t *status)
+plan_resync(const struct conf *conf, const char *from, const json_t *status, struct err *e)
 {
+    if (strcmp(text_of(status, "role"), "primary") == 0)
+        return err_set(e, ERR_REFUSED, "%s is the primary: run resync on the standby", conf->self);
     printf("%s, now %s of epoch %.0f, would be brought level with %s. Stores:\n", conf->self,
            json_string_value(json_object_get(status, "role")),
            json_number_value(json_object_get(status, "epoch")),
            from != NULL ? from : "the primary");
     print_store_names(conf);
+    if (from != NULL)
+        printf("Until that begins no other node is followed.\n");
     puts("Every directory is compared; what differs is taken from there. Names and contents that\n"
          "only this node has are replaced. Nothing has been changed.");
     return 0;
@@ -82,6 +87,8 @@ show_waiting(struct follow *f, const json_t *status)
         const json_t *peer = json_array_get(peers, i);
         const char *why = text_of(peer, "why");
         size_t at = strlen(text);
+        if (strcmp(text_of(peer, "state"), "resync") == 0)
+            return; /* how far it is comes in a moment */
         if (f->from == NULL || strcmp(f->from, text_of(peer, "node")) == 0)
             snprintf(text + at, sizeof(text) - at, "; %s %s%s%s", text_of(peer, "node"),
                      text_of(peer, "state"), why[0] != '\0' ? ": " : "", why);
@@ -117,12 +124,12 @@ look(struct follow *f, struct err *e)
     _cleanup_json_ json_t *request = json_pack("{s:s}", "do", "status");
     _cleanup_json_ json_t *status = NULL;
     struct err why = { 0 };
-    if (control_ask(f->conf->run_dir, CONTROL_SOCKET, request, ANSWER_MS, NULL, NULL, &status,
+    if (control_ask(f->conf->run_dir, CONTROL_SOCKET, request, STATUS_MS, NULL, NULL, &status,
                     &why) >= 0)
         return judge(f, status, e);
-    if (why.code != ERR_PEER && why.code != ERR_TIMEOUT) {
+    if (why.code != ERR_PEER && why.code != ERR_TIMEOUT && why.code != ERR_BUSY) {
         *e = why;
-        return -1;
+        return err_wrap(e, "the resync goes on; " GOES_ON);
     }
     progress_note(&f->progress, why.text);
     return 0;
@@ -193,9 +200,11 @@ static int
 order_and_follow(const struct line *line, const struct conf *conf, const char *from, struct err *e)
 {
     struct follow f = { .conf = conf, .from = from };
+    if (order(line, from, e) < 0)
+        return -1;
     progress_begin(&f.progress);
-    catch_signals(); /* before the order: from then on it stands */
-    return order(line, from, e) < 0 ? -1 : follow(&f, e);
+    catch_signals(); /* now the order stands */
+    return follow(&f, e);
 }
 
 int
@@ -214,7 +223,7 @@ cmd_resync(const struct line *line, struct err *e)
         0)
         return -1;
     if (line_has(line, "plan"))
-        return plan_resync(conf, from, status);
+        return plan_resync(conf, from, status, e);
     if (confirm_resync(line, conf, from, e) < 0)
         return -1;
     if (!line_has(line, "no-wait"))

@@ -56,6 +56,23 @@ print_safety(const json_t *status, FILE *out)
         fprintf(out, "           %s\n", text_of(status, "why"));
 }
 
+/* Of this node's own copy, while it is not complete. */
+static void
+print_sync(const json_t *status, FILE *out)
+{
+    const char *sync = text_of(status, "sync");
+    const char *from = text_of(status, "sync_from");
+    if (from[0] != '\0')
+        fprintf(out,
+                "copy       a resync from %s is ordered, and no other node is followed until it "
+                "begins;\n           mailtwin resync takes it from whoever is primary\n",
+                from);
+    else if (strcmp(sync, "ordered") == 0)
+        fprintf(out, "copy       a resync is ordered; it begins when a primary is connected\n");
+    else if (strcmp(sync, "unfinished") == 0)
+        fprintf(out, "copy       not complete: it is being brought level\n");
+}
+
 static void
 print_barrier(const json_t *status, FILE *out)
 {
@@ -180,6 +197,7 @@ screen_print(const json_t *status, FILE *out)
 {
     print_role(status, out);
     print_safety(status, out);
+    print_sync(status, out);
     print_barrier(status, out);
     print_failover(status, out);
     print_held(status, out);

@@ -58,20 +58,24 @@ hello_conf(const struct daemon *d, struct wire_hello *hello)
     }
 }
 
-/* Until the sync is complete the node that resync named is followed, and no other: two may act as
- * primary, and the choice which one's data is kept was an operator's. */
+/* Until its START comes the node that resync named is followed, and no other: two may act as
+ * primary, and the choice which one's data is kept was an operator's. When the configuration no
+ * longer has that node, nobody else gets the permission. */
 static int
 hello_from(const struct daemon *d, struct state_txn *txn, struct wire_hello *hello, struct err *e)
 {
     struct span row;
-    char name[WIRE_NAME_MAX + 1] = "";
     int found = state_get(txn, LEDGER_SYNC_FROM, &row, e);
-    if (found <= 0 || row.len > WIRE_NAME_MAX)
-        return found < 0 ? -1 : 0;
-    memcpy(name, row.ptr, row.len);
-    const struct conf_node *from = conf_node_find(d->conf, name);
-    if (from != NULL) /* else the configuration has no such node any more */
-        hello->follow = span_str(from->name);
+    if (found <= 0)
+        return found;
+    hello->accept_sync = 0;
+    for (size_t i = 0; i < d->conf->node_count; i++) {
+        struct span name = span_str(d->conf->nodes[i].name);
+        if (!span_equal(name, row))
+            continue;
+        hello->follow = name;
+        hello->accept_sync = 1;
+    }
     return 0;
 }
 
@@ -90,7 +94,7 @@ daemon_hello(struct daemon *d, struct wire_hello *ret_hello, struct err *e)
     ret_hello->tail = meta->tail;
     ret_hello->oldest = meta->oldest;
     ret_hello->sync_base = meta->sync_base;
-    if (hello_epochs(txn, ret_hello, e) < 0 || hello_from(d, txn, ret_hello, e) < 0)
+    if (hello_epochs(txn, ret_hello, e) < 0 || hello_accept(d, txn, ret_hello, e) < 0)
         return -1;
-    return hello_accept(d, txn, ret_hello, e);
+    return hello_from(d, txn, ret_hello, e);
 }

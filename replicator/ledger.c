@@ -86,7 +86,8 @@ ledger_start(struct ledger *l, const struct wire_start *start, bool fresh, struc
         if (put_root(l, i, e) < 0)
             return -1;
     }
-    if (put_epochs(l, start, e) < 0 || state_del(l->txn, LEDGER_ACCEPT_SYNC, e) < 0)
+    if (put_epochs(l, start, e) < 0 || state_del(l->txn, LEDGER_ACCEPT_SYNC, e) < 0 ||
+        state_del(l->txn, LEDGER_SYNC_FROM, e) < 0) /* the history says now who may go on with it */
         return -1;
     if (l->marker_void && state_put(l->txn, LEDGER_MARKER_VOID, span_str("1"), e) < 0)
         return -1;
@@ -108,7 +109,7 @@ ledger_sync_done(struct ledger *l, struct err *e)
     if (ledger_writable(l, e) < 0)
         return -1;
     state_meta(l->txn)->sync_base = 0;
-    return state_del(l->txn, LEDGER_SYNC_FROM, e);
+    return 0;
 }
 
 /* The journal keeps the record with this node's own handle, for a standby that follows this one:

@@ -206,6 +206,19 @@ static const struct {
     { "stop", do_stop, true },
 };
 
+/* Who changes something is on record, and what. */
+static void
+note(const char *order, const json_t *request, const struct control_peer *peer)
+{
+    const char *from = json_string_value(json_object_get(request, "from"));
+    uint64_t pid = (uint64_t)peer->pid;
+    if (from == NULL)
+        event(EV_CONTROL, F_STR("order", order), F_U64("uid", peer->uid), F_U64("pid", pid));
+    else
+        event(EV_CONTROL, F_STR("order", order), F_STR("from", from), F_U64("uid", peer->uid),
+              F_U64("pid", pid));
+}
+
 void
 orders_handle(struct control_call *call, const json_t *request, const struct control_peer *peer,
               void *arg)
@@ -216,8 +229,7 @@ orders_handle(struct control_call *call, const json_t *request, const struct con
         if (word == NULL || strcmp(word, orders[i].word) != 0)
             continue;
         if (orders[i].changes)
-            event(EV_CONTROL, F_STR("order", word), F_U64("uid", peer->uid),
-                  F_U64("pid", (uint64_t)peer->pid));
+            note(word, request, peer);
         orders[i].run(d, call, request);
         return;
     }

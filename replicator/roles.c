@@ -385,13 +385,29 @@ roles_demote(struct daemon *d, struct err *e)
     return end_primary(d, WIRE_ROLE_STANDBY, 0, "this node was demoted", e);
 }
 
+/* Can this node follow that one at all? */
+static int
+check_from(const struct conf *conf, const char *from, struct err *e)
+{
+    const struct conf_node *node = conf_node_find(conf, from);
+    if (node == NULL)
+        return err_set(e, ERR_USAGE, "the configuration has no node \"%.64s\"", from);
+    if (strcmp(from, conf->self) == 0)
+        return err_set(e, ERR_USAGE, "%s cannot be brought level with itself", from);
+    if (node->follow != NULL && strcmp(node->follow, conf->self) == 0)
+        return err_set(e, ERR_REFUSED,
+                       "%s is configured to follow %s; change follow in the configuration first",
+                       from, conf->self);
+    return 0;
+}
+
 int
 roles_resync(struct daemon *d, const char *from, struct err *e)
 {
     if (d->role == WIRE_ROLE_PRIMARY)
         return err_set(e, ERR_REFUSED, "this node is the primary: run resync on the standby");
-    if (from != NULL && conf_node_find(d->conf, from) == NULL)
-        return err_set(e, ERR_USAGE, "the configuration has no node \"%s\"", from);
+    if (from != NULL && check_from(d->conf, from, e) < 0)
+        return -1;
     detach_all(d);
     _cleanup_txn_ struct state_txn *txn = NULL;
     if (state_begin(d->node->state, true, &txn, e) < 0)

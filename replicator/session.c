@@ -260,6 +260,8 @@ send_to(struct session *s, struct err *e)
     s->peer->facts.sending = false;
     bool refused = s->peer->facts.state == PEER_REFUSED;
     pthread_mutex_unlock(&s->peer->lock);
+    if (rc < 0 && !refused)
+        session_bye(s, e);
     return rc < 0 && refused ? hold(s, e) : rc;
 }
 

@@ -199,7 +199,20 @@ sync_word(struct state_txn *txn)
     int ordered = state_get(txn, LEDGER_ACCEPT_SYNC, &row, NULL);
     if (ordered != 0)
         return ordered > 0 ? "ordered" : "unknown";
-    return state_meta(txn)->sync_base != 0 ? "unfinished" : "none";
+    const struct state_meta *meta = state_meta(txn);
+    if (meta->sync_base != 0)
+        return "unfinished";
+    return span_is_zero(span_of(meta->history, sizeof(meta->history))) ? "empty" : "none";
+}
+
+/* The node that was named when a resync was ordered which has not begun. */
+static json_t *
+sync_from(struct state_txn *txn)
+{
+    struct span row;
+    if (txn == NULL || state_get(txn, LEDGER_SYNC_FROM, &row, NULL) <= 0)
+        return NULL;
+    return json_stringn((const char *)row.ptr, row.len);
 }
 
 static const char *
@@ -237,6 +250,9 @@ status_json(struct daemon *d)
                              "degraded_since", time_json(d->degraded_since), "seq",
                              (json_int_t)atomic_load(&d->tail), "held", (json_int_t)capture.held,
                              "unreadable", (json_int_t)capture.unreadable);
+    json_t *from = sync_from(txn);
+    if (from != NULL)
+        json_object_set_new(json, "sync_from", from);
     if (d->why_not_serving[0] != '\0')
         json_object_set_new(json, "why", json_string(d->why_not_serving));
     json_object_set_new(json, "stores", stores_json(d, txn, &capture));

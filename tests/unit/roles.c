@@ -98,45 +98,76 @@ TEST(a_primary_that_starts_says_that_nobody_protects_it)
     session_kit_free(k);
 }
 
-/* The node that HELLO says is followed. */
-static const char *
-followed_now(struct session_kit *k)
+/* The node that HELLO says is followed, and whether this node's data may be replaced. */
+static void
+check_follows(struct session_kit *k, const char *node, bool accepts)
 {
-    static char name[WIRE_NAME_MAX + 1];
     struct err e = { 0 };
     _cleanup_free_ struct wire_hello *hello = xcalloc(1, sizeof(*hello));
     session_must(daemon_hello(&k->d, hello, &e), &e);
-    snprintf(name, sizeof(name), "%.*s", (int)hello->follow.len, (const char *)hello->follow.ptr);
-    return name;
+    CHECK(span_equal(hello->follow, span_str(node)));
+    CHECK_INT(hello->accept_sync, accepts);
 }
 
-/* Until the sync that was ordered is complete, and no longer than this node is no primary. */
+static void
+sync_begins(struct session_kit *k)
+{
+    struct err e = { 0 };
+    struct ledger ledger;
+    static const struct wire_start start = { .mode = WIRE_MODE_SYNC, .history = { 7 }, .epoch = 1 };
+    session_must(ledger_open(&ledger, k->c->node, &e), &e);
+    session_must(ledger_start(&ledger, &start, false, &e), &e);
+    ledger_free(&ledger);
+}
+
+/* Until that node's START has come: its history tells then who may go on. */
 TEST(a_resync_from_a_node_follows_that_node_alone)
 {
     struct session_kit *k = begin();
     SESSION_NEEDED(k);
-    was_standby(k);
-    CHECK_STR(followed_now(k), "");
     struct err e = { 0 };
-    CHECK_INT(session_resync(k, "mx9", &e), -1);
+    was_standby(k);
+    check_follows(k, "", false);
     session_must(session_resync(k, "mx2", &e), &e);
-    CHECK_STR(followed_now(k), "mx2");
+    check_follows(k, "mx2", true);
     session_stop(k);
     session_start(k); /* it is durable */
-    CHECK_STR(followed_now(k), "mx2");
-    session_must(session_resync(k, NULL, &e), &e);
-    CHECK_STR(followed_now(k), "");
+    check_follows(k, "mx2", true);
+    json_t *status = session_status(k);
+    CHECK_STR(text_of(status, "sync_from"), "mx2");
+    json_decref(status);
+    k->nodes[1].name[2] = '9'; /* not configured any more */
+    check_follows(k, "", false);
+    k->nodes[1].name[2] = '2';
+    session_must(session_resync(k, NULL, &e), &e); /* another order */
+    check_follows(k, "", true);
     session_must(session_resync(k, "mx1", &e), &e);
-    struct ledger ledger;
-    session_must(ledger_open(&ledger, k->c->node, &e), &e);
-    session_must(ledger_sync_done(&ledger, &e), &e);
-    session_must(ledger_commit(&ledger, &e), &e);
-    ledger_free(&ledger);
-    CHECK_STR(followed_now(k), "");
+    sync_begins(k);
+    check_follows(k, "", false);
     session_must(session_resync(k, "mx1", &e), &e);
     session_must(session_promote(k, true, &e), &e);
-    CHECK_STR(followed_now(k), "");
+    check_follows(k, "", false);
+    session_kit_free(k);
+}
+
+TEST(a_resync_from_a_node_that_cannot_be_followed_is_refused)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct err e = { 0 };
+    was_standby(k);
+    CHECK_INT(session_resync(k, "mx9", &e), -1);
+    CHECK_INT(e.code, ERR_USAGE);
+    CHECK_INT(session_resync(k, "mx3", &e), -1);
+    CHECK_INT(e.code, ERR_USAGE);
+    k->nodes[0].follow = k->nodes[2].name;
     CHECK_INT(session_resync(k, "mx1", &e), -1);
+    CHECK_INT(e.code, ERR_REFUSED);
+    k->nodes[0].follow = NULL;
+    check_follows(k, "", false);
+    session_must(session_promote(k, true, &e), &e);
+    CHECK_INT(session_resync(k, "mx1", &e), -1);
+    CHECK_INT(e.code, ERR_REFUSED);
     session_kit_free(k);
 }
 

@@ -216,7 +216,7 @@ TEST(a_sync_is_ordered_until_it_begins_and_unfinished_until_it_is_complete)
     struct session_kit *k = session_kit_new();
     SESSION_NEEDED(k);
     session_start(k);
-    check_shown(k, false, "none"); /* empty, and waits for a primary */
+    check_shown(k, false, "empty"); /* it waits for a primary */
     struct err e = { 0 };
     session_must(session_resync(k, NULL, &e), &e);
     check_shown(k, false, "ordered");
