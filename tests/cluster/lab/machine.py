@@ -113,7 +113,7 @@ class Machine:
 
     def run(self, *command, check=True, within=60):
         words = [str(word) for word in command]
-        done = subprocess.run(["nsenter", "-t", str(self.pid), "-a", "--", *words], stdin=subprocess.DEVNULL,
+        done = subprocess.run(["nsenter", "-t", str(self.pid), "-a", "-r", "-w", "--", *words], stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=within, check=False)
         if check and done.returncode != 0:
             raise CommandFailed(f"{self.name}: {' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
