@@ -1,0 +1,200 @@
+#include "lib/store/uidlist.h"
+
+#include <stdio.h>
+
+static int
+corrupt(const struct uidlist *list, struct err *e, const char *what)
+{
+    return err_set(e, ERR_CORRUPT, "line %u of the UID list: %s", list->line, what);
+}
+
+/* Takes a line that has its end; false: there is none. */
+static bool
+take_line(struct span *rest, struct span *ret_line)
+{
+    const uint8_t *end = rest->len == 0 ? NULL : memchr(rest->ptr, '\n', rest->len);
+    if (end == NULL)
+        return false;
+    size_t len = (size_t)(end - rest->ptr);
+    *ret_line = span_from(*rest, 0, len);
+    *rest = span_from(*rest, len + 1, rest->len - len - 1);
+    return true;
+}
+
+/* Takes what stands before the next space, and the spaces behind it. */
+static struct span
+take_word(struct span *rest)
+{
+    size_t len = 0;
+    while (len < rest->len && rest->ptr[len] != ' ')
+        len++;
+    struct span word = span_from(*rest, 0, len);
+    while (len < rest->len && rest->ptr[len] == ' ')
+        len++;
+    *rest = span_from(*rest, len, rest->len - len);
+    return word;
+}
+
+/* A UID or UIDVALIDITY: digits alone, not 0. */
+static bool
+read_number(struct span text, uint32_t max, uint32_t *ret_number)
+{
+    uint64_t number = 0;
+    for (size_t i = 0; i < text.len && number <= max; i++) {
+        if (text.ptr[i] < '0' || text.ptr[i] > '9')
+            return false;
+        number = number * 10 + (text.ptr[i] - '0');
+    }
+    *ret_number = (uint32_t)number;
+    return number != 0 && number <= max;
+}
+
+static bool
+is_guid(struct span text)
+{
+    static const char digits[] = "0123456789abcdefABCDEF";
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] == '\0' || strchr(digits, text.ptr[i]) == NULL)
+            return false;
+    }
+    return text.len == UIDLIST_GUID_SIZE;
+}
+
+static int
+read_header_key(struct uidlist *list, struct span word, struct err *e)
+{
+    struct span value = span_from(word, 1, word.len - 1);
+    switch (word.ptr[0]) {
+    case 'V':
+        if (!read_number(value, UINT32_MAX, &list->uidvalidity))
+            return corrupt(list, e, "its UIDVALIDITY is no number");
+        return 0;
+    case 'N':
+        list->number = value;
+        if (!read_number(value, UIDLIST_UID_MAX, &list->next))
+            return corrupt(list, e, "its next UID is no number");
+        return 0;
+    case 'G':
+        list->guid = value;
+        return is_guid(value) ? 0 : corrupt(list, e, "its mailbox GUID is not 32 hex digits");
+    default:
+        return 0; /* kept as it is */
+    }
+}
+
+static int
+read_header_v3(struct uidlist *list, struct span rest, struct err *e)
+{
+    while (rest.len > 0) {
+        struct span word = take_word(&rest);
+        if (word.len > 0 && read_header_key(list, word, e) < 0)
+            return -1;
+    }
+    if (list->uidvalidity == 0 || list->next == 0)
+        return corrupt(list, e, "there is no UIDVALIDITY, or no next UID");
+    return 0;
+}
+
+static int
+read_header_v1(struct uidlist *list, struct span rest, struct err *e)
+{
+    struct span validity = take_word(&rest);
+    list->number = take_word(&rest);
+    if (!read_number(validity, UINT32_MAX, &list->uidvalidity) ||
+        !read_number(list->number, UIDLIST_UID_MAX, &list->next))
+        return corrupt(list, e, "it is not \"1 UIDVALIDITY NEXT\"");
+    return 0;
+}
+
+int
+uidlist_begin(struct uidlist *list, struct span text, struct err *e)
+{
+    *list = (struct uidlist){ .rest = text, .line = 1 };
+    if (!take_line(&list->rest, &list->header))
+        return corrupt(list, e, "there is no header");
+    struct span rest = list->header;
+    struct span version = take_word(&rest);
+    if (span_equal(version, span_str("3"))) {
+        list->version = 3;
+        return read_header_v3(list, rest, e);
+    }
+    list->version = 1;
+    return span_equal(version, span_str("1")) ? read_header_v1(list, rest, e)
+                                              : corrupt(list, e, "its version is neither 1 nor 3");
+}
+
+/* In version 3 behind the keys, marked by a colon; a value never begins with one. */
+static bool
+take_keys(struct span *rest, struct span *ret_keys)
+{
+    struct span all = *rest;
+    while (rest->len > 0 && rest->ptr[0] != ':')
+        take_word(rest);
+    size_t len = all.len - rest->len;
+    while (len > 0 && all.ptr[len - 1] == ' ')
+        len--;
+    *ret_keys = span_from(all, 0, len);
+    if (rest->len == 0)
+        return false;
+    *rest = span_from(*rest, 1, rest->len - 1);
+    return true;
+}
+
+int
+uidlist_next(struct uidlist *list, struct uidlist_record *ret_record, struct err *e)
+{
+    struct span line;
+    if (!take_line(&list->rest, &line))
+        return 0;
+    list->line++;
+    *ret_record = (struct uidlist_record){ 0 };
+    if (!read_number(take_word(&line), UIDLIST_UID_MAX, &ret_record->uid))
+        return corrupt(list, e, "it does not begin with a UID");
+    if (ret_record->uid <= list->last)
+        return corrupt(list, e, "its UID is not above the one before");
+    if (list->version == 3 && !take_keys(&line, &ret_record->keys))
+        return corrupt(list, e, "there is no \":\" before the name");
+    ret_record->name = line;
+    if (line.len == 0 || memchr(line.ptr, '/', line.len) != NULL ||
+        memchr(line.ptr, '\0', line.len) != NULL)
+        return corrupt(list, e, "its name is none that a file can have");
+    list->last = ret_record->uid;
+    return 1;
+}
+
+int
+uidlist_free_uid(struct uidlist *list, uint32_t *ret_uid, struct err *e)
+{
+    struct uidlist_record record;
+    int got;
+    while ((got = uidlist_next(list, &record, e)) > 0)
+        continue;
+    *ret_uid = MAX(list->next, list->last + 1);
+    return got;
+}
+
+int
+uidlist_raise(struct span text, uint32_t gap, struct buf *ret_text, uint32_t *ret_next,
+              struct err *e)
+{
+    struct uidlist list;
+    uint32_t uid;
+    if (uidlist_begin(&list, text, e) < 0)
+        return -1;
+    struct span records = list.rest;
+    if (uidlist_free_uid(&list, &uid, e) < 0)
+        return -1;
+    if (uid > UIDLIST_UID_MAX - gap || gap > UIDLIST_UID_MAX)
+        return err_set(e, ERR_REFUSED, "%u UIDs behind %u are more than there are", gap, uid);
+    *ret_next = uid + gap;
+    char number[16];
+    int digits = snprintf(number, sizeof(number), "%u", *ret_next);
+    size_t before = (size_t)(list.number.ptr - text.ptr);
+    buf_reset(ret_text);
+    buf_add(ret_text, text.ptr, before);
+    buf_add(ret_text, number, (size_t)digits);
+    buf_add(ret_text, list.number.ptr + list.number.len,
+            (size_t)(records.ptr - (list.number.ptr + list.number.len)));
+    buf_add(ret_text, records.ptr, records.len - list.rest.len); /* without what was cut off */
+    return 0;
+}
