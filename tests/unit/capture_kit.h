@@ -132,6 +132,17 @@ cap_new(void)
     return cap_new_on(NULL);
 }
 
+/* Two names of the first store change objects. */
+static inline void
+cap_exchange(const struct cap *c, const char *a, const char *b)
+{
+    char from[160];
+    char to[160];
+    snprintf(from, sizeof(from), "%s/%s", c->stores[0].path, a);
+    snprintf(to, sizeof(to), "%s/%s", c->stores[0].path, b);
+    CHECK_INT(renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE), 0);
+}
+
 static inline void
 cap_open(struct cap *c)
 {

@@ -97,16 +97,6 @@ TEST(names_that_change_hands_cost_renames_only)
     check_rows(rows, ARRAY_LEN(rows));
 }
 
-static void
-exchange(const struct cap *c, const char *a, const char *b)
-{
-    char from[160];
-    char to[160];
-    snprintf(from, sizeof(from), "%s/%s", c->stores[0].path, a);
-    snprintf(to, sizeof(to), "%s/%s", c->stores[0].path, b);
-    CHECK_INT(renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE), 0);
-}
-
 TEST(an_exchange_is_seen_as_one_whatever_is_exchanged)
 {
     static const struct {
@@ -125,7 +115,7 @@ TEST(an_exchange_is_seen_as_one_whatever_is_exchanged)
         struct cap *c = begin_mailboxes();
         CAP_NEEDED(c);
         cap_hold(c);
-        exchange(c, pairs[i].a, pairs[i].b);
+        cap_exchange(c, pairs[i].a, pairs[i].b);
         cap_release(c);
         cap_check_records(c, pairs[i].records);
         cap_check_index(c);

@@ -312,16 +312,6 @@ list_contents(const struct cap *c, const char *out)
            c->base, out);
 }
 
-static void
-exchange(const struct cap *c, const char *a, const char *b)
-{
-    char from[160];
-    char to[160];
-    snprintf(from, sizeof(from), "%s/%s", c->stores[0].path, a);
-    snprintf(to, sizeof(to), "%s/%s", c->stores[0].path, b);
-    CHECK_INT(renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_EXCHANGE), 0);
-}
-
 static uint64_t
 recorded(struct pair *r)
 {
@@ -386,7 +376,7 @@ die_behind(const char *a, const char *b, const char *also, uint64_t cut, unsigne
     assert_non_null(r);
     uint64_t before = recorded(r);
     cap_hold(r->c);
-    exchange(r->c, a, b);
+    cap_exchange(r->c, a, b);
     cap_sh(r->c, "cd mail && %s", also);
     cap_release(r->c);
     uint64_t records = recorded(r) - before;
