@@ -8,19 +8,12 @@
 
 #define ANSWER_MS 60000
 
-static const char *
-text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text == NULL ? "" : text;
-}
-
 static void
 print_name(const json_t *name)
 {
     const json_t *nodes = json_object_get(name, "nodes");
-    printf("  %s: %s  %s, may be on", text_of(name, "store"), text_of(name, "path"),
-           text_of(name, "kind"));
+    printf("  %s: %s  %s, may be on", json_text(name, "store"), json_text(name, "path"),
+           json_text(name, "kind"));
     for (size_t i = 0; i < json_array_size(nodes); i++)
         printf(" %s", json_string_value(json_array_get(nodes, i)));
     putchar('\n');

@@ -153,6 +153,13 @@ json_freep(json_t **json)
     json_decref(*json);
 }
 
+const char *
+json_text(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL ? text : "";
+}
+
 void
 print_json(const json_t *json)
 {

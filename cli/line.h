@@ -46,6 +46,8 @@ void json_freep(json_t **json);
 #define _cleanup_conf_ _cleanup_(conf_freep)
 #define _cleanup_json_ _cleanup_(json_freep)
 
+/* The text under the key, "" when there is none. */
+const char *json_text(const json_t *object, const char *key);
 /* One JSON document on standard output. */
 void print_json(const json_t *json);
 

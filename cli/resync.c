@@ -21,13 +21,6 @@ struct follow {
 
 static volatile sig_atomic_t interrupted; /* by this signal */
 
-static const char *
-text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text != NULL ? text : "";
-}
-
 static void
 print_store_names(const struct conf *conf)
 {
@@ -38,7 +31,7 @@ print_store_names(const struct conf *conf)
 static int
 plan_resync(const struct conf *conf, const char *from, const json_t *status, struct err *e)
 {
-    if (strcmp(text_of(status, "role"), "primary") == 0)
+    if (strcmp(json_text(status, "role"), "primary") == 0)
         return err_set(e, ERR_REFUSED, "%s is the primary: run resync on the standby", conf->self);
     printf("%s, now %s of epoch %.0f, would be brought level with %s. Stores:\n", conf->self,
            json_string_value(json_object_get(status, "role")),
@@ -85,13 +78,13 @@ show_waiting(struct follow *f, const json_t *status)
     char text[PROGRESS_TEXT_MAX] = "waiting";
     for (size_t i = 0; i < json_array_size(peers); i++) {
         const json_t *peer = json_array_get(peers, i);
-        const char *why = text_of(peer, "why");
+        const char *why = json_text(peer, "why");
         size_t at = strlen(text);
-        if (strcmp(text_of(peer, "state"), "resync") == 0)
+        if (strcmp(json_text(peer, "state"), "resync") == 0)
             return; /* how far it is comes in a moment */
-        if (f->from == NULL || strcmp(f->from, text_of(peer, "node")) == 0)
-            snprintf(text + at, sizeof(text) - at, "; %s %s%s%s", text_of(peer, "node"),
-                     text_of(peer, "state"), why[0] != '\0' ? ": " : "", why);
+        if (f->from == NULL || strcmp(f->from, json_text(peer, "node")) == 0)
+            snprintf(text + at, sizeof(text) - at, "; %s %s%s%s", json_text(peer, "node"),
+                     json_text(peer, "state"), why[0] != '\0' ? ": " : "", why);
     }
     progress_note(&f->progress, text);
 }
@@ -101,8 +94,8 @@ static int
 judge(struct follow *f, const json_t *status, struct err *e)
 {
     const json_t *sync = sync_of(status);
-    const char *word = text_of(status, "sync");
-    if (strcmp(text_of(status, "role"), "primary") == 0)
+    const char *word = json_text(status, "sync");
+    if (strcmp(json_text(status, "role"), "primary") == 0)
         return err_set(e, ERR_GONE, "the resync was given up: this node was made the primary");
     if (word[0] == '\0')
         return err_set(e, ERR_PROTOCOL,

@@ -1,18 +1,12 @@
 #include "cli/screen.h"
 
+#include "cli/line.h"
 #include "cli/progress.h"
 #include "lib/base/base.h"
 
 #include <string.h>
 
 #define CELL_MAX 256
-
-static const char *
-text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text != NULL ? text : "";
-}
 
 static double
 number_of(const json_t *object, const char *key)
@@ -23,14 +17,15 @@ number_of(const json_t *object, const char *key)
 static bool
 is_role(const json_t *status, const char *role)
 {
-    return strcmp(text_of(status, "role"), role) == 0;
+    return strcmp(json_text(status, "role"), role) == 0;
 }
 
 static void
 print_role(const json_t *status, FILE *out)
 {
-    const char *role = text_of(status, "role");
-    fprintf(out, "%s: %s %s%s, epoch %.0f\n", text_of(status, "cluster"), text_of(status, "node"),
+    const char *role = json_text(status, "role");
+    fprintf(out, "%s: %s %s%s, epoch %.0f\n", json_text(status, "cluster"),
+            json_text(status, "node"),
             role[0] == 'p'   ? "is the "
             : role[0] == 's' ? "is a "
                              : "has no role: ",
@@ -41,8 +36,8 @@ print_role(const json_t *status, FILE *out)
 static void
 print_safety(const json_t *status, FILE *out)
 {
-    const char *since = text_of(status, "degraded_since");
-    const char *state = text_of(status, "state");
+    const char *since = json_text(status, "degraded_since");
+    const char *state = json_text(status, "state");
     if (since[0] != '\0')
         fprintf(out, "mail       NOT SAFE since %s: it is accepted with no standby protecting it\n",
                 since);
@@ -52,16 +47,16 @@ print_safety(const json_t *status, FILE *out)
         fprintf(out, "mail       is accepted by the primary; ask there whether it is safe\n");
     else
         fprintf(out, "mail       not protected yet: %s\n", state);
-    if (text_of(status, "why")[0] != '\0')
-        fprintf(out, "           %s\n", text_of(status, "why"));
+    if (json_text(status, "why")[0] != '\0')
+        fprintf(out, "           %s\n", json_text(status, "why"));
 }
 
 /* Of this node's own copy, while it is not complete. */
 static void
 print_sync(const json_t *status, FILE *out)
 {
-    const char *sync = text_of(status, "sync");
-    const char *from = text_of(status, "sync_from");
+    const char *sync = json_text(status, "sync");
+    const char *from = json_text(status, "sync_from");
     if (from[0] != '\0')
         fprintf(out,
                 "copy       a resync from %s is ordered, and no other node is followed until it "
@@ -89,9 +84,9 @@ print_verify(const json_t *store, FILE *out)
     char left[HUMAN_MAX];
     const json_t *last = json_object_get(store, "last_verify");
     const json_t *now = json_object_get(store, "verify");
-    const char *contents = text_of(last, "contents_since");
+    const char *contents = json_text(last, "contents_since");
     if (json_is_object(last))
-        fprintf(out, "  compared %s: %.0f differences", text_of(last, "at"),
+        fprintf(out, "  compared %s: %.0f differences", json_text(last, "at"),
                 number_of(last, "differences"));
     else
         fputs("  never compared", out);
@@ -110,11 +105,11 @@ print_stores(const json_t *status, FILE *out)
     const json_t *stores = json_object_get(status, "stores");
     for (size_t i = 0; i < json_array_size(stores); i++) {
         const json_t *store = json_array_get(stores, i);
-        fprintf(out, "%-10s %-12s %-8s %-9s %s", i == 0 ? "stores" : "", text_of(store, "name"),
-                text_of(store, "kind"), text_of(store, "state"), text_of(store, "path"));
+        fprintf(out, "%-10s %-12s %-8s %-9s %s", i == 0 ? "stores" : "", json_text(store, "name"),
+                json_text(store, "kind"), json_text(store, "state"), json_text(store, "path"));
         print_verify(store, out);
-        if (text_of(store, "why")[0] != '\0')
-            fprintf(out, "\n%-10s %s", "", text_of(store, "why"));
+        if (json_text(store, "why")[0] != '\0')
+            fprintf(out, "\n%-10s %s", "", json_text(store, "why"));
         fputc('\n', out);
     }
 }
@@ -138,7 +133,7 @@ print_lag(const json_t *peer, FILE *out)
                 messages >= 1 && messages <= 1 ? "message" : "messages",
                 human_bytes(number_of(peer, "lag_bytes"), bytes),
                 human_seconds(number_of(peer, "lag_seconds"), seconds));
-    } else if (durable > 0 && strcmp(text_of(peer, "state"), "connected") == 0) {
+    } else if (durable > 0 && strcmp(json_text(peer, "state"), "connected") == 0) {
         double took = number_of(peer, "ack_seconds");
         fprintf(out, "has everything up to %.0f", durable);
         if (took > 0)
@@ -152,11 +147,11 @@ print_peers(const json_t *status, FILE *out)
     const json_t *peers = json_object_get(status, "peers");
     for (size_t i = 0; i < json_array_size(peers); i++) {
         const json_t *peer = json_array_get(peers, i);
-        fprintf(out, "%-10s %-12s %-10s ", i == 0 ? "peers" : "", text_of(peer, "node"),
-                text_of(peer, "state"));
+        fprintf(out, "%-10s %-12s %-10s ", i == 0 ? "peers" : "", json_text(peer, "node"),
+                json_text(peer, "state"));
         print_lag(peer, out);
-        if (text_of(peer, "why")[0] != '\0')
-            fprintf(out, "\n%-10s %-12s %s", "", "", text_of(peer, "why"));
+        if (json_text(peer, "why")[0] != '\0')
+            fprintf(out, "\n%-10s %-12s %s", "", "", json_text(peer, "why"));
         fputc('\n', out);
     }
 }
