@@ -110,9 +110,9 @@ int
 uidlist_begin(struct uidlist *list, struct span text, struct err *e)
 {
     *list = (struct uidlist){ .rest = text, .line = 1 };
-    if (!take_line(&list->rest, &list->header))
+    struct span rest;
+    if (!take_line(&list->rest, &rest))
         return corrupt(list, e, "there is no header");
-    struct span rest = list->header;
     struct span version = take_word(&rest);
     if (span_equal(version, span_str("3"))) {
         list->version = 3;

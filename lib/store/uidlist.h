@@ -24,7 +24,7 @@ struct uidlist {
     struct span guid; /* the mailbox's, empty when there is none */
     uint32_t last;    /* UID of the record read last, 0 none yet */
     /* for uidlist.c: */
-    struct span header, rest, number; /* first line, what is unread, where `next` stands */
+    struct span rest, number; /* what is unread, where `next` stands */
     unsigned line;
 };
 
