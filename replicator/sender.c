@@ -422,18 +422,6 @@ verify_step(struct sender *x, struct err *e)
 
 /* --- the loop --- */
 
-/* So that the peer can show it as well. */
-static int
-send_progress(struct sender *x, const struct sync_progress *sync, struct err *e)
-{
-    static _Thread_local struct wire_msg msg;
-    if (sync->told.total == 0)
-        return 0;
-    msg.type = WIRE_SYNC_PROGRESS;
-    msg.sync_progress = sync->told;
-    return link_io_send(x->s->io, &msg, e) < 0 ? -1 : link_io_flush(x->s->io, e);
-}
-
 static int
 tell(struct sender *x, struct err *e)
 {
@@ -458,7 +446,7 @@ tell(struct sender *x, struct err *e)
         walk_progress(x->verify, &progress);
         x->order->progress(x->order, &progress);
     }
-    return send_progress(x, &sync, e);
+    return sync.told.total == 0 ? 0 : session_say_progress(x->s, &sync.told, e);
 }
 
 static void

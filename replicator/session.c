@@ -193,6 +193,15 @@ session_bye(struct session *s, const struct err *why)
 }
 
 int
+session_say_progress(struct session *s, const struct wire_sync_progress *told, struct err *e)
+{
+    static _Thread_local struct wire_msg msg;
+    msg.type = WIRE_SYNC_PROGRESS;
+    msg.sync_progress = *told;
+    return link_io_send(s->io, &msg, e) < 0 ? -1 : link_io_flush(s->io, e);
+}
+
+int
 session_greeting_holds(struct session *s, struct err *e)
 {
     int changed = session_changed(s, true, e);

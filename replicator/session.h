@@ -30,6 +30,9 @@ int session_changed(struct session *s, bool position, struct err *e) _must_check
 /* The sender decided by two HELLOs: what they said must be so still, position and all. Else the
  * peer is told that the two greet again, and -1. */
 int session_greeting_holds(struct session *s, struct err *e) _must_check_;
+/* How far a sync is, for the peer's status. */
+int session_say_progress(struct session *s, const struct wire_sync_progress *told,
+                         struct err *e) _must_check_;
 /* The peer hears why the link ends, for its status. */
 void session_bye(struct session *s, const struct err *why);
 

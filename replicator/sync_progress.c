@@ -25,18 +25,25 @@ sync_progress_done(const struct sync_progress *p)
     return p->told.total > 0 ? (double)p->told.done / (double)p->told.total : 0;
 }
 
-/* A directory that was level may have to be looked at again: then `done` falls behind `from`. */
-double
-sync_progress_rate(const struct sync_progress *p, uint64_t now_ms)
+static double
+per_second(const struct sync_progress *p, uint64_t count, uint64_t now_ms)
 {
     double spent_ms = (double)p->told.spent_ms + (double)(now_ms - MIN(now_ms, p->at_ms));
-    double here = (double)(p->told.done - MIN(p->told.done, p->told.from));
-    return spent_ms > 0 ? here * 1000 / spent_ms : 0;
+    return spent_ms > 0 ? (double)count * 1000 / spent_ms : 0;
 }
 
 double
+sync_progress_rate(const struct sync_progress *p, uint64_t now_ms)
+{
+    return per_second(p, p->told.directories, now_ms);
+}
+
+/* A directory that was level may have to be looked at again: then `done` falls behind `from`. Where
+ * all have been looked at the end waits for something else. */
+double
 sync_progress_left(const struct sync_progress *p, uint64_t now_ms)
 {
-    double rate = sync_progress_rate(p, now_ms);
-    return rate > 0 ? (double)(p->told.total - p->told.done) / rate : -1;
+    double speed = per_second(p, p->told.done - MIN(p->told.done, p->told.from), now_ms);
+    uint64_t rest = p->told.total - p->told.done;
+    return speed > 0 && rest > 0 ? (double)rest / speed : -1;
 }

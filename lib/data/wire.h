@@ -237,8 +237,9 @@ struct wire_sync_done {
 /* Sender to receiver, about once a second while a sync runs: how far it is. For people: nothing
  * follows from it. */
 struct wire_sync_progress {
-    uint64_t done, total; /* directories that are level, of how many (an estimate, not 0) */
-    uint64_t from;        /* level when this session began, which may go on with a sync */
+    uint64_t done, total; /* directory ids that are level, of how many (an estimate, not 0): not
+                             each id has a directory any more */
+    uint64_t from; /* ids that were level when this session began: it may go on with a sync */
     uint64_t directories; /* looked at in this session */
     uint64_t spent_ms;    /* since the session's sync began */
 };
