@@ -47,8 +47,9 @@ MODE_cover := -O0 --coverage -fprofile-update=atomic -fdata-sections -fno-builti
 	-fno-builtin-execl -fno-builtin-execv -DMAILTWIN_FAULTS
 MODE_fuzz := -O1 -fsanitize=address,undefined,fuzzer-no-link -fno-omit-frame-pointer
 MODE_analyze := -O0 -fanalyzer -Wno-unused-value
-# Analysers see one file at a time; err.c itself cannot be told what it returns.
-SEEN_analyze = $(if $(filter-out lib/base/err.c,$<),-include tests/tools/analyzer.h)
+# Analysers see one file at a time; err.c itself cannot be told what it returns, and the plugin knows
+# nothing of ours.
+SEEN_analyze = $(if $(filter-out lib/base/err.c plugin/%,$<),-include tests/tools/analyzer.h)
 # Warnings stop the build where developers and CI build; a tarball (no .git) builds on any compiler.
 WERROR := $(if $(wildcard .git),-Werror)
 
@@ -64,19 +65,32 @@ ALL_LDFLAGS = $(LDFLAGS) $(MODE_$(VARIANT)) -pie -Wl,-z,relro,-z,now
 LIB_SRC  := $(wildcard lib/*/*.c)
 REPL_SRC := $(wildcard replicator/*.c) $(wildcard replicator/*/*.c)
 CLI_SRC  := $(wildcard cli/*.c)
+# Programs of one folder each: FOLDER:PROGRAM:libraries of its own. Each is built when its folder is there.
+FOLDERS  := gate:mailtwin-gate: directory:mailtwin-directoryd:-lldap,-llber dumps:mailtwin-dumpd:
+word_of   = $(word $(1),$(subst :, ,$(2)))
+OWN_SRC  := $(foreach f,$(FOLDERS),$(wildcard $(call word_of,1,$(f))/*.c))
 TEST_SRC := $(wildcard tests/unit/*.c) $(wildcard tests/sim/*.c) $(wildcard tests/faults/*.c) $(wildcard tests/golden/*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/*.c)
-PRODUCT_SRC := $(LIB_SRC) $(REPL_SRC) $(CLI_SRC)
+# The plugin for Dovecot needs Debian's dovecot-dev; all else is built without.
+DOVECOT_INCLUDE ?= /usr/include/dovecot
+DOVECOT_MODULES ?= /usr/lib/dovecot/modules
+PLUGIN_PURE := plugin/dovecot/kinds.c plugin/dovecot/wait.c
+PLUGIN_SRC := $(if $(wildcard $(DOVECOT_INCLUDE)/mail-storage-private.h),$(wildcard plugin/dovecot/*.c))
+PRODUCT_SRC := $(LIB_SRC) $(REPL_SRC) $(CLI_SRC) $(OWN_SRC) $(or $(PLUGIN_SRC),$(PLUGIN_PURE))
 COVER_SRC := tests/tools/counters.c
 ALL_SRC  := $(PRODUCT_SRC) $(TEST_SRC) $(COVER_SRC)
-ALL_HDR  := $(wildcard include/*/*.h lib/*/*.h replicator/*.h replicator/*/*.h cli/*.h tests/*/*.h)
+ALL_HDR  := $(wildcard include/*/*.h lib/*/*.h replicator/*.h replicator/*/*.h cli/*.h plugin/*/*.h tests/*/*.h) \
+	$(foreach f,$(FOLDERS),$(wildcard $(call word_of,1,$(f))/*.h))
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 
-PROGRAMS := $(B)/mailtwin $(B)/mailtwin-replicatord
+BUILT    := $(foreach f,$(FOLDERS),$(if $(wildcard $(call word_of,1,$(f))/main.c),$(f)))
+PROGRAMS := $(B)/mailtwin $(B)/mailtwin-replicatord $(foreach f,$(BUILT),$(B)/$(call word_of,2,$(f)))
 BARRIER  := $(B)/libmailtwin-barrier.so.0
+PLUGIN   := $(if $(PLUGIN_SRC),$(B)/lib95_mailtwin_plugin.so)
 
 .PHONY: all objects
-all: $(PROGRAMS) $(BARRIER)
+all: $(PROGRAMS) $(BARRIER) $(PLUGIN)
+	@$(if $(PLUGIN),:,echo "  NOT     plugin for Dovecot: $(DOVECOT_INCLUDE) is missing (package dovecot-dev)")
 objects: $(call obj,$(PRODUCT_SRC))
 
 # What was built with other flags, or from another list of files, is built again.
@@ -111,6 +125,14 @@ $(B)/mailtwin: $(call obj,$(CLI_SRC)) $(COUNTERS) $(B)/libmailtwin.a $(B)/flags 
 $(B)/mailtwin-replicatord: $(call obj,$(REPL_SRC)) $(COUNTERS) $(B)/libmailtwin.a $(B)/flags $(B)/sources
 	$(link)
 
+define folder_rules
+$(B)/$(call word_of,2,$(1)): LIBS += $(subst $(comma), ,$(call word_of,3,$(1)))
+$(B)/$(call word_of,2,$(1)): $(call obj,$(wildcard $(call word_of,1,$(1))/*.c)) $(COUNTERS) \
+		$(B)/libmailtwin.a $(B)/flags $(B)/sources
+	$$(link)
+endef
+$(foreach f,$(BUILT),$(eval $(call folder_rules,$(f))))
+
 # For other people's programs: needs nothing but libc, shows nothing but its three functions.
 $(B)/barrier.pic.o: lib/barrier/barrier.c $(B)/flags
 	@mkdir -p $(@D)
@@ -120,6 +142,20 @@ $(BARRIER): $(B)/barrier.pic.o deploy/barrier.map
 	@echo "  LD      $@"
 	@$(CC) $(LDFLAGS) $(MODE_$(VARIANT)) -shared -Wl,-soname,$(@F) -Wl,-z,relro,-z,now \
 		-Wl,--version-script,deploy/barrier.map $< -o $@
+
+# Lives in Dovecot's processes: without this build's sanitizers, and with Dovecot's headers as the
+# system's, for they do not keep to our warnings.
+DOVECOT_CFLAGS := -isystem $(DOVECOT_INCLUDE) -DHAVE_CONFIG_H -fPIC
+MODE_plugin := $(filter-out -fsanitize% -fno-sanitize% --coverage -fprofile%,$(MODE_$(VARIANT)))
+$(B)/plugin/%.o: ALL_CFLAGS += $(DOVECOT_CFLAGS)
+$(B)/%.dso.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	@echo "  CC      $@"
+	@$(CC) $(filter-out $(MODE_$(VARIANT)),$(ALL_CFLAGS)) $(MODE_plugin) -fPIC -MMD -MP -c $< -o $@
+$(PLUGIN): $(patsubst %.c,$(B)/%.dso.o,$(PLUGIN_SRC) lib/barrier/barrier.c) deploy/dovecot-plugin.map
+	@echo "  LD      $@"
+	@$(CC) $(LDFLAGS) $(MODE_plugin) -shared -Wl,-z,relro,-z,now \
+		-Wl,--version-script,deploy/dovecot-plugin.map $(filter %.o,$^) -o $@
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
@@ -132,15 +168,21 @@ CLI_OBJ_NOMAIN  := $(filter-out $(B)/cli/main.o,$(call obj,$(CLI_SRC)))
 
 $(B)/libreplicator.a: $(REPL_OBJ_NOMAIN) $(B)/sources
 	$(archive)
+$(B)/libplugin.a: $(call obj,$(PLUGIN_PURE)) $(B)/sources
+	$(archive)
 
-TEST_LIBS := $(B)/libreplicator.a $(B)/libmailtwin.a
-$(TEST_PROGS): LIBS += -lcmocka
+# The folders' objects but their main.c: for tests.
+$(B)/libfolders.a: $(filter-out %/main.o,$(call obj,$(OWN_SRC))) $(B)/sources
+	$(archive)
+
+TEST_LIBS := $(B)/libreplicator.a $(B)/libplugin.a $(if $(OWN_SRC),$(B)/libfolders.a) $(B)/libmailtwin.a
+$(TEST_PROGS): LIBS += -lcmocka -lldap -llber
 $(TEST_PROGS): $(B)/tests/%: $(B)/tests/%.o $(TEST_MAIN) $(COUNTERS) $(TEST_LIBS) $(B)/flags
 	$(link)
 
 # --- fuzz targets: each tests/fuzz/X.c, with X.dict and corpus/X beside it (make VARIANT=fuzz) ---
 FUZZ_PROGS := $(patsubst %.c,$(B)/%,$(FUZZ_SRC))
-$(FUZZ_PROGS): LIBS += -fsanitize=fuzzer
+$(FUZZ_PROGS): LIBS += -fsanitize=fuzzer -llber
 $(FUZZ_PROGS): $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(TEST_LIBS) $(B)/flags
 	$(link)
 
@@ -156,7 +198,7 @@ empty :=
 CHECK_STAGE := make:$(subst $(empty) $(empty),$(comma),$(CHECKS))
 FUZZ_SECONDS ?= 600
 
-.PHONY: test test-long unit cluster fuzz check lint demo bench-replication dependencies
+.PHONY: test test-long unit cluster fuzz check lint demo bench-replication bench-durable dependencies
 test: ## everything that fits in 15 minutes; installs what it needs; ends in `N passed, N failed`
 	@deploy/dependencies build test
 	@$(RUN_TESTS) programs:gcc programs:asan fuzz:10 $(CHECK_STAGE) scenarios:short
@@ -180,6 +222,10 @@ bench-replication: ## replication beside its peers; result in build/bench/replic
 	@deploy/dependencies build bench
 	@$(MAKE) all
 	@/usr/bin/python3 tests/bench/replication.py
+bench-durable: ## what durable mode costs, beside the same without; result in build/bench/durable.json
+	@deploy/dependencies build bench
+	@$(MAKE) all
+	@/usr/bin/python3 tests/bench/durable.py
 dependencies: ## installs the Debian packages needed for all of it
 	@deploy/dependencies
 
@@ -187,7 +233,8 @@ dependencies: ## installs the Debian packages needed for all of it
 C_FILES := $(ALL_SRC) $(FUZZ_SRC) $(ALL_HDR)
 SCRIPTS := .ci/run deploy/dependencies
 PYTHON_TOOLS := layers shape docs run-tests
-CLANG_FLAGS = -std=gnu17 -D_GNU_SOURCE -DMAILTWIN_FAULTS -I. $(WARN) $(WARN_llvm) $(PKG_CFLAGS)
+CLANG_FLAGS = -std=gnu17 -D_GNU_SOURCE -DMAILTWIN_FAULTS -I. $(WARN) $(WARN_llvm) $(PKG_CFLAGS) \
+	$(if $(filter plugin/%,$<),$(DOVECOT_CFLAGS))
 
 .PHONY: $(CHECKS) layers tidy format
 check-tools: ## the checks go red when they should
@@ -275,6 +322,8 @@ install: all ## programs, units, manual pages, completion, runbooks: DESTDIR, PR
 	$(INSTALL_DATA) $(D)/include/mailtwin include/mailtwin/barrier.h
 	$(INSTALL_DATA) $(D)/lib/pkgconfig deploy/pkgconfig/mailtwin-barrier.pc
 	sed -i 's|^prefix=.*|prefix=$(PREFIX)|' $(D)/lib/pkgconfig/mailtwin-barrier.pc
+	$(if $(PLUGIN),$(INSTALL_DATA) $(DESTDIR)$(DOVECOT_MODULES) $(PLUGIN))
+	$(INSTALL_DATA) $(D)/share/doc/mailtwin/dovecot deploy/dovecot/90-mailtwin.conf
 	$(INSTALL_DATA) $(D)/lib/systemd/system deploy/systemd/*.service
 	$(RELOCATE) $(D)/lib/systemd/system/mailtwin-*.service
 	$(INSTALL_DATA) $(D)/lib/sysusers.d deploy/sysusers.d/mailtwin.conf
