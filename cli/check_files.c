@@ -74,6 +74,8 @@ check_store(struct check *check, const struct conf_store *store)
 {
     struct stat st;
     _cleanup_close_ int fd = open(store->path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT && store_kind_is_spool(store->kind))
+        return; /* the daemon makes it at its first start */
     if (fd < 0)
         check_found(check, FINDING_FAIL, "store", "%s: %s: %s", store->name, store->path,
                     errno == ENOTDIR ? "it is no directory" : strerror(errno));
@@ -92,8 +94,7 @@ check_stores(struct check *check)
                     "designed, but not built yet, so nothing is done for: %s",
                     check->conf->not_built);
     if (check->conf->store_count == 0)
-        check_found(check, FINDING_WARN, "store",
-                    "no store of kind maildir or files is configured");
+        check_found(check, FINDING_WARN, "store", "no store that is replicated is configured");
     for (size_t i = 0; i < check->conf->store_count; i++)
         check_store(check, &check->conf->stores[i]);
 }

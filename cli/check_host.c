@@ -69,21 +69,28 @@ check_clock(struct check *check)
                     (double)clock.maxerror / 1e6);
 }
 
-void
-check_account(struct check *check)
+static void
+look_at_account(struct check *check, const char *user, const char *what)
 {
-    const char *user = check->conf->user;
     const struct passwd *account = getpwnam(user);
     if (account == NULL)
         check_found(check, FINDING_FAIL, "account",
-                    "there is no account \"%s\" for the network role; adduser --system --group %s",
-                    user, user);
+                    "there is no account \"%s\" for %s; adduser --system --group %s", user, what,
+                    user);
     else if (account->pw_uid == 0)
-        check_found(check, FINDING_FAIL, "account",
-                    "the network role must not be root, as the account \"%s\" is", user);
+        check_found(check, FINDING_FAIL, "account", "%s must not be root, as the account \"%s\" is",
+                    what, user);
     else
-        check_found(check, FINDING_OK, "account", "the network role is %s, number %u", user,
+        check_found(check, FINDING_OK, "account", "%s is %s, number %u", what, user,
                     account->pw_uid);
+}
+
+void
+check_account(struct check *check)
+{
+    look_at_account(check, check->conf->user, "the network role");
+    if (check->conf->gate_count > 0)
+        look_at_account(check, check->conf->gate_user, "the gate");
 }
 
 static void

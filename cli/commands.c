@@ -77,11 +77,13 @@ command_runner(const struct command *command)
         const char *name;
         command_run *run;
     } runners[] = {
-        { "status", cmd_status },     { "check", cmd_check },   { "pki", cmd_pki },
-        { "barrier", cmd_barrier },   { "verify", cmd_verify }, { "resync", cmd_resync },
-        { "promote", cmd_promote },   { "demote", cmd_demote }, { "inspect", cmd_inspect },
-        { "held", cmd_held },         { "help", cmd_help },     { "version", cmd_version },
-        { "generate", cmd_generate },
+        { "status", cmd_status },     { "check", cmd_check },         { "pki", cmd_pki },
+        { "barrier", cmd_barrier },   { "verify", cmd_verify },       { "resync", cmd_resync },
+        { "promote", cmd_promote },   { "demote", cmd_demote },       { "inspect", cmd_inspect },
+        { "held", cmd_held },         { "help", cmd_help },           { "version", cmd_version },
+        { "generate", cmd_generate }, { "salvage", cmd_salvage },     { "loss", cmd_loss },
+        { "retained", cmd_retained }, { "directory", cmd_directory }, { "accounts", cmd_accounts },
+        { "dump", cmd_dump },
     };
     for (size_t i = 0; i < ARRAY_LEN(runners); i++)
         if (strcmp(runners[i].name, command->name) == 0)

@@ -3,6 +3,7 @@
 #include "cli/inspect_wire.h"
 #include "cli/papers.h"
 #include "lib/os/file.h"
+#include "lib/store/dump.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -45,11 +46,36 @@ print_certificate(const char *path, struct err *e)
     return 0;
 }
 
+/* Its trailer; the bytes before it are the program's. */
+static void
+print_dump(const struct dump_trailer *trailer)
+{
+    printf("dump %llu of epoch %llu: %llu bytes, made in %.1f s, SHA-256 ",
+           (unsigned long long)trailer->number, (unsigned long long)trailer->epoch,
+           (unsigned long long)trailer->size,
+           (double)(trailer->ended_ms - MIN(trailer->began_ms, trailer->ended_ms)) / 1000);
+    for (size_t i = 0; i < sizeof(trailer->hash); i++)
+        printf("%02x", trailer->hash[i]);
+    putchar('\n');
+}
+
+static bool
+is_dump(struct span in, struct dump_trailer *ret_trailer)
+{
+    size_t len = MIN(in.len, (size_t)DUMP_TRAILER_SIZE);
+    return dump_trailer_decode(span_from(in, in.len - len, len), in.len, ret_trailer, NULL) == 0;
+}
+
 static int
 print_file(const char *path, struct span in, struct err *e)
 {
     struct frame frame;
     struct err unknown = { 0 };
+    struct dump_trailer trailer;
+    if (is_dump(in, &trailer)) {
+        print_dump(&trailer);
+        return 0;
+    }
     if (memmem(in.ptr, in.len, PEM_MARK, strlen(PEM_MARK)) != NULL)
         return print_certificate(path, e);
     if (in.len < FRAME_HEADER_SIZE || frame_decode(in, &frame, &unknown) < 0)

@@ -127,6 +127,13 @@ print_commit(const struct wire_commit *m, FILE *out)
 }
 
 static void
+print_tail(const struct wire_tail *m, FILE *out)
+{
+    print_u64("seq", m->seq, out);
+    print_u64("time_ns", m->time_ns, out);
+}
+
+static void
 print_ack(const struct wire_ack *m, FILE *out)
 {
     print_u64("run", m->run, out);
@@ -180,6 +187,16 @@ print_sig(const struct wire_sig *m, FILE *out)
 }
 
 static void
+print_found(const struct wire_found *found, FILE *out)
+{
+    print_u64("epoch", found->epoch, out);
+    print_u64("messages", found->messages, out);
+    print_u64("flag_changes", found->flag_changes, out);
+    print_u64("expunges", found->expunges, out);
+    print_u64("others", found->others, out);
+}
+
+static void
 print_stall(const struct wire_stall *m, FILE *out)
 {
     print_u64("code", m->code, out);
@@ -203,6 +220,25 @@ print_sync_progress(const struct wire_sync_progress *m, FILE *out)
     print_u64("spent_ms", m->spent_ms, out);
 }
 
+static void
+print_give(const struct wire_give *m, FILE *out)
+{
+    print_u64("id", m->id, out);
+    print_u64("kind", m->kind, out);
+    print_u64("mode", m->mode, out);
+    print_u64("keywords", m->keyword_count, out);
+    print_place(m->store, m->path, out);
+}
+
+static void
+print_given(const struct wire_given *m, FILE *out)
+{
+    print_u64("id", m->id, out);
+    print_u64("result", m->result, out);
+    print_bytes("path", m->path, out);
+    print_bytes("text", m->text, out);
+}
+
 void
 wire_print(const struct wire_msg *msg, FILE *out)
 {
@@ -224,6 +260,9 @@ wire_print(const struct wire_msg *msg, FILE *out)
         break;
     case WIRE_END:
         print_end(&msg->end, out);
+        break;
+    case WIRE_TAIL:
+        print_tail(&msg->tail, out);
         break;
     case WIRE_COMMIT:
         print_commit(&msg->commit, out);
@@ -254,6 +293,15 @@ wire_print(const struct wire_msg *msg, FILE *out)
         break;
     case WIRE_FETCH:
         print_place(msg->fetch.store, msg->fetch.path, out);
+        break;
+    case WIRE_GIVE:
+        print_give(&msg->give, out);
+        break;
+    case WIRE_GIVEN:
+        print_given(&msg->given, out);
+        break;
+    case WIRE_FOUND:
+        print_found(&msg->found, out);
         break;
     case WIRE_STALL:
         print_stall(&msg->stall, out);

@@ -1,5 +1,6 @@
 /* orders.c - what is asked of the daemon, besides its status. */
 #include "cli/commands.h"
+#include "cli/directory.h"
 #include "cli/progress.h"
 #include "lib/os/conf_value.h"
 #include "lib/os/control.h"
@@ -88,6 +89,8 @@ cmd_barrier(const struct line *line, struct err *e)
     uint64_t timeout_ms;
     if (check_store(store, e) < 0 || timeout_of(line, &timeout_ms, e) < 0)
         return -1;
+    if (directory_reach(line, store, &timeout_ms, e) < 0)
+        return -1;
     json_t *request = order("barrier");
     set_text(request, "store", store);
     json_object_set_new(request, "timeout_ms", json_integer((json_int_t)timeout_ms));
@@ -140,71 +143,4 @@ cmd_verify(const struct line *line, struct err *e)
                    json_number_value(json_object_get(reply, "repaired"))
                ? EXIT_DIFFERENT
                : 0;
-}
-
-static int
-simple_order(const struct line *line, json_t *request, const char *done, struct err *e)
-{
-    _cleanup_json_ json_t *reply = NULL;
-    if (line_ask(line, CONTROL_SOCKET, request, ANSWER_MS, &reply, e) < 0)
-        return -1;
-    puts(done);
-    return 0;
-}
-
-static void
-print_peers(const json_t *status)
-{
-    const json_t *peers = json_object_get(status, "peers");
-    for (size_t i = 0; i < json_array_size(peers); i++) {
-        const json_t *peer = json_array_get(peers, i);
-        const char *why = json_string_value(json_object_get(peer, "why"));
-        printf("  %-12s %s%s%s\n", json_string_value(json_object_get(peer, "node")),
-               json_string_value(json_object_get(peer, "state")), why != NULL ? ": " : "",
-               why != NULL ? why : "");
-    }
-}
-
-static int
-plan_promote(const struct line *line, struct err *e)
-{
-    _cleanup_json_ json_t *status = NULL;
-    _cleanup_json_ json_t *plan = NULL;
-    json_t *request = order("promote");
-    json_object_set_new(request, "plan", json_true());
-    if (line_ask(line, CONTROL_SOCKET, order("status"), ANSWER_MS, &status, e) < 0) {
-        json_decref(request);
-        return -1;
-    }
-    if (line_ask(line, CONTROL_SOCKET, request, ANSWER_MS, &plan, e) < 0)
-        return -1;
-    const char *refused = json_string_value(json_object_get(plan, "refused"));
-    printf(
-        "%s, now %s of epoch %.0f, would become the primary with epoch %.0f.\n"
-        "Every other node is refused from then on while its data is not a part of this node's:\n",
-        json_string_value(json_object_get(status, "node")),
-        json_string_value(json_object_get(status, "role")),
-        json_number_value(json_object_get(status, "epoch")),
-        json_number_value(json_object_get(plan, "epoch")));
-    print_peers(status);
-    if (refused != NULL)
-        printf("It is refused unless it is forced: %s.\n", refused);
-    puts("Nothing has been changed.");
-    return 0;
-}
-
-int
-cmd_promote(const struct line *line, struct err *e)
-{
-    if (line_has(line, "plan"))
-        return plan_promote(line, e);
-    json_t *request = order("promote");
-    set_flag(request, line, "force");
-    return simple_order(line, request, "this node is the primary", e);
-}
-
-int
-cmd_demote(const struct line *line, struct err *e)
-{
-    return simple_order(line, order("demote"), "this node is no primary any more", e);
 }

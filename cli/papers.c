@@ -3,6 +3,7 @@
 
 #include "cli/commands.h"
 #include "lib/os/pki.h"
+#include "lib/os/when.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -33,9 +34,8 @@ show_text(const char *file, const struct pki_paper *paper, void *arg)
 static void
 show_json(const char *file, const struct pki_paper *paper, void *arg)
 {
-    char until[32];
-    struct tm utc;
-    strftime(until, sizeof(until), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&paper->valid_until, &utc));
+    char until[WHEN_SIZE];
+    when_text((uint64_t)paper->valid_until, until);
     json_array_append_new(arg, json_pack("{s:s, s:s, s:s, s:s, s:b, s:s, s:s}", "file", file,
                                          "subject", paper->subject, "issuer", paper->issuer,
                                          "names", paper->names, "authority", paper->authority,

@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-#define CELL_MAX 256
+#define RISK_SHOWN 5 /* users by name */
+#define CELL_MAX   256
 
 static double
 number_of(const json_t *object, const char *key)
@@ -38,7 +39,9 @@ print_safety(const json_t *status, FILE *out)
 {
     const char *since = json_text(status, "degraded_since");
     const char *state = json_text(status, "state");
-    if (since[0] != '\0')
+    if (strcmp(state, "refusing") == 0)
+        fprintf(out, "mail       REFUSED since %s: no standby protects it\n", since);
+    else if (since[0] != '\0')
         fprintf(out, "mail       NOT SAFE since %s: it is accepted with no standby protecting it\n",
                 since);
     else if (is_role(status, "primary") && strcmp(state, "protected") == 0)
@@ -49,6 +52,35 @@ print_safety(const json_t *status, FILE *out)
         fprintf(out, "mail       not protected yet: %s\n", state);
     if (json_text(status, "why")[0] != '\0')
         fprintf(out, "           %s\n", json_text(status, "why"));
+}
+
+static void
+print_user_at_risk(const json_t *user, bool first, FILE *out)
+{
+    const char *name = json_text(user, "user");
+    fprintf(out, "%s%s %.0f", first ? "" : ", ", name[0] != '\0' ? name : json_text(user, "store"),
+            number_of(user, "messages"));
+}
+
+/* What would be lost with this machine; what is on its way at this moment is the lag. */
+static void
+print_risk(const json_t *status, FILE *out)
+{
+    const json_t *risk = json_object_get(status, "at_risk");
+    const json_t *users = json_object_get(risk, "users");
+    bool alone = json_text(status, "degraded_since")[0] != '\0';
+    size_t shown = 0;
+    if (!json_is_object(risk) || !alone || number_of(risk, "changes") < 1)
+        return;
+    fprintf(out, "at risk    %s%.0f messages and %.0f other changes since %s\n           ",
+            json_is_false(json_object_get(risk, "complete")) ? "more than " : "",
+            number_of(risk, "messages"), number_of(risk, "changes") - number_of(risk, "messages"),
+            json_text(risk, "since"));
+    for (; shown < MIN(json_array_size(users), (size_t)RISK_SHOWN); shown++)
+        print_user_at_risk(json_array_get(users, shown), shown == 0, out);
+    if (number_of(risk, "user_count") > (double)shown)
+        fprintf(out, " and %.0f more", number_of(risk, "user_count") - (double)shown);
+    fputc('\n', out);
 }
 
 /* Of this node's own copy, while it is not complete. */
@@ -66,6 +98,20 @@ print_sync(const json_t *status, FILE *out)
         fprintf(out, "copy       a resync is ordered; it begins when a primary is connected\n");
     else if (strcmp(sync, "unfinished") == 0)
         fprintf(out, "copy       not complete: it is being brought level\n");
+}
+
+/* What the mass-change guard of this node holds back. */
+static void
+print_mass(const json_t *status, FILE *out)
+{
+    const json_t *mass = json_object_get(status, "mass_change");
+    if (!json_is_object(mass))
+        return;
+    if (strcmp(json_text(mass, "state"), "closed") == 0)
+        fprintf(out, "PAUSED     since %s: %s\n", json_text(mass, "since"), json_text(mass, "why"));
+    else
+        fprintf(out, "discarding a mass change of %s; mailtwin retained discard goes on with it\n",
+                json_text(mass, "since"));
 }
 
 static void
@@ -99,6 +145,19 @@ print_verify(const json_t *store, FILE *out)
         fprintf(out, ", %s left", human_seconds(number_of(now, "seconds_left"), left));
 }
 
+/* How the last run of a dump store's command ended here. */
+static void
+print_dump(const json_t *store, FILE *out)
+{
+    const json_t *last = json_object_get(store, "last_dump");
+    if (json_is_true(json_object_get(store, "dump_late")))
+        fprintf(out, "\n%-10s no dump is made: does mailtwin-dumpd run?", "");
+    if (strcmp(json_text(last, "result"), "failed") == 0)
+        fprintf(out, "\n%-10s the last dump failed: %s", "", json_text(last, "error"));
+    else if (json_is_object(last))
+        fprintf(out, "  last dump %s", json_text(last, "version"));
+}
+
 static void
 print_stores(const json_t *status, FILE *out)
 {
@@ -108,6 +167,7 @@ print_stores(const json_t *status, FILE *out)
         fprintf(out, "%-10s %-12s %-8s %-9s %s", i == 0 ? "stores" : "", json_text(store, "name"),
                 json_text(store, "kind"), json_text(store, "state"), json_text(store, "path"));
         print_verify(store, out);
+        print_dump(store, out);
         if (json_text(store, "why")[0] != '\0')
             fprintf(out, "\n%-10s %s", "", json_text(store, "why"));
         fputc('\n', out);
@@ -187,16 +247,31 @@ print_unreadable(const json_t *status, FILE *out)
                 names);
 }
 
+static void
+print_salvage(const json_t *status, FILE *out)
+{
+    const json_t *salvage = json_object_get(status, "salvage");
+    double waiting = json_number_value(json_object_get(salvage, "waiting"));
+    double listed = json_number_value(json_object_get(salvage, "listed"));
+    if (waiting + listed > 0)
+        fprintf(out,
+                "salvage    %.0f wait to be delivered, %.0f to be decided: see mailtwin salvage\n",
+                waiting, listed);
+}
+
 void
 screen_print(const json_t *status, FILE *out)
 {
     print_role(status, out);
     print_safety(status, out);
+    print_risk(status, out);
     print_sync(status, out);
+    print_mass(status, out);
     print_barrier(status, out);
     print_failover(status, out);
     print_held(status, out);
     print_unreadable(status, out);
+    print_salvage(status, out);
     print_stores(status, out);
     print_peers(status, out);
 }

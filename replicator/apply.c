@@ -18,6 +18,7 @@ open_roots(struct apply *a, const struct apply_store *stores, size_t count, stru
             apply_root_close(root);
             return -1;
         }
+        root->retain = stores[a->root_count].retain;
     }
     return 0;
 }
@@ -70,6 +71,14 @@ void
 apply_doubt(struct apply *apply, bool doubt)
 {
     apply->doubt = doubt;
+}
+
+void
+apply_guard(struct apply *apply,
+            int (*ask)(void *arg, const struct apply_loss *loss, struct err *e), void *arg)
+{
+    apply->guard = ask;
+    apply->guard_arg = arg;
 }
 
 void

@@ -11,6 +11,8 @@
 
 #include "lib/data/wire.h"
 
+#include <sys/stat.h>
+
 #define APPLY_HANDLE_MAX 128
 
 enum apply_result {
@@ -43,8 +45,21 @@ struct applied {
     struct span handle;
 };
 
+/* A file, or a directory with all below it, is about to be deleted or to get another content. */
+struct apply_loss {
+    const struct record *record;
+    struct span path;
+    int dirfd;
+    const char *name;
+    const struct stat *st;
+    bool replaced; /* by another content */
+};
+
+struct retain;
+
 struct apply_store {
-    const char *path; /* the store's root */
+    const char *path;      /* the store's root */
+    struct retain *retain; /* keeps what is deleted and overwritten; NULL: it is deleted */
 };
 
 struct apply;
@@ -87,6 +102,11 @@ void apply_abort(struct apply *apply);
 /* The tree may differ from the one that the records were written for (a sync, names that were asked
  * for): from now on an operation wants to find the very object it speaks of. */
 void apply_doubt(struct apply *apply, bool doubt);
+
+/* Asked before anything is deleted or overwritten, in order with `done`. -1 ends apply_commit()
+ * before that operation. */
+void apply_guard(struct apply *apply,
+                 int (*ask)(void *arg, const struct apply_loss *loss, struct err *e), void *arg);
 
 /* Operations and content bytes waiting for apply_commit(). */
 size_t apply_pending(const struct apply *apply);

@@ -1,4 +1,5 @@
 #include "replicator/apply_private.h"
+#include "replicator/retain.h"
 
 #include <unistd.h>
 
@@ -96,9 +97,10 @@ settle(struct apply_op *op, enum apply_result result)
 static int
 replace(struct apply *a, struct apply_op *op, const struct place *place, struct err *e)
 {
-    char staged[APPLY_NAME_SIZE];
+    char staged[FOLDER_NUMBER_SIZE];
     struct err why = { 0 };
-    if (apply_stage_named(a, op, staged, e) < 0)
+    if (apply_replaces(a, op, place->dir->fd, place->name, e) < 0 ||
+        apply_stage_named(a, op, staged, e) < 0)
         return -1;
     int r = file_rename(op->root->stage_fd, staged, place->dir->fd, place->name, false, &why);
     if (r < 0 && why.sys == EISDIR)
@@ -146,7 +148,7 @@ run_symlink(struct apply *a, struct apply_op *op, struct err *e)
     int found = make_place(a, op, &place, e);
     if (found <= 0)
         return found < 0 ? -1 : settle(op, APPLY_NEED);
-    char staged[APPLY_NAME_SIZE];
+    char staged[FOLDER_NUMBER_SIZE];
     apply_stage_name(a, op, staged);
     _cleanup_buf_ struct buf target = { 0 };
     buf_add(&target, op->record.other.ptr, op->record.other.len);
@@ -172,7 +174,7 @@ run_mknod(struct apply *a, struct apply_op *op, struct err *e)
     int found = make_place(a, op, &place, e);
     if (found <= 0)
         return found < 0 ? -1 : settle(op, APPLY_NEED);
-    char staged[APPLY_NAME_SIZE];
+    char staged[FOLDER_NUMBER_SIZE];
     apply_stage_name(a, op, staged);
     int stage_fd = op->root->stage_fd;
     if (fault("mkfifo") < 0 || mkfifoat(stage_fd, staged, 0600) < 0)
@@ -205,7 +207,7 @@ run_link(struct apply *a, struct apply_op *op, struct err *e)
         return -1;
     if (found == 1 && to_st.st_ino == from_st.st_ino && to_st.st_dev == from_st.st_dev)
         return settle(op, APPLY_DONE);
-    char staged[APPLY_NAME_SIZE];
+    char staged[FOLDER_NUMBER_SIZE];
     apply_stage_name(a, op, staged);
     struct err why = { 0 };
     if (file_link(from.dir->fd, from.name, op->root->stage_fd, staged, &why) == 0)
@@ -241,9 +243,14 @@ move(struct apply *a, struct apply_op *op, const struct place *from, const struc
     bool plain = found == 0 || !(S_ISDIR(to_st.st_mode) || S_ISDIR(from_st->st_mode));
     if (!plain) {
         apply_dirs_drop(&a->dirs, op->root, op->record.path);
-        if (apply_aside_take(a->aside, op->root, to->dir->fd, to->name, e) < 0)
+        if (apply_clear_way(a, op, to->dir->fd, to->name, &to_st, e) < 0)
             return -1;
+    } else if (found == 1 && apply_replaces(a, op, to->dir->fd, to->name, e) < 0) {
+        return -1;
     }
+    if (op->root->retain != NULL && S_ISDIR(from_st->st_mode) &&
+        retain_moves(op->root->retain, &op->record, e) < 0)
+        return -1;
     return file_rename(from->dir->fd, from->name, to->dir->fd, to->name, false, e);
 }
 
@@ -300,11 +307,10 @@ run_remove(struct apply *a, struct apply_op *op, struct err *e)
     if (S_ISDIR(st.st_mode) != (op->record.op == OP_RMTREE))
         return settle(op, APPLY_NEED);
     op->result = APPLY_DONE;
-    if (op->record.op == OP_UNLINK)
-        return unlink_name(&place, e);
-    if (apply_aside_take(a->aside, op->root, place.dir->fd, place.name, e) < 0)
+    if (apply_remove(a, op, place.dir->fd, place.name, &st, e) < 0)
         return -1;
-    apply_dirs_drop(&a->dirs, op->root, op->record.path);
+    if (op->record.op == OP_RMTREE)
+        apply_dirs_drop(&a->dirs, op->root, op->record.path);
     return 0;
 }
 
@@ -323,7 +329,7 @@ run_mkdir(struct apply *a, struct apply_op *op, struct err *e)
         if (found <= 0)
             return found < 0 ? -1 : settle(op, APPLY_NEED);
         if (look(&place, &st, e) < 0 ||
-            apply_aside_take(a->aside, op->root, place.dir->fd, place.name, e) < 0)
+            apply_clear_way(a, op, place.dir->fd, place.name, &st, e) < 0)
             return -1;
         found = apply_dir_make(&a->dirs, op->root, op->record.path, &dir, e);
     }

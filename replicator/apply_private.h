@@ -5,7 +5,8 @@
  *   apply_stage.c  content on its way into stage/              apply_dirs.c    open directories
  *   apply_delta.c  librsync: signatures, patching              apply_pool.c    sync workers
  *   apply_need.c   what an operation lacks                 apply_copy.c    instead of a link
- *   apply_aside.c  what was removed is deleted in the background */
+ *   apply_aside.c  what was removed is deleted in the background
+ *   apply_loss.c   what is deleted or overwritten is retained */
 #ifndef MAILTWIN_APPLY_PRIVATE_H
 #define MAILTWIN_APPLY_PRIVATE_H
 
@@ -14,6 +15,7 @@
 #include "lib/os/fault.h"
 #include "lib/os/file.h"
 #include "replicator/apply.h"
+#include "replicator/folder.h"
 
 #include <stdatomic.h>
 
@@ -23,7 +25,6 @@
 #define APPLY_UNNAMED_MAX 2000 /* staged files without a name, each with a descriptor */
 #define APPLY_FLUSH_BYTES (4 * 1024 * 1024) /* of others, before the disk begins with them */
 #define APPLY_SIGNATURES  16                /* signatures given whose deltas may still come */
-#define APPLY_NAME_SIZE   24                /* a number in 16 hex digits, a suffix, NUL */
 
 /* For "%.*s": paths may be longer than a sentence. */
 #define PATH_ARGS(path) (int)MIN((path).len, (size_t)PATH_NAME_MAX), (const char *)(path).ptr
@@ -86,8 +87,10 @@ struct apply_root {
     int fd;         /* the store's root */
     int private_fd; /* .mailtwin */
     int stage_fd, aside_fd, applied_fd, notes_fd;
-    uint64_t marker;   /* records up to this one are carried out; late ones */
-    uint64_t complete; /* only up to this one: the newest of the last whole run */
+    struct trash aside;
+    struct retain *retain; /* NULL: nothing is kept */
+    uint64_t marker;       /* records up to this one are carried out; late ones */
+    uint64_t complete;     /* only up to this one: the newest of the last whole run */
     struct apply_notes notes;
     bool ordered;                  /* metadata reaches the disk in the order it was changed */
     bool unsynced;                 /* what was carried out earlier may not be durable: syncfs */
@@ -101,9 +104,6 @@ struct apply_root {
     uint64_t newest_seq;
 };
 
-/* Calls each() for every name in dirfd until it returns something else than 0; returns that. */
-int apply_each_name(int dirfd, int (*each)(void *arg, const char *name, struct err *e), void *arg,
-                    struct err *e) _must_check_;
 int apply_root_open(struct apply_root *root, const char *path, struct err *e) _must_check_;
 void apply_root_close(struct apply_root *root);
 /* Moves the marker forward (or, for a reset, anywhere); not synced. */
@@ -184,7 +184,9 @@ struct apply {
     uint64_t stage;     /* number of the newest staged name */
     uint64_t confirmed; /* records up to this one do not come again */
     bool doubt;         /* apply_doubt(), or an operation lacked something since */
-    bool begun;         /* a run with records was carried out since the opening */
+    int (*guard)(void *arg, const struct apply_loss *loss, struct err *e);
+    void *guard_arg;
+    bool begun; /* a run with records was carried out since the opening */
     struct apply_signed {
         struct apply_root *root;
         struct buf path;
@@ -193,13 +195,12 @@ struct apply {
     size_t sig_next;
 };
 
-void apply_number_name(uint64_t number, char ret_name[APPLY_NAME_SIZE]);
 /* Takes the next number in stage/ for op. */
-void apply_stage_name(struct apply *a, struct apply_op *op, char ret_name[APPLY_NAME_SIZE]);
+void apply_stage_name(struct apply *a, struct apply_op *op, char ret_name[FOLDER_NUMBER_SIZE]);
 /* Makes a staged file for op in stage/; returns its descriptor, the caller's. */
 int apply_stage_create(struct apply *a, struct apply_op *op, struct err *e) _must_check_;
 /* Gives the staged file a name in stage/, by which it can replace another one. */
-int apply_stage_named(struct apply *a, struct apply_op *op, char ret_name[APPLY_NAME_SIZE],
+int apply_stage_named(struct apply *a, struct apply_op *op, char ret_name[FOLDER_NUMBER_SIZE],
                       struct err *e) _must_check_;
 /* The staged file has its own name now. */
 void apply_stage_published(struct apply_op *op);
@@ -228,6 +229,18 @@ int apply_delta_feed(struct apply_delta *delta, int out_fd, struct span bytes, b
                      struct err *e) _must_check_;
 uint64_t apply_delta_received(const struct apply_delta *delta);
 uint64_t apply_delta_size(const struct apply_delta *delta); /* of the file made */
+
+/* --- what is lost (apply_loss.c) --- */
+
+/* The name goes: its object is retained, or deleted. */
+int apply_remove(struct apply *a, struct apply_op *op, int dirfd, const char *name,
+                 const struct stat *st, struct err *e) _must_check_;
+/* The same for what is in the way of an object of another type. */
+int apply_clear_way(struct apply *a, struct apply_op *op, int dirfd, const char *name,
+                    const struct stat *st, struct err *e) _must_check_;
+/* Another object is about to take the name, if there is one. */
+int apply_replaces(struct apply *a, struct apply_op *op, int dirfd, const char *name,
+                   struct err *e) _must_check_;
 
 /* --- operations --- */
 

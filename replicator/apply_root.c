@@ -2,7 +2,6 @@
 #include "lib/store/store.h"
 #include "replicator/apply_private.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,16 +15,10 @@
 #define MARKER_NAME_SIZE 34 /* two numbers, the dot between them, NUL */
 
 static void
-note_name(uint64_t seq, enum apply_note note, char ret_name[APPLY_NAME_SIZE])
+note_name(uint64_t seq, enum apply_note note, char ret_name[FOLDER_NUMBER_SIZE])
 {
     const char *word = note == NOTE_LATE ? "late" : "need";
-    snprintf(ret_name, APPLY_NAME_SIZE, "%016" PRIx64 ".%s", seq, word);
-}
-
-void
-apply_number_name(uint64_t number, char ret_name[APPLY_NAME_SIZE])
-{
-    snprintf(ret_name, APPLY_NAME_SIZE, "%016" PRIx64, number);
+    snprintf(ret_name, FOLDER_NUMBER_SIZE, "%016" PRIx64 ".%s", seq, word);
 }
 
 static void
@@ -34,7 +27,7 @@ marker_name(uint64_t seq, uint64_t complete, char ret_name[MARKER_NAME_SIZE])
     snprintf(ret_name, MARKER_NAME_SIZE, "%016" PRIx64 ".%016" PRIx64, seq, complete);
 }
 
-/* Exactly what apply_number_name() wrote, and behind it `suffix`. */
+/* Exactly what folder_number_name() wrote, and behind it `suffix`. */
 static bool
 parse_number(const char *name, const char *suffix, uint64_t *ret_number)
 {
@@ -43,54 +36,6 @@ parse_number(const char *name, const char *suffix, uint64_t *ret_number)
         return false;
     *ret_number = strtoull(name, NULL, 16);
     return true;
-}
-
-int
-apply_each_name(int dirfd, int (*each)(void *arg, const char *name, struct err *e), void *arg,
-                struct err *e)
-{
-    int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (dir == NULL) {
-        err_sys(e, ERR_IO, "read a directory");
-        file_closep(&fd);
-        return -1;
-    }
-    int r = 0;
-    while (r == 0) {
-        errno = 0;
-        struct dirent *entry = readdir(dir);
-        if (entry == NULL) {
-            r = errno == 0 ? 0 : err_sys(e, ERR_IO, "read a directory");
-            break;
-        }
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            r = each(arg, entry->d_name, e);
-    }
-    closedir(dir);
-    return r;
-}
-
-/* Opens a private directory, makes it where it is missing. */
-static int
-private_dir(int dirfd, const char *name, int *ret_fd, struct err *e)
-{
-    bool made = fault("mkdir") == 0 && mkdirat(dirfd, name, 0700) == 0;
-    if (!made && errno != EEXIST)
-        return err_sys(e, ERR_IO, "make %s", name);
-    int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return err_sys(e, ERR_IO, "open %s", name);
-    *ret_fd = fd;
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return err_sys(e, ERR_IO, "look at %s", name);
-    if (st.st_uid != geteuid()) /* who owns it could plant names in it */
-        return err_set(e, ERR_UNSUITABLE, "%s belongs to uid %u and not to this daemon (uid %u)",
-                       name, st.st_uid, geteuid());
-    if (attrs_set_mode(fd, 0700, e) < 0)
-        return -1;
-    return made ? file_sync(dirfd, e) : 0;
 }
 
 static int
@@ -127,7 +72,7 @@ peek_marker(const char *store, uint64_t *ret_seq, struct err *e)
     if (fd < 0)
         return errno == ENOENT ? 0 : err_sys(e, ERR_IO, "open %s", path);
     root.marker = UINT64_MAX;
-    if (apply_each_name(fd, read_marker, &root, e) < 0)
+    if (folder_each(fd, read_marker, &root, e) < 0)
         return err_wrap(e, "%s", path);
     if (root.marker != UINT64_MAX)
         *ret_seq = root.marker;
@@ -200,17 +145,17 @@ take_lock(int fd, struct err *e)
 static int
 open_private(struct apply_root *root, struct err *e)
 {
-    if (private_dir(root->fd, STORE_PRIVATE_DIR, &root->private_fd, e) < 0 ||
+    if (folder_open(root->fd, STORE_PRIVATE_DIR, &root->private_fd, e) < 0 ||
         take_lock(root->private_fd, e) < 0 ||
-        private_dir(root->private_fd, "stage", &root->stage_fd, e) < 0 ||
-        private_dir(root->private_fd, "aside", &root->aside_fd, e) < 0 ||
-        private_dir(root->private_fd, "applied", &root->applied_fd, e) < 0 ||
-        private_dir(root->private_fd, "notes", &root->notes_fd, e) < 0)
+        folder_open(root->private_fd, "stage", &root->stage_fd, e) < 0 ||
+        folder_open(root->private_fd, "aside", &root->aside_fd, e) < 0 ||
+        folder_open(root->private_fd, "applied", &root->applied_fd, e) < 0 ||
+        folder_open(root->private_fd, "notes", &root->notes_fd, e) < 0)
         return -1;
     root->marker = UINT64_MAX; /* none seen yet */
-    if (apply_each_name(root->stage_fd, clear_stage, root, e) < 0 ||
-        apply_each_name(root->notes_fd, read_note, root, e) < 0 ||
-        apply_each_name(root->applied_fd, read_marker, root, e) < 0)
+    if (folder_each(root->stage_fd, clear_stage, root, e) < 0 ||
+        folder_each(root->notes_fd, read_note, root, e) < 0 ||
+        folder_each(root->applied_fd, read_marker, root, e) < 0)
         return -1;
     return root->marker == UINT64_MAX ? first_marker(root, e) : 0;
 }
@@ -283,7 +228,7 @@ apply_root_mark(struct apply_root *root, uint64_t seq, uint64_t complete, struct
 int
 apply_root_note(struct apply_root *root, uint64_t seq, enum apply_note note, struct err *e)
 {
-    char name[APPLY_NAME_SIZE];
+    char name[FOLDER_NUMBER_SIZE];
     note_name(seq, note, name);
     int flags = O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC;
     _cleanup_close_ int fd = fault("open") < 0 ? -1 : openat(root->notes_fd, name, flags, 0600);
@@ -312,7 +257,7 @@ has_served(const struct apply_root *root, uint64_t seq, enum apply_note note, ui
 static int
 remove_note(const struct apply_root *root, uint64_t seq, enum apply_note note, struct err *e)
 {
-    char name[APPLY_NAME_SIZE];
+    char name[FOLDER_NUMBER_SIZE];
     note_name(seq, note, name);
     if ((fault("unlink") < 0 || unlinkat(root->notes_fd, name, 0) < 0) && errno != ENOENT)
         return err_sys(e, ERR_IO, "remove the note %s", name);

@@ -4,10 +4,10 @@
 #include <unistd.h>
 
 void
-apply_stage_name(struct apply *a, struct apply_op *op, char ret_name[APPLY_NAME_SIZE])
+apply_stage_name(struct apply *a, struct apply_op *op, char ret_name[FOLDER_NUMBER_SIZE])
 {
     op->stage = ++a->stage;
-    apply_number_name(op->stage, ret_name);
+    folder_number_name(op->stage, ret_name);
 }
 
 static void
@@ -26,11 +26,11 @@ apply_stage_published(struct apply_op *op)
 }
 
 int
-apply_stage_named(struct apply *a, struct apply_op *op, char ret_name[APPLY_NAME_SIZE],
+apply_stage_named(struct apply *a, struct apply_op *op, char ret_name[FOLDER_NUMBER_SIZE],
                   struct err *e)
 {
     if (!op->unnamed) {
-        apply_number_name(op->stage, ret_name);
+        folder_number_name(op->stage, ret_name);
         return 0;
     }
     apply_stage_name(a, op, ret_name);
@@ -49,8 +49,8 @@ apply_stage_drop(struct apply_op *op)
     apply_delta_free(&op->delta);
     if (op->stage == 0)
         return;
-    char name[APPLY_NAME_SIZE];
-    apply_number_name(op->stage, name);
+    char name[FOLDER_NUMBER_SIZE];
+    folder_number_name(op->stage, name);
     unlinkat(op->root->stage_fd, name, 0); /* if it stays, the next apply_open() clears it */
     op->stage = 0;
 }
@@ -75,7 +75,7 @@ apply_set_attrs(const struct apply_op *op, int fd, struct err *e)
 int
 apply_stage_create(struct apply *a, struct apply_op *op, struct err *e)
 {
-    char name[APPLY_NAME_SIZE];
+    char name[FOLDER_NUMBER_SIZE];
     apply_stage_name(a, op, name);
     int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     int fd = fault("open") < 0 ? -1 : openat(op->root->stage_fd, name, flags, 0600);

@@ -119,6 +119,18 @@ barriers_wait(struct barriers *b, struct control_call *call, int store, uint64_t
     capture_barrier(b->daemon->capture, reached_capture, w);
 }
 
+void
+barriers_probe(struct daemon *d, struct control_call *call, int store)
+{
+    enum protection p = protection_of(d, store, UINT64_MAX);
+    const char *state = protection_alone(d, store) == ALONE_CONTINUE ? "degraded" : "alone";
+    if (p == PROTECTED)
+        state = "safe";
+    else if (p == PROTECTION_PENDING)
+        state = "pending";
+    control_reply(call, json_pack("{s:s}", "state", state));
+}
+
 static void
 check_one(struct wait *w, uint64_t now)
 {

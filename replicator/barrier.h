@@ -8,6 +8,9 @@ struct barriers *barriers_new(struct daemon *d);
 void barriers_free(struct barriers **barriers);
 /* store: its index, -1 all. Answers the call now or later; a client that hung up is forgotten. */
 void barriers_wait(struct barriers *b, struct control_call *call, int store, uint64_t timeout_ms);
+/* What would a barrier end in? Answers at once: safe (nothing is waited for), pending (a standby is
+ * there), degraded or alone (none is, and when-alone lets mail in, or does not). */
+void barriers_probe(struct daemon *d, struct control_call *call, int store);
 /* Positions of peers, or their states, have moved. */
 void barriers_check(struct barriers *b);
 /* The capture ends (a change of role): all who wait are told. */

@@ -210,7 +210,7 @@ static int
 look_hint(struct batch *b, const struct hint *hint, const struct place *place,
           struct look *ret_look, struct err *e)
 {
-    if (look_at(place->fd, hints_name(&b->hints, hint), ret_look, e) == 0)
+    if (compare_look(b->compare, place, hints_name(&b->hints, hint), ret_look, e) == 0)
         return 1;
     return tolerate(b, -1, hint, e);
 }

@@ -50,6 +50,10 @@ void compare_batch(struct compare *c, struct state_txn *txn, int64_t now_ns);
 enum store_class compare_class(const struct compare *c, const struct place *place,
                                struct span name);
 
+/* look_at() the name; a file that by its mode is still being written is not there yet. */
+int compare_look(const struct compare *c, const struct place *place, const char *name,
+                 struct look *ret_look, struct err *e) _must_check_;
+
 /* An object's handle as events name it. */
 struct span compare_event_handle(const struct compare *c, uint16_t store, const struct look *look,
                                  uint8_t handle[WATCH_HANDLE_MAX]);

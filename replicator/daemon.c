@@ -3,10 +3,13 @@
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/barrier.h"
+#include "replicator/mass.h"
 #include "replicator/orders.h"
 #include "replicator/promotion.h"
 #include "replicator/protection.h"
+#include "replicator/restore.h"
 #include "replicator/roles.h"
+#include "replicator/salvage.h"
 #include "replicator/verify.h"
 
 #include <poll.h>
@@ -85,6 +88,7 @@ daemon_tick(struct daemon *d)
     protection_update(d);
     protection_check_journal(d);
     verify_tick(d);
+    salvages_tick(d->salvages);
 }
 
 /* --- start and end --- */
@@ -117,7 +121,10 @@ lock_state(struct daemon *d, struct err *e)
 static int
 make_run_dir(const struct conf *conf, struct err *e)
 {
-    if (mkdir(conf->run_dir, 0755) < 0 && errno != EEXIST)
+    int made = mkdir(conf->run_dir, 0755);
+    if (made == 0 && chmod(conf->run_dir, 0755) < 0) /* whatever the umask: barrier.sock is in it */
+        return err_sys(e, ERR_IO, "set the mode of the run-dir %s", conf->run_dir);
+    if (made < 0 && errno != EEXIST)
         return err_sys(e, ERR_CONFIG, "make the run directory %s", conf->run_dir);
     return 0;
 }
@@ -141,6 +148,27 @@ daemon_open(struct daemon *d, struct err *e)
     return lock_state(d, e);
 }
 
+/* Whatever the role: what a standby retained expires also when it has become the primary. */
+int
+daemon_retains_begin(struct daemon *d, struct err *e)
+{
+    d->retains = xcalloc(d->node->store_count + 1, sizeof(*d->retains));
+    for (size_t i = 0; i < d->node->store_count; i++)
+        d->retains[i] = d->node->stores[i].retain;
+    if (mass_new(d->node, &d->mass, e) < 0) /* first: it may say that nothing goes */
+        return -1;
+    return retain_keeper_new(d->retains, d->node->store_count, &d->keeper, e);
+}
+
+void
+daemon_retains_end(struct daemon *d)
+{
+    retain_keeper_free(&d->keeper);
+    mass_free(&d->mass);
+    free(d->retains);
+    d->retains = NULL;
+}
+
 int
 daemon_serve(struct daemon *d, struct err *e)
 {
@@ -149,6 +177,9 @@ daemon_serve(struct daemon *d, struct err *e)
     if (control_server_open(d->loop, d->conf->run_dir, orders_handle, d, &d->control, e) < 0)
         return -1;
     d->barriers = barriers_new(d);
+    if (daemon_retains_begin(d, e) < 0)
+        return -1;
+    d->salvages = salvages_new(d);
     return roles_begin(d, e);
 }
 
@@ -164,6 +195,7 @@ void
 daemon_close(struct daemon *d)
 {
     promotion_end(d);
+    restore_end(d);
     roles_end(d);
     net_stop(&d->net);
     control_server_close(&d->control);
@@ -183,6 +215,8 @@ daemon_close(struct daemon *d)
     d->peers = NULL;
     d->peer_count = 0;
     turn_destroy(&d->turn);
+    daemon_retains_end(d);
+    salvages_free(&d->salvages);
     node_free(&d->node);
     file_closep(&d->lock_fd);
 }

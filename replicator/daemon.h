@@ -7,6 +7,7 @@
 
 #include "lib/os/control.h"
 #include "replicator/capture.h"
+#include "replicator/loss.h"
 #include "replicator/net/net.h"
 #include "replicator/peer.h"
 #include "replicator/turn.h"
@@ -23,6 +24,17 @@ struct verify_place {
     const struct peer *peer; /* with which */
 };
 
+/* What protection.c remembers; all but the last in the state as well. Times in seconds since 1970,
+ * 0 not. */
+struct protection_facts {
+    uint64_t degraded_since;
+    uint64_t protected_since;
+    uint64_t safe;    /* newest seq that another node has on its disk, as far as is known */
+    uint64_t told_ms; /* monotonic: the last alarm */
+};
+
+struct salvages;
+
 struct daemon {
     const struct conf *conf;
     struct node *node;
@@ -36,19 +48,30 @@ struct daemon {
     atomic_uchar role; /* enum wire_role; set by the main thread */
     /* Set by the main thread while no session runs, read by sessions. */
     struct capture *capture; /* NULL unless primary */
+    struct prepare *prepare; /* NULL when primary */
+    struct loss_watch *loss; /* what is known of a primary that is followed */
+    uint64_t folders_failed; /* at this promotion: their numbers could not be made safe */
     int adopt_fd;            /* a fanotify queue from the service manager, -1 none */
 
     atomic_uint_fast64_t tail; /* newest durable seq here */
     /* Newest record that was carried out in a store here: ahead of the tail after a crash, or while
      * something asked for has not come. */
     atomic_uint_fast64_t applied;
-    atomic_bool moved_posted;  /* a look at positions is under way */
-    atomic_bool apply_stalled; /* the last session ended because a disk took no writes */
-    struct turn turn;          /* of the sessions that receive */
+    atomic_bool moved_posted;     /* a look at positions is under way */
+    atomic_bool journal_finished; /* of a deposed primary: all that it did is in its journal */
+    atomic_bool apply_stalled;    /* the last session ended because a disk took no writes */
+    struct turn turn;             /* of the sessions that receive */
+    struct retain **retains;      /* of the stores; NULL where nothing is retained */
+    struct retain_keeper *keeper;
+    struct mass *mass;        /* the mass-change guard */
+    pthread_t restore_thread; /* while restoring: retained objects into the stores of this node */
+    bool restoring;           /* the thread is to be joined */
+    atomic_bool restore_runs; /* and is at work */
     struct barriers *barriers;
+    struct salvages *salvages;   /* what this node had alone; NULL while nothing serves */
     struct promotion *promotion; /* an order that waits, NULL none */
     double barrier_last_seconds;
-    uint64_t degraded_since;                      /* seconds since 1970, 0 not */
+    struct protection_facts protection;
     uint64_t began_ms;                            /* monotonic, of the first tick */
     struct verify_job *verify_jobs;               /* comparisons that run */
     struct verify_place verify[RECORD_STORE_MAX]; /* of scheduled ones */
@@ -61,6 +84,9 @@ struct daemon {
 int daemon_open(struct daemon *d, struct err *e) _must_check_;
 /* Serves the control socket in d->loop and takes up the role that the state says. */
 int daemon_serve(struct daemon *d, struct err *e) _must_check_;
+/* What is retained, and the guard over it; a part of serving. */
+int daemon_retains_begin(struct daemon *d, struct err *e) _must_check_;
+void daemon_retains_end(struct daemon *d);
 /* A peer is connected: a session begins. Takes link_fd over. */
 void daemon_link_up(struct daemon *d, const char *name, int link_fd);
 /* Once a second. Ends the loop, with `failure`, when only a new start helps. */

@@ -111,7 +111,7 @@ put_off(struct fetch *f)
 static int
 open_apply(struct fetch *f, struct err *e)
 {
-    struct apply_store stores[RECORD_STORE_MAX];
+    struct apply_store stores[RECORD_STORE_MAX] = { 0 };
     if (f->apply != NULL)
         return 0;
     for (size_t i = 0; i < f->node->store_count; i++)

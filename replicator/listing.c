@@ -369,7 +369,8 @@ scan_name(struct scan *scan, const char *text, struct listing *l, struct err *e)
     struct stat st;
     if (fstatat(scan->dirfd, text, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return vanished(errno) ? 0 : not_listed(scan, l, text, errno, e);
-    if (!can_be_replicated(scan, st.st_mode, st.st_dev))
+    if (!can_be_replicated(scan, st.st_mode, st.st_dev) ||
+        store_is_unfinished(scan->rules, scan->dir, st.st_mode))
         return 0;
     struct wire_entry entry = { .name = name };
     entry_see(&entry, &st);

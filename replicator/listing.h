@@ -50,6 +50,12 @@ int listing_read(const struct store_rules *rules, int dirfd, struct span dir, bo
  * and mtime of what is not a directory, the hash where there is one, and nlink where it is above 1
  * (files only). The size of a directory, symlink or fifo does not count. */
 void listing_digest(const struct listing *l, uint8_t ret_digest[WIRE_DIGEST_SIZE]);
+/* The disk counts links in places that are not replicated, too: a copy that was cut off left one in
+ * a Maildir's tmp, a folder that was removed took some along to where it is retained. Counts those
+ * that the index has; dir is the directory's id in it. */
+struct state_txn;
+int listing_count_links(struct listing *l, struct state_txn *txn, uint64_t dir,
+                        struct err *e) _must_check_;
 /* Are the two the same for a comparison? (nlink aside when !with_nlink) */
 bool listing_entry_equal(const struct wire_entry *a, const struct wire_entry *b, bool with_nlink);
 

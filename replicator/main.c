@@ -1,19 +1,16 @@
 /* main.c - mailtwin-replicatord: reads its configuration, starts the network role, gives up what it
  * does not need, runs. */
-#include "lib/base/version.h"
 #include "lib/os/event.h"
 #include "lib/os/file.h"
+#include "lib/os/program.h"
 #include "lib/os/sandbox.h"
 #include "replicator/daemon.h"
 #include "replicator/link.h"
 
-#include <getopt.h>
 #include <linux/capability.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -251,50 +248,11 @@ run(const struct conf *conf)
     return exit_status;
 }
 
-static void
-usage(FILE *out)
-{
-    fputs("usage: mailtwin-replicatord [--foreground] [--config FILE] [--node NAME]\n"
-          "Captures, ships and applies changes of the stores; see mailtwin-replicatord(8).\n",
-          out);
-}
-
 int
 main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "config", required_argument, NULL, 'c' }, { "node", required_argument, NULL, 'n' },
-        { "foreground", no_argument, NULL, 'f' },   { "help", no_argument, NULL, 'h' },
-        { "version", no_argument, NULL, 'v' },      { NULL, 0, NULL, 0 },
-    };
-    const char *file = NULL;
-    const char *node = NULL;
-    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) >= 0;) {
-        if (c == 'c')
-            file = optarg;
-        else if (c == 'n')
-            node = optarg;
-        else if (c == 'h')
-            usage(stdout);
-        else if (c == 'v')
-            puts("mailtwin-replicatord " MAILTWIN_VERSION);
-        else if (c == '?')
-            usage(stderr);
-        if (c == 'h' || c == 'v' || c == '?')
-            return c == '?' ? 2 : 0;
-    }
-    event_init("replicatord", EVENT_INFO);
-    struct conf *conf = NULL;
-    struct err e = { 0 };
-    if (optind < argc || conf_load(file, node, &conf, &e) < 0) {
-        if (optind < argc)
-            err_set(&e, ERR_USAGE, "mailtwin-replicatord takes no argument \"%s\"", argv[optind]);
-        fprintf(stderr, "mailtwin-replicatord: %s\n", e.text);
-        return err_exit_status(e.code);
-    }
-    signal(SIGPIPE, SIG_IGN);
-    umask(0077);
-    int status = run(conf);
-    conf_free(&conf);
-    return status;
+    static const struct program program = { "mailtwin-replicatord",
+                                            "Captures, ships and applies changes of the stores",
+                                            run };
+    return program_main(&program, argc, argv);
 }

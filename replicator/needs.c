@@ -63,6 +63,13 @@ needs_load(struct needs *n, struct state_txn *txn, struct err *e)
 }
 
 int
+needs_open(struct needs *n, struct state *state, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    return state_begin(state, false, &txn, e) < 0 ? -1 : needs_load(n, txn, e);
+}
+
+int
 needs_save(struct needs *n, struct state_txn *txn, struct err *e)
 {
     if (!n->changed)

@@ -21,6 +21,7 @@ struct needs {
 
 void needs_free(struct needs *needs);
 int needs_load(struct needs *needs, struct state_txn *txn, struct err *e) _must_check_;
+int needs_open(struct needs *needs, struct state *state, struct err *e) _must_check_;
 int needs_save(struct needs *needs, struct state_txn *txn, struct err *e) _must_check_;
 /* The stream goes on behind seq; anew: everything is compared, and nothing is waited for. */
 void needs_start(struct needs *needs, uint64_t seq, bool anew);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EVIDENCE_FILE "evidence"
@@ -19,6 +20,17 @@ open_dir(const char *path, int *ret_fd, struct err *e)
 {
     *ret_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return *ret_fd < 0 ? err_sys(e, ERR_CONFIG, "open %s", path) : 0;
+}
+
+/* A spool is ours to make; the tree of an administrator that is missing is not mounted. */
+static int
+make_spool(const struct conf *conf, const struct conf_store *store, struct err *e)
+{
+    _cleanup_free_ char *spool = xasprintf("%s/" CONF_SPOOL_DIR, conf->state_dir);
+    if ((mkdir(spool, 0711) < 0 && errno != EEXIST) ||
+        (mkdir(store->path, 0700) < 0 && errno != EEXIST))
+        return err_sys(e, ERR_CONFIG, "make %s", store->path);
+    return 0;
 }
 
 static int
@@ -37,6 +49,26 @@ store_open(struct node_store *s, const struct conf_store *conf, uint16_t number,
     return 0;
 }
 
+/* A queue empties as it works, and a dump has versions of its own. */
+static bool
+is_retained(const struct conf_store *conf)
+{
+    return conf->kind != STORE_QUEUE && conf->kind != STORE_DUMP;
+}
+
+static int
+retain_store(struct node_store *s, struct err *e)
+{
+    const struct conf_store *conf = s->conf;
+    struct retain_opts opts = { .path = conf->path,
+                                .store = conf->name,
+                                .kind = conf->kind,
+                                .users = conf->users,
+                                .keep_ms = conf->retain_ms,
+                                .max_percent = conf->retain_max };
+    return is_retained(conf) ? retain_open(&opts, &s->retain, e) : 0;
+}
+
 static int
 state_dir_open(struct node *node, struct err *e)
 {
@@ -51,14 +83,21 @@ node_open(const struct conf *conf, struct node **ret_node, struct err *e)
 {
     struct node *node = xcalloc(1, sizeof(*node));
     node->conf = conf;
+    node->opened_s = time(NULL);
     node->state_dirfd = -1;
     node->stores = xcalloc(conf->store_count, sizeof(*node->stores));
     for (size_t i = 0; i < conf->store_count; i++)
         node->stores[i].root_fd = -1;
     node->store_count = conf->store_count;
     int rc = state_dir_open(node, e);
-    for (size_t i = 0; rc == 0 && i < conf->store_count; i++)
-        rc = store_open(&node->stores[i], &conf->stores[i], (uint16_t)i, e);
+    for (size_t i = 0; rc == 0 && i < conf->store_count; i++) {
+        if (store_kind_is_spool(conf->stores[i].kind))
+            rc = make_spool(conf, &conf->stores[i], e);
+        if (rc == 0)
+            rc = store_open(&node->stores[i], &conf->stores[i], (uint16_t)i, e);
+        if (rc == 0)
+            rc = retain_store(&node->stores[i], e);
+    }
     struct state_opts opts = { .journal_max = conf->journal_max };
     if (rc < 0 || state_open(node->state_dirfd, &opts, &node->state, e) < 0) {
         node_free(&node);
@@ -74,8 +113,10 @@ node_free(struct node **node)
     if (*node == NULL)
         return;
     state_free(&(*node)->state);
-    for (size_t i = 0; i < (*node)->store_count; i++)
+    for (size_t i = 0; i < (*node)->store_count; i++) {
+        retain_free(&(*node)->stores[i].retain);
         file_closep(&(*node)->stores[i].root_fd);
+    }
     file_closep(&(*node)->state_dirfd);
     free((*node)->stores);
     free(*node);

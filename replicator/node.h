@@ -8,6 +8,7 @@
 #include "lib/os/conf.h"
 #include "lib/os/watch.h"
 #include "lib/store/store.h"
+#include "replicator/retain.h"
 
 struct node_store {
     const struct conf_store *conf;
@@ -16,6 +17,7 @@ struct node_store {
     uint64_t device;
     uint8_t fsid[WATCH_FSID_SIZE];
     struct store_rules rules;
+    struct retain *retain; /* NULL: of this kind nothing is retained */
 };
 
 struct node {
@@ -24,6 +26,7 @@ struct node {
     struct node_store *stores;
     size_t store_count;
     int state_dirfd;
+    int64_t opened_s; /* CLOCK_REALTIME when this process opened it */
 };
 
 /* Opens state and stores. What is missing or unusable is one sentence. */

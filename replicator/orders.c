@@ -2,8 +2,11 @@
 
 #include "lib/os/event.h"
 #include "replicator/barrier.h"
+#include "replicator/mass.h"
 #include "replicator/promotion.h"
+#include "replicator/restore.h"
 #include "replicator/roles.h"
+#include "replicator/salvage.h"
 #include "replicator/status.h"
 #include "replicator/verify.h"
 
@@ -54,6 +57,18 @@ do_status(struct daemon *d, struct control_call *call, const json_t *request)
 }
 
 static void
+do_role(struct daemon *d, struct control_call *call, const json_t *request)
+{
+    (void)request;
+    struct err e = { 0 };
+    json_t *json;
+    if (role_json(d, &json, &e) < 0)
+        control_fail(call, &e);
+    else
+        control_reply(call, json);
+}
+
+static void
 do_barrier(struct daemon *d, struct control_call *call, const json_t *request)
 {
     int store = store_arg(d, call, request);
@@ -63,6 +78,10 @@ do_barrier(struct daemon *d, struct control_call *call, const json_t *request)
         struct err e = { 0 };
         err_set(&e, ERR_REFUSED, "this node is not the primary: mail is not accepted here");
         control_fail(call, &e);
+        return;
+    }
+    if (flag(request, "probe")) {
+        barriers_probe(d, call, store);
         return;
     }
     json_int_t timeout = json_integer_value(json_object_get(request, "timeout_ms"));
@@ -186,6 +205,100 @@ do_give_up(struct daemon *d, struct control_call *call, const json_t *request)
     control_reply(call, json_object());
 }
 
+/* --- mass changes --- */
+
+static void
+let_through(struct daemon *d, struct control_call *call, enum mass_state state)
+{
+    struct err e = { 0 };
+    int rc = mass_release(d->mass, state, &e);
+    if (rc == 0)
+        daemon_wake_sessions(d);
+    finish(call, rc, &e);
+}
+
+static void
+do_retained_release(struct daemon *d, struct control_call *call, const json_t *request)
+{
+    (void)request;
+    let_through(d, call, MASS_OPEN);
+}
+
+static void
+do_salvage(struct daemon *d, struct control_call *call, const json_t *request)
+{
+    salvages_list(d->salvages, call, request);
+}
+
+static void
+do_salvage_give(struct daemon *d, struct control_call *call, const json_t *request)
+{
+    salvages_give(d->salvages, call, request);
+}
+
+static void
+do_salvage_drop(struct daemon *d, struct control_call *call, const json_t *request)
+{
+    salvages_drop(d->salvages, call, request);
+}
+
+/* epoch: of one promotion, 0 all. */
+static int
+loss_json(struct daemon *d, uint64_t epoch, json_t **ret_json, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    json_t *found = NULL;
+    if (state_begin(d->node->state, false, &txn, e) < 0)
+        return -1;
+    int got = epoch == 0 ? loss_list(txn, &found, e) : loss_get(txn, epoch, &found, e);
+    if (got < 0)
+        return -1;
+    if (epoch != 0 && got == 0)
+        return err_set(e, ERR_USAGE, "there is no loss statement of epoch %llu on this node",
+                       (unsigned long long)epoch);
+    *ret_json = json_pack("{s:o}", epoch == 0 ? "statements" : "statement", found);
+    return 0;
+}
+
+static void
+do_loss(struct daemon *d, struct control_call *call, const json_t *request)
+{
+    struct err e = { 0 };
+    json_t *json;
+    json_int_t epoch = json_integer_value(json_object_get(request, "epoch"));
+    if (loss_json(d, epoch > 0 ? (uint64_t)epoch : 0, &json, &e) < 0)
+        control_fail(call, &e);
+    else
+        control_reply(call, json);
+}
+
+static void
+do_retained_give(struct daemon *d, struct control_call *call, const json_t *request)
+{
+    int store = store_arg(d, call, request);
+    if (store >= 0)
+        restore_order(d, store, call, request);
+    if (store == -1) {
+        struct err e = { 0 };
+        err_set(&e, ERR_USAGE, "the order names no store");
+        control_fail(call, &e);
+    }
+}
+
+static void
+do_retained_discard(struct daemon *d, struct control_call *call, const json_t *request)
+{
+    struct err e = { 0 };
+    struct mass_facts facts;
+    mass_facts(d->mass, &facts);
+    if (flag(request, "end"))
+        finish(call, mass_end(d->mass, &e), &e);
+    else if (facts.state == MASS_DISCARD) /* begun before, and not ended */
+        control_reply(call, json_object());
+    else
+        let_through(d, call, MASS_DISCARD);
+}
+
 static void
 do_stop(struct daemon *d, struct control_call *call, const json_t *request)
 {
@@ -199,10 +312,22 @@ static const struct {
     void (*run)(struct daemon *d, struct control_call *call, const json_t *request);
     bool changes;
 } orders[] = {
-    { "status", do_status, false }, { "barrier", do_barrier, false },
-    { "verify", do_verify, true },  { "promote", do_promote, true },
-    { "demote", do_demote, true },  { "resync", do_resync, true },
-    { "held", do_held, false },     { "give-up", do_give_up, true },
+    { "status", do_status, false },
+    { "role", do_role, false },
+    { "barrier", do_barrier, false },
+    { "verify", do_verify, true },
+    { "promote", do_promote, true },
+    { "demote", do_demote, true },
+    { "resync", do_resync, true },
+    { "held", do_held, false },
+    { "give-up", do_give_up, true },
+    { "retained-release", do_retained_release, true },
+    { "retained-discard", do_retained_discard, true },
+    { "retained-give", do_retained_give, true },
+    { "salvage", do_salvage, false },
+    { "salvage-give", do_salvage_give, true },
+    { "salvage-drop", do_salvage_drop, true },
+    { "loss", do_loss, false },
     { "stop", do_stop, true },
 };
 

@@ -2,6 +2,7 @@
 
 #include "lib/os/file.h"
 #include "replicator/daemon.h"
+#include "replicator/give.h"
 #include "replicator/session.h"
 
 #include <stdarg.h>
@@ -48,6 +49,14 @@ fail_order(struct peer *peer, const struct err *e)
         order->done(order, &(struct walk_progress){ 0 }, e);
 }
 
+static void
+fail_gives(struct peer *peer, const struct err *e)
+{
+    struct give_order *order;
+    while ((order = peer_next_give(peer)) != NULL)
+        order->done(order, e);
+}
+
 static void *
 session_thread(void *arg)
 {
@@ -63,6 +72,7 @@ session_thread(void *arg)
     peer->facts.connected_ms = 0;
     pthread_mutex_unlock(&peer->lock);
     fail_order(peer, &e);
+    fail_gives(peer, &e);
     daemon_peer_moved(peer->daemon);
     return NULL;
 }
@@ -177,6 +187,34 @@ peer_takes_orders(struct peer *peer)
     return facts.sending;
 }
 
+bool
+peer_give(struct peer *peer, struct give_order *order)
+{
+    order->later = NULL;
+    pthread_mutex_lock(&peer->lock);
+    bool taken = peer->facts.receiving;
+    struct give_order **end = &peer->gives;
+    while (*end != NULL)
+        end = &(*end)->later;
+    if (taken)
+        *end = order;
+    pthread_mutex_unlock(&peer->lock);
+    if (taken)
+        peer_wake(peer);
+    return taken;
+}
+
+struct give_order *
+peer_next_give(struct peer *peer)
+{
+    pthread_mutex_lock(&peer->lock);
+    struct give_order *order = peer->gives;
+    if (order != NULL)
+        peer->gives = order->later;
+    pthread_mutex_unlock(&peer->lock);
+    return order;
+}
+
 const char *
 peer_state_word(enum peer_state state)
 {
@@ -185,4 +223,16 @@ peer_state_word(enum peer_state state)
                                          [PEER_RESYNC] = "resync",
                                          [PEER_REFUSED] = "refused" };
     return words[state];
+}
+
+struct peer *
+peer_receives_from(struct daemon *d)
+{
+    for (size_t i = 0; i < d->peer_count; i++) {
+        struct peer_facts facts;
+        peer_facts(&d->peers[i], &facts);
+        if (facts.receiving)
+            return &d->peers[i];
+    }
+    return NULL;
 }

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 struct daemon;
+struct give_order;
 
 enum peer_state {
     PEER_CONNECTING,
@@ -30,15 +31,26 @@ struct verify_order {
     atomic_bool gives_way; /* to another order: it ends with ERR_BUSY */
 };
 
-/* What the status shows. */
+/* What is known of another node for the day when this one takes over. Pure: handover.h. */
+struct handover_peer {
+    bool told;             /* it is connected and has greeted, as follows */
+    bool whole;            /* with this history, not in the middle of a sync */
+    uint8_t role;          /* enum wire_role */
+    uint64_t epoch, tail;  /* of its HELLO */
+    uint64_t served_epoch; /* the last epoch in which it sent to this node as the primary; 0 none */
+};
+
+/* What the status shows, and what a promotion goes by. */
 struct peer_facts {
     enum peer_state state;
     bool sending, receiving;
+    bool paused; /* it applies nothing until an operator says so */
     uint64_t shipped, received, durable;
     uint64_t bytes_sent;
     uint64_t connected_ms;       /* monotonic; 0 not */
     double ack_seconds;          /* capture to durable there, of the last records; 0 not known */
     struct sync_progress resync; /* either way; known in the state PEER_RESYNC alone */
+    struct handover_peer handover;
     char text[512]; /* what is wrong, or waited for; while connecting, why the last link ended */
 };
 
@@ -58,6 +70,7 @@ struct peer {
     pthread_mutex_t lock; /* of what follows */
     struct peer_facts facts;
     struct verify_order *order; /* waiting to be taken by the session */
+    struct give_order *gives;   /* likewise, in their order */
 };
 
 void peer_init(struct peer *peer, struct daemon *daemon, const struct conf_node *conf);
@@ -77,6 +90,14 @@ void peer_set_resync(struct peer *peer, const struct sync_progress *resync);
 bool peer_order(struct peer *peer, struct verify_order *order);
 /* Does a session send to it now? */
 bool peer_takes_orders(struct peer *peer);
+/* The session that receives from it will give what the order has, behind others: see give.h.
+ * false: none does now, and the order stays the caller's. */
+bool peer_give(struct peer *peer, struct give_order *order);
+/* Session: the next one, NULL none. */
+struct give_order *peer_next_give(struct peer *peer);
+
+/* Main thread: the peer whose records this node receives, NULL none. */
+struct peer *peer_receives_from(struct daemon *d);
 
 const char *peer_state_word(enum peer_state state);
 

@@ -1,5 +1,6 @@
 #include "replicator/promotion.h"
 
+#include "replicator/handover.h"
 #include "replicator/roles.h"
 
 #include <stdlib.h>
@@ -18,7 +19,7 @@ promote(struct daemon *d, struct control_call *call, bool force)
     if (roles_promote(d, force, &e) < 0)
         control_fail(call, &e);
     else
-        control_reply(call, json_object());
+        control_reply(call, json_pack("{s:I}", "folders_failed", (json_int_t)d->folders_failed));
 }
 
 static void
@@ -72,25 +73,27 @@ on_late(uv_timer_t *timer)
 }
 
 static void
-wait_for(struct daemon *d, struct peer *from, struct control_call *call)
+wait_for(struct daemon *d, struct peer *from, uint64_t ms, struct control_call *call)
 {
     struct promotion *p = xcalloc(1, sizeof(*p));
     *p = (struct promotion){ .daemon = d, .call = call, .from = from };
     uv_timer_init(d->loop, &p->timer);
     p->timer.data = p;
-    uv_timer_start(&p->timer, on_late, PROMOTION_WAIT_MS, 0);
+    uv_timer_start(&p->timer, on_late, ms, 0);
     d->promotion = p;
 }
 
 void
 promotion_order(struct daemon *d, struct control_call *call, bool force)
 {
-    struct peer *from = force ? NULL : roles_receives_from(d);
+    struct peer *from = force ? NULL : peer_receives_from(d);
+    struct peer *served = force || from != NULL ? NULL : handover_awaited(d);
     struct err e = { 0 };
-    if (from == NULL) {
+    if (from == NULL && served == NULL) {
         promote(d, call, force);
     } else if (d->promotion == NULL) {
-        wait_for(d, from, call);
+        wait_for(d, from != NULL ? from : served,
+                 from != NULL ? PROMOTION_WAIT_MS : HANDOVER_WAIT_MS, call);
     } else {
         err_set(&e, ERR_BUSY, "another order to promote this node waits already");
         control_fail(call, &e);

@@ -1,8 +1,11 @@
 #include "replicator/protection.h"
 
 #include "lib/os/event.h"
+#include "lib/os/when.h"
 
 #include <time.h>
+
+#define ALARM_MS (3600 * 1000) /* an alarm is told again while it lasts */
 
 static bool
 store_counts(const struct daemon *d, int store, size_t index)
@@ -57,7 +60,8 @@ protection_of(const struct daemon *d, int store, uint64_t seq)
         uint64_t has = here == DURABILITY_RECEIVED ? facts.received : facts.durable;
         if (has >= seq)
             return PROTECTED;
-        best = PROTECTION_PENDING;
+        if (!facts.paused)
+            best = PROTECTION_PENDING;
     }
     return best;
 }
@@ -120,16 +124,108 @@ protection_check_journal(struct daemon *d)
     tell_late(d, txn);
 }
 
+/* --- since when, and up to where --- */
+
+/* The row: epoch, safe, degraded_since, protected_since. Of another epoch it says nothing. */
+#define ROW      "protection"
+#define ROW_SIZE 32
+
+int
+protection_begin(struct daemon *d, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    struct span row;
+    if (state_begin(d->node->state, false, &txn, e) < 0)
+        return -1;
+    const struct state_meta *meta = state_meta(txn);
+    int found = state_get(txn, ROW, &row, e);
+    if (found < 0)
+        return -1;
+    d->protection = (struct protection_facts){ .safe = meta->tail };
+    if (found == 0 || row.len != ROW_SIZE || get_le64(row.ptr) != meta->epoch)
+        return 0;
+    d->protection.safe = MIN(get_le64(row.ptr + 8), meta->tail);
+    d->protection.degraded_since = get_le64(row.ptr + 16);
+    d->protection.protected_since = get_le64(row.ptr + 24);
+    return 0;
+}
+
+static uint64_t
+epoch_of(const struct daemon *d)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    return state_begin(d->node->state, false, &txn, NULL) < 0 ? 0 : state_meta(txn)->epoch;
+}
+
+/* With the next commit of the capture: what a crash loses of it is a second. */
+static void
+remember(struct daemon *d)
+{
+    _cleanup_buf_ struct buf row = { 0 };
+    buf_add_le64(&row, epoch_of(d));
+    buf_add_le64(&row, d->protection.safe);
+    buf_add_le64(&row, d->protection.degraded_since);
+    buf_add_le64(&row, d->protection.protected_since);
+    capture_note_peer(d->capture, ROW, buf_span(&row));
+}
+
+/* Also by a follower that no barrier waits for. */
+static bool
+find_safe(struct daemon *d)
+{
+    uint64_t before = d->protection.safe;
+    for (size_t i = 0; i < d->peer_count; i++) {
+        struct peer_facts facts;
+        peer_facts(&d->peers[i], &facts);
+        if (facts.sending && facts.state == PEER_CONNECTED)
+            d->protection.safe = MAX(d->protection.safe, facts.durable);
+    }
+    return d->protection.safe != before;
+}
+
+static void
+alarm_again(struct daemon *d)
+{
+    struct protection_facts *p = &d->protection;
+    char since[WHEN_SIZE];
+    p->told_ms = capture_now_ms();
+    event(protection_alone(d, -1) == ALONE_REFUSE ? EV_REFUSING : EV_DEGRADED,
+          F_STR("since", when_text(p->degraded_since, since)), F_U64("safe_seq", p->safe),
+          F_U64("tail", atomic_load(&d->tail)));
+}
+
+static void
+change(struct daemon *d, bool alone)
+{
+    struct protection_facts *p = &d->protection;
+    uint64_t now = (uint64_t)time(NULL);
+    char since[WHEN_SIZE];
+    when_text(p->degraded_since, since);
+    p->degraded_since = alone ? now : 0;
+    p->protected_since = alone ? 0 : now;
+    if (alone)
+        alarm_again(d);
+    else
+        event(EV_PROTECTED, F_STR("alone_since", since));
+}
+
 void
 protection_update(struct daemon *d)
 {
-    bool wanted = d->role == WIRE_ROLE_PRIMARY && durability_of(d, -1) != DURABILITY_ASYNC;
-    bool alone = wanted && protection_of(d, -1, UINT64_MAX) == PROTECTION_NONE;
-    if (alone == (d->degraded_since != 0))
+    struct protection_facts *p = &d->protection;
+    if (d->role != WIRE_ROLE_PRIMARY || d->capture == NULL) {
+        *p = (struct protection_facts){ 0 };
         return;
-    d->degraded_since = alone ? (uint64_t)time(NULL) : 0;
-    if (alone)
-        event(EV_DEGRADED);
-    else if (wanted)
-        event(EV_PROTECTED);
+    }
+    bool changed = find_safe(d);
+    bool wanted = durability_of(d, -1) != DURABILITY_ASYNC;
+    bool alone = wanted && protection_of(d, -1, UINT64_MAX) == PROTECTION_NONE;
+    if (alone != (p->degraded_since != 0)) {
+        change(d, alone);
+        changed = true;
+    } else if (alone && capture_now_ms() - p->told_ms >= ALARM_MS) {
+        alarm_again(d);
+    }
+    if (changed)
+        remember(d);
 }

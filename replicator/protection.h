@@ -13,7 +13,11 @@ enum protection {
 /* Of all changes up to seq of a store (-1: of all stores). */
 enum protection protection_of(const struct daemon *d, int store, uint64_t seq);
 enum conf_alone protection_alone(const struct daemon *d, int store);
-/* Notes when protection is lost or regained: date, event. */
+/* This node is the primary from now on, or again: what it knew in this epoch before a restart
+ * counts on, also since when it is alone. */
+int protection_begin(struct daemon *d, struct err *e) _must_check_;
+/* Notes when protection is lost or regained: date, event; an alarm again each hour that it is lost.
+ */
 void protection_update(struct daemon *d);
 
 /* Tells of peers that the journal no longer reaches back to, and of those that confirm later than

@@ -5,10 +5,13 @@
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/answer.h"
+#include "replicator/give.h"
+#include "replicator/mass.h"
 #include "replicator/needs.h"
+#include "replicator/pause.h"
+#include "replicator/salvage.h"
 #include "replicator/session.h"
 
-#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -18,7 +21,6 @@
 #define ASKED_MAX    1024 /* directories; a sender asks for 128 at once */
 #define LEDGER_MS    50
 #define LEDGER_OPS   4000
-#define PROBE_MS     1000
 
 struct receiver {
     struct session *s;
@@ -36,13 +38,15 @@ struct receiver {
     struct wire_msg out;
     struct needs needs;  /* names asked for and not come yet */
     struct scrub *scrub; /* reads what a comparison asks for */
+    struct give *give;
     struct err note_err; /* of a callback that cannot return one */
 };
 
 /* Another session, or a change of role, goes on from what this one leaves: it must be whole. */
 static bool
-must_end(const struct receiver *x)
+must_end(void *arg)
 {
+    const struct receiver *x = arg;
     return session_stopped(x->s) || turn_lost(&x->claim);
 }
 
@@ -104,6 +108,8 @@ tell_facts(struct receiver *x)
     peer->facts.received = x->commit.seq;
     peer->facts.durable = x->done.seq;
     peer->facts.shipped = x->commit.tail;
+    if (x->done.seq >= x->commit.tail)
+        mass_level(x->daemon->mass);
     pthread_mutex_unlock(&peer->lock);
 }
 
@@ -114,7 +120,8 @@ ledger_write(struct receiver *x, struct err *e)
         return -1;
     if (x->ledger.txn == NULL)
         return 0;
-    if (needs_save(&x->needs, x->ledger.txn, e) < 0)
+    if (needs_save(&x->needs, x->ledger.txn, e) < 0 ||
+        loss_watch_save(x->daemon->loss, x->ledger.txn, e) < 0)
         return -1;
     if (ledger_commit(&x->ledger, e) < 0)
         return err_wrap(e, "write the journal");
@@ -134,31 +141,11 @@ note_applied(struct receiver *x)
 }
 
 static void
-tell_stall(struct receiver *x, const struct err *why)
-{
-    struct err e = { 0 };
-    x->out.stall = (struct wire_stall){ .code = why == NULL ? 0 : (uint16_t)why->code,
-                                        .text = span_str(why == NULL ? "" : why->text) };
-    if (x->out.stall.text.len > WIRE_TEXT_MAX)
-        x->out.stall.text.len = WIRE_TEXT_MAX;
-    if (reply(x, WIRE_STALL, &e) < 0 || link_io_flush(x->s->io, &e) < 0)
-        return; /* the link is down: the peer's status says that */
-}
-
-/* Told once; that it goes on is told with the first run that is durable again. */
-static void
-apply_stalled(struct receiver *x, const struct err *why)
-{
-    tell_stall(x, why);
-    if (!atomic_exchange(&x->daemon->apply_stalled, true))
-        event(EV_APPLY_STALLED, F_ERR(why));
-}
-
-static void
 finish_sync(struct receiver *x)
 {
     x->sync_done = false;
     x->syncing = false;
+    mass_syncing(x->daemon->mass, false);
     peer_set_state(x->s->peer, PEER_CONNECTED, "%s", "");
     event(EV_SYNC_END, F_STR("peer", x->s->peer->conf->name), F_U64("seq", x->commit.seq));
 }
@@ -206,10 +193,11 @@ carry_out(struct receiver *x, struct err *e)
         return -1;
     }
     x->commit_due = false;
+    loss_watch_carried_out(x->daemon->loss);
     x->done = x->commit;
     x->ack_due = true;
     if (atomic_exchange(&x->daemon->apply_stalled, false)) {
-        tell_stall(x, NULL);
+        pause_tell(x->s, NULL);
         event(EV_APPLY_RESUMED);
     }
     return acknowledge(x, e);
@@ -228,6 +216,7 @@ on_commit(struct receiver *x, const struct wire_commit *commit, struct err *e)
     x->commit = *commit;
     x->commit_due = true;
     x->in_run = false;
+    loss_watch_hear(x->daemon->loss, commit->tail, 0);
     x->out.ack = (struct wire_ack){ x->durable_run, commit->seq, x->durable_seq };
     if (reply(x, WIRE_ACK, e) < 0) /* received; goes out with the next flush */
         return -1;
@@ -312,15 +301,6 @@ is_other_stream(const struct receiver *x, const struct wire_start *start)
            (start->mode == WIRE_MODE_SYNC && start->sync_base != ours->sync_base);
 }
 
-static int
-load_needs(struct receiver *x, struct err *e)
-{
-    _cleanup_txn_ struct state_txn *txn = NULL;
-    if (state_begin(x->daemon->node->state, false, &txn, e) < 0)
-        return -1;
-    return needs_load(&x->needs, txn, e);
-}
-
 /* In this order: after a crash in between the marker counts for neither stream. */
 static int
 take_over(struct receiver *x, const struct wire_start *start, struct err *e)
@@ -330,7 +310,8 @@ take_over(struct receiver *x, const struct wire_start *start, struct err *e)
     x->ledger.marker_void = is_other_stream(x, start);
     if (fresh && daemon_stores_empty(x->daemon, &fresh, e) < 0)
         return -1;
-    if (load_needs(x, e) < 0 || ledger_start(&x->ledger, start, fresh, e) < 0)
+    if (needs_open(&x->needs, x->daemon->node->state, e) < 0 ||
+        ledger_start(&x->ledger, start, fresh, e) < 0)
         return -1;
     needs_start(&x->needs, start->from, x->ledger.marker_void);
     if (!x->ledger.marker_void)
@@ -345,14 +326,19 @@ static int
 on_start(struct receiver *x, const struct wire_start *start, struct err *e)
 {
     x->syncing = start->mode == WIRE_MODE_SYNC;
+    mass_syncing(x->daemon->mass, x->syncing);
+    salvages_allow(x->daemon);
     if (start_fits(x, start, e) < 0 || take_over(x, start, e) < 0)
         return -1;
     needs_ask_again(&x->needs, is_dir_here);
-    if (link_io_flush(x->s->io, e) < 0)
+    if (salvages_tell(x->s, e) < 0 || link_io_flush(x->s->io, e) < 0)
         return -1;
     x->started = true;
     daemon_follows(x->daemon);
+    session_note_served(x->s, start->epoch);
     x->durable_seq = x->ledger.tail;
+    if (x->ledger.tail >= x->s->theirs->tail)
+        mass_level(x->daemon->mass);
     atomic_store(&x->daemon->tail, x->ledger.tail);
     if (x->syncing)
         event(EV_SYNC_BEGIN, F_STR("peer", x->s->peer->conf->name), F_U64("from", start->from));
@@ -366,6 +352,7 @@ on_rec(struct receiver *x, const struct wire_rec *rec, struct err *e)
     if (rec->record.op != OP_EPOCH && check_store(x, rec->record.store, "REC", e) < 0)
         return -1;
     x->in_run = true;
+    loss_watch_received(x->daemon->loss, x->daemon->conf, &rec->record);
     return apply_rec(x->apply, rec, e);
 }
 
@@ -403,11 +390,16 @@ handle(struct receiver *x, const struct wire_msg *msg, struct err *e)
         return apply_end(x->apply, &msg->end, e);
     case WIRE_COMMIT:
         return on_commit(x, &msg->commit, e);
+    case WIRE_TAIL:
+        loss_watch_hear(x->daemon->loss, msg->tail.seq, msg->tail.time_ns);
+        return 0;
     case WIRE_SYNC_DONE:
         x->sync_done = true;
         return 0;
     case WIRE_SYNC_PROGRESS:
         return on_progress(x, &msg->sync_progress, e);
+    case WIRE_GIVEN:
+        return give_answer(x->give, &msg->given, e);
     case WIRE_DIGEST_ASK:
     case WIRE_SIG_ASK:
     case WIRE_FETCH:
@@ -448,8 +440,10 @@ step(struct receiver *x, struct err *e)
     int timeout = may_carry_out ? 0 : x->ledger.txn != NULL ? LEDGER_MS : -1;
     if (may_carry_out && group_is_full(x))
         return carry_out(x, e);
-    if (tell_readings(x, e) < 0)
+    int gives = x->started && !x->syncing ? give_work(x->give, x->s->peer, e) : 0;
+    if (gives < 0 || tell_readings(x, e) < 0)
         return -1;
+    timeout = gives > 0 ? 0 : timeout;
     int got = link_io_receive(x->s->io, timeout, x->s->peer->wake_fd, &msg, e);
     if (got < 0)
         return -1;
@@ -458,6 +452,8 @@ step(struct receiver *x, struct err *e)
     uint64_t count;
     if (read(x->s->peer->wake_fd, &count, sizeof(count)) < 0)
         ASSERT(errno == EAGAIN || errno == EINTR);
+    if (gives > 0 && !may_carry_out)
+        return 0;
     return may_carry_out ? carry_out(x, e) : write_behind(x, e);
 }
 
@@ -481,31 +477,27 @@ open_apply(struct receiver *x, struct err *e)
     const struct node *node = x->daemon->node;
     struct apply_store stores[RECORD_STORE_MAX];
     for (size_t i = 0; i < node->store_count; i++)
-        stores[i].path = node->stores[i].conf->path;
-    return apply_open(stores, node->store_count, SYNC_WORKERS, &x->apply, e);
+        stores[i] = (struct apply_store){ .path = node->stores[i].conf->path,
+                                          .retain = node->stores[i].retain };
+    if (apply_open(stores, node->store_count, SYNC_WORKERS, &x->apply, e) < 0)
+        return -1;
+    apply_guard(x->apply, mass_ask, x->daemon->mass);
+    return 0;
 }
 
-/* Waits until every store takes writes again. */
+/* On record before anything else happens: a restart must not forget it. */
 static int
-wait_for_space(struct receiver *x, struct err *e)
+keep_mass(struct receiver *x, struct err *e)
 {
-    bool told = false;
     struct err why = { 0 };
-    while (!must_end(x)) {
-        if (node_probe(x->daemon->node, &why) >= 0) {
-            if (told)
-                peer_set_state(x->s->peer, PEER_CONNECTED, "%s", "");
-            return 0;
-        }
-        if (!told) {
-            apply_stalled(x, &why);
-            peer_set_state(x->s->peer, PEER_CONNECTED, "applying is paused: %s", why.text);
-        }
-        told = true;
-        struct pollfd wake = { .fd = x->s->peer->wake_fd, .events = POLLIN };
-        poll(&wake, 1, PROBE_MS);
+    int saved = ledger_writable(&x->ledger, &why) < 0
+                    ? -1
+                    : mass_save(x->daemon->mass, x->ledger.txn, &why);
+    if (saved < 0 || ledger_commit(&x->ledger, &why) < 0) {
+        *e = why;
+        return -1;
     }
-    return err_set(e, ERR_PEER, "told to stop");
+    return 0;
 }
 
 static bool
@@ -523,9 +515,12 @@ receive(struct receiver *x, struct err *e)
     if (open_apply(x, e) < 0 || ledger_open(&x->ledger, x->daemon->node, e) < 0)
         return -1;
     note_applied(x);
-    if (session_greeting_holds(x->s, e) < 0 || wait_for_space(x, e) < 0)
+    struct pause pause = { x->s, must_end, x };
+    if (session_greeting_holds(x->s, e) < 0 || pause_until_release(&pause, e) < 0 ||
+        pause_until_space(&pause, e) < 0)
         return -1;
-    return loop(x, e);
+    int rc = loop(x, e);
+    return rc < 0 && mass_closed(x->daemon->mass, NULL) ? keep_mass(x, e) : rc;
 }
 
 static struct receiver *
@@ -537,6 +532,7 @@ receiver_new(struct session *s)
     x->needs.ask = send_need;
     x->needs.arg = x;
     x->scrub = scrub_new(x->daemon->node, x->daemon->conf->verify_rate, s->peer->wake_fd);
+    x->give = give_new(s->io);
     x->received_counts = conf_received_counts(x->daemon->conf);
     x->claim.peer = s->peer;
     x->claim.link_fd = link_io_fd(s->io);
@@ -548,6 +544,9 @@ receiver_new(struct session *s)
 static void
 receiver_close(struct receiver *x)
 {
+    struct err ended = { 0 };
+    err_set(&ended, ERR_PEER, "the connection to %s ended", x->s->peer->conf->name);
+    give_free(&x->give, &ended);
     scrub_free(&x->scrub);
     ledger_free(&x->ledger);
     needs_free(&x->needs);
@@ -577,8 +576,10 @@ receiver_run(struct session *s, struct err *e)
         return -1;
     }
     int rc = receive(x, e);
-    if (rc < 0 && is_disk_trouble(e)) /* the next session waits until the disk takes writes again */
-        apply_stalled(x, e);
+    bool room = rc < 0 && e->code == ERR_NOSPACE &&
+                retain_give_way(x->daemon->retains, x->daemon->node->store_count);
+    if (rc < 0 && is_disk_trouble(e) && !room) /* the next session waits until it takes writes */
+        pause_stalled(x->s, e);
     if (turn_lost(&x->claim))
         rc = err_set(e, ERR_REFUSED, "a newer session receives instead");
     receiver_close(x);

@@ -3,10 +3,14 @@
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/barrier.h"
+#include "replicator/handover.h"
 #include "replicator/link.h"
+#include "replicator/mass.h"
+#include "replicator/prepare.h"
 #include "replicator/protection.h"
 #include "replicator/receiver.h"
 #include "replicator/recover.h"
+#include "replicator/renumber.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -111,10 +115,32 @@ leave_queue(const struct daemon *d)
     sd_pid_notify_with_fds(0, 0, "FDSTORE=1\nFDNAME=fanotify", &fd, 1);
 }
 
+static void
+still_alive(void)
+{
+    sd_notify(0, "WATCHDOG=1");
+}
+
+/* What is in the state is not lost when its file cannot be written: it is with the next start. */
+static void
+publish_losses(struct daemon *d)
+{
+    struct err e = { 0 };
+    if (loss_publish(d->node->state, d->node->state_dirfd, 0, &e) < 0)
+        event(EV_FAILED, F_STR("while", "writing a loss statement"), F_ERR(&e));
+}
+
 static int
 start_capture(struct daemon *d, struct err *e)
 {
     int adopt = d->adopt_fd;
+    struct renumber_done numbers;
+    atomic_store(&d->journal_finished, false);
+    prepare_end(&d->prepare);
+    publish_losses(d);
+    if (renumber_begin(d->node, still_alive, &numbers, e) < 0)
+        return -1;
+    d->folders_failed = MAX(d->folders_failed, numbers.failed); /* an order that was repeated */
     d->adopt_fd = -1;
     /* on_tail() may run before this has returned: the tail is set from the capture below, too */
     if (capture_start(d->node, adopt, on_tail, d, &d->capture, e) < 0)
@@ -157,7 +183,7 @@ check_watchable(const struct daemon *d, struct err *e)
 static int
 read_marker(struct daemon *d, struct err *e)
 {
-    struct apply_store stores[RECORD_STORE_MAX];
+    struct apply_store stores[RECORD_STORE_MAX] = { 0 };
     _cleanup_txn_ struct state_txn *txn = NULL;
     struct span row;
     uint64_t newest;
@@ -180,7 +206,8 @@ roles_begin(struct daemon *d, struct err *e)
     if (state_begin(d->node->state, false, &txn, e) < 0)
         return -1;
     struct state_meta meta = *state_meta(txn);
-    if (node_check_roots(d->node, txn, e) < 0)
+    d->loss = loss_watch_new();
+    if (node_check_roots(d->node, txn, e) < 0 || loss_watch_load(d->loss, txn, e) < 0)
         return -1;
     state_abort(&txn);
     d->role = meta.role;
@@ -193,25 +220,15 @@ roles_begin(struct daemon *d, struct err *e)
     if (d->role != WIRE_ROLE_PRIMARY && read_marker(d, e) < 0)
         return -1;
     tell_role(d, &meta);
-    if (d->role == WIRE_ROLE_PRIMARY && start_capture(d, e) < 0)
+    if (d->role == WIRE_ROLE_PRIMARY && (start_capture(d, e) < 0 || protection_begin(d, e) < 0))
         return -1;
+    if (d->role != WIRE_ROLE_PRIMARY)
+        d->prepare = prepare_begin(d->node);
     protection_update(d); /* nobody protects a primary before a standby has come */
     return 0;
 }
 
 /* --- promote --- */
-
-struct peer *
-roles_receives_from(struct daemon *d)
-{
-    for (size_t i = 0; i < d->peer_count; i++) {
-        struct peer_facts facts;
-        peer_facts(&d->peers[i], &facts);
-        if (facts.receiving)
-            return &d->peers[i];
-    }
-    return NULL;
-}
 
 /* What was done behind a promotion that this node has heard of and not followed is not here. */
 static int
@@ -235,7 +252,7 @@ may_promote(struct daemon *d, bool force, struct err *e)
     _cleanup_txn_ struct state_txn *txn = NULL;
     if (force)
         return 0;
-    const struct peer *from = roles_receives_from(d);
+    const struct peer *from = peer_receives_from(d);
     if (from != NULL)
         return err_set(e, ERR_REFUSED,
                        "a primary serves (its changes come from %s): run `mailtwin demote` there "
@@ -244,17 +261,19 @@ may_promote(struct daemon *d, bool force, struct err *e)
     if (state_begin(d->node->state, false, &txn, e) < 0)
         return -1;
     const struct state_meta *meta = state_meta(txn);
+    if (d->role == WIRE_ROLE_NONE && !span_is_zero(span_of(meta->history, sizeof(meta->history))))
+        return err_set(e, ERR_REFUSED,
+                       "this node was deposed by a newer primary: see `mailtwin status`, or use "
+                       "--force to take over against it");
+    if (may_replace_newest(txn, e) < 0)
+        return -1;
     if (meta->sync_base != 0)
         return err_set(
             e, ERR_REFUSED,
             "this node's copy is not complete (a sync was not finished, or a power loss took names "
             "that did not come back): promote another node, or use --force to go on with what is "
             "here");
-    if (d->role == WIRE_ROLE_NONE && !span_is_zero(span_of(meta->history, sizeof(meta->history))))
-        return err_set(e, ERR_REFUSED,
-                       "this node was deposed by a newer primary: see `mailtwin status`, or use "
-                       "--force to take over against it");
-    return may_replace_newest(txn, e);
+    return 0;
 }
 
 static size_t
@@ -319,7 +338,7 @@ roles_promote_plan(struct daemon *d, uint64_t *ret_epoch, struct err *e)
 }
 
 static int
-write_promotion(struct daemon *d, struct err *e)
+write_promotion(struct daemon *d, const struct handover *handover, struct err *e)
 {
     _cleanup_txn_ struct state_txn *txn = NULL;
     if (state_begin(d->node->state, true, &txn, e) < 0)
@@ -338,32 +357,55 @@ write_promotion(struct daemon *d, struct err *e)
     meta->checkpoint = meta->tail;
     node_boot_id(meta->boot_id);
     if (append_epoch(txn, e) < 0 || state_del(txn, LEDGER_ACCEPT_SYNC, e) < 0 ||
-        state_del(txn, LEDGER_SYNC_FROM, e) < 0)
+        state_del(txn, LEDGER_SYNC_FROM, e) < 0 || handover_order(d, txn, handover, e) < 0)
         return -1;
     struct state_meta copy = *meta;
     if (state_commit(&txn, e) < 0)
         return -1;
     d->role = WIRE_ROLE_PRIMARY;
+    d->folders_failed = 0;
     d->why_not_serving[0] = '\0';
     atomic_store(&d->tail, copy.tail); /* the record of the promotion is to be shipped */
     tell_role(d, &copy);
     return 0;
 }
 
+/* What follows from a promotion that is written. Where it failed it is done by the next order, or
+ * by the next start; the capture comes last: where there is one, all of it is done. */
+static int
+begin_primary(struct daemon *d, struct err *e)
+{
+    if (d->mass != NULL && mass_end(d->mass, e) < 0) /* what it held back is this node's now */
+        return err_wrap(e, "this node is promoted, but still holds changes back");
+    if (protection_begin(d, e) < 0)
+        return err_wrap(e, "this node is promoted, but its state cannot be read");
+    if (start_capture(d, e) < 0)
+        return err_wrap(e, "this node is promoted, but cannot serve yet; mend that and repeat the "
+                           "order, or restart its daemon");
+    protection_update(d); /* nobody protects it before a standby has come */
+    return 0;
+}
+
+/* Nothing is sent meanwhile: sessions read the capture. */
+static int
+begin_again(struct daemon *d, struct err *e)
+{
+    detach_all(d);
+    return begin_primary(d, e);
+}
+
 int
 roles_promote(struct daemon *d, bool force, struct err *e)
 {
     if (d->role == WIRE_ROLE_PRIMARY)
-        return 0;
-    if (may_promote(d, force, e) < 0)
+        return d->capture != NULL ? 0 : begin_again(d, e);
+    struct handover handover;
+    if (may_promote(d, force, e) < 0 || handover_look(d, &handover, e) < 0)
         return -1;
     detach_all(d);
-    if (write_promotion(d, e) < 0)
+    if (write_promotion(d, &handover, e) < 0)
         return err_wrap(e, "promote this node");
-    if (start_capture(d, e) < 0)
-        return err_wrap(e, "this node is promoted, but its stores cannot be watched");
-    protection_update(d); /* nobody protects it before a standby has come */
-    return 0;
+    return begin_primary(d, e);
 }
 
 /* Sessions and capture end with the role. */
@@ -373,6 +415,7 @@ end_primary(struct daemon *d, uint8_t role, uint64_t heard, const char *why, str
     detach_all(d);
     stop_capture(d, why);
     int rc = set_role(d, role, heard, e);
+    d->prepare = prepare_begin(d->node);
     protection_update(d); /* of a standby nobody asks whether it is protected */
     return rc;
 }
@@ -436,7 +479,7 @@ hear_epoch(const struct heard *h, struct err *e)
 {
     struct daemon *d = h->daemon;
     _cleanup_txn_ struct state_txn *txn = NULL;
-    if (d->role == WIRE_ROLE_PRIMARY || roles_receives_from(d) != NULL)
+    if (d->role == WIRE_ROLE_PRIMARY || peer_receives_from(d) != NULL)
         return 0;
     if (state_begin(d->node->state, true, &txn, e) < 0)
         return -1;
@@ -523,6 +566,8 @@ void
 roles_end(struct daemon *d)
 {
     detach_all(d);
+    prepare_end(&d->prepare);
+    loss_watch_free(&d->loss);
     if (d->capture == NULL)
         return;
     struct err e = { 0 };

@@ -6,8 +6,6 @@
 
 /* Takes up the role that the state says, at start. */
 int roles_begin(struct daemon *d, struct err *e) _must_check_;
-/* The peer whose records this node receives, NULL none. */
-struct peer *roles_receives_from(struct daemon *d);
 /* force: in spite of a primary that answers, of an unfinished sync, or of a newer promotion that
  * was heard of and not followed. */
 int roles_promote(struct daemon *d, bool force, struct err *e) _must_check_;

@@ -89,7 +89,7 @@ look_and_compare(struct scan *s, struct place *place, const char *name, unsigned
     struct compare *c = s->compare;
     struct look look;
     uint64_t dir = place->dir;
-    if (look_at(place->fd, name, &look, e) < 0)
+    if (compare_look(c, place, name, &look, e) < 0)
         return not_known(s, dir, name, e);
     int later = look.exists ? compare_present(c, place, name, &look, what & WATCH_ATTRIB, e)
                             : compare_absent(c, place, name, what, e);

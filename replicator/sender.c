@@ -3,11 +3,12 @@
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/fetch.h"
+#include "replicator/intake.h"
 #include "replicator/relay.h"
+#include "replicator/salvage.h"
 #include "replicator/session.h"
 #include "replicator/sync_row.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@ struct sender {
     struct walk *sync, *verify;
     struct verify_order *order;
     struct fetch *fetch;
+    struct intake *intake;
     uint64_t sync_base;
     uint64_t sync_from, sync_begun_ms; /* where and when this session began or went on with it */
     uint64_t sync_directories;
@@ -223,6 +225,9 @@ on_stall(struct sender *x, const struct wire_stall *stall)
     struct peer *peer = x->s->peer;
     bool syncing = x->sync != NULL || x->sync_last_run != 0;
     enum peer_state state = syncing ? PEER_RESYNC : PEER_CONNECTED;
+    pthread_mutex_lock(&peer->lock);
+    peer->facts.paused = stall->code == ERR_REFUSED;
+    pthread_mutex_unlock(&peer->lock);
     if (stall->code != 0)
         peer_set_state(peer, state, "applying is paused there: %.*s", (int)stall->text.len,
                        (const char *)stall->text.ptr);
@@ -243,6 +248,8 @@ on_digest(struct sender *x, const struct wire_digest_answer *answer, struct err 
 static int
 sender_handle(struct sender *x, const struct wire_msg *msg, struct err *e)
 {
+    if (intake_wants(x->intake, msg->type))
+        return intake_take(x->intake, msg, e);
     switch (msg->type) {
     case WIRE_ACK:
         return on_ack(x, &msg->ack, e);
@@ -255,6 +262,8 @@ sender_handle(struct sender *x, const struct wire_msg *msg, struct err *e)
     case WIRE_STALL:
         on_stall(x, &msg->stall);
         return 0;
+    case WIRE_FOUND:
+        return salvages_found(x->s, &msg->found, e);
     case WIRE_REC:
     case WIRE_DATA:
     case WIRE_END:
@@ -275,16 +284,10 @@ sender_handle(struct sender *x, const struct wire_msg *msg, struct err *e)
 
 /* --- the sync --- */
 
-static struct sync_row
-sync_row(const struct sender *x, uint64_t place)
-{
-    return (struct sync_row){ .base = x->sync_base, .place = place };
-}
-
 static void
 save_sync(struct sender *x)
 {
-    struct sync_row row = sync_row(x, x->ship.acked_note);
+    struct sync_row row = { .base = x->sync_base, .place = x->ship.acked_note };
     if (x->sync != NULL)
         sync_row_note(x->s, &row);
 }
@@ -442,6 +445,8 @@ tell(struct sender *x, struct err *e)
         return 0;
     x->told_ms = now;
     save_sync(x);
+    if (session_say_tail(x->s, atomic_load(&x->s->daemon->tail), e) < 0)
+        return -1;
     if (x->verify != NULL && x->order != NULL) {
         walk_progress(x->verify, &progress);
         x->order->progress(x->order, &progress);
@@ -485,7 +490,9 @@ step(struct sender *x, struct err *e)
     case LINK_WORK_RECOVER:
         return fetch_step(x->fetch, e);
     case LINK_WORK_RUN:
-        return ship_run(&x->ship, view.durable_tail, e);
+        return session_say_tail(x->s, view.durable_tail, e) < 0
+                   ? -1
+                   : ship_run(&x->ship, view.durable_tail, e);
     case LINK_WORK_SYNC:
         return relay_pending(&x->relay) ? relay_answer(x, e) : sync_step(x, e);
     case LINK_WORK_VERIFY:
@@ -503,7 +510,7 @@ loop(struct sender *x, struct err *e)
         int got;
         while ((got = receive_one(x, 0, e)) > 0)
             continue;
-        if (got < 0)
+        if (got < 0 || intake_settle(x->intake, e) < 0)
             return -1;
         take_order(x);
         if (step(x, e) < 0 || tell(x, e) < 0)
@@ -517,6 +524,7 @@ set_sending(struct sender *x)
 {
     pthread_mutex_lock(&x->s->peer->lock);
     x->s->peer->facts.sending = true;
+    x->s->peer->facts.paused = false; /* it says so again when it is */
     x->s->peer->facts.resync = (struct sync_progress){ 0 };
     x->s->peer->facts.durable = x->acked_durable;
     x->s->peer->facts.received = x->acked_durable;
@@ -563,6 +571,7 @@ sender_run(struct session *s, struct err *e)
     x.ship.start_ns = realtime_ns();
     link_io_expects(s->io);
     relay_init(&x.relay, &x.ship);
+    x.intake = intake_new(s->daemon->node, s->io, s->daemon->capture != NULL);
     if (s->daemon->capture != NULL)
         x.fetch = fetch_new(s->daemon->node, s->daemon->capture, s->peer->conf->name, s->io);
     int rc = wait_for_index(&x, e);
@@ -581,6 +590,7 @@ sender_run(struct session *s, struct err *e)
     walk_free(&x.sync);
     walk_free(&x.verify);
     fetch_free(&x.fetch);
+    intake_free(&x.intake);
     ship_free(&x.ship);
     buf_free(&x.signature);
     relay_free(&x.relay);

@@ -2,6 +2,7 @@
 
 #include "lib/os/event.h"
 #include "lib/os/file.h"
+#include "replicator/salvage.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -202,6 +203,18 @@ session_say_progress(struct session *s, const struct wire_sync_progress *told, s
 }
 
 int
+session_say_tail(struct session *s, uint64_t seq, struct err *e)
+{
+    static _Thread_local struct wire_msg msg;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    msg.type = WIRE_TAIL;
+    msg.tail.seq = seq;
+    msg.tail.time_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return link_io_send(s->io, &msg, e) < 0 ? -1 : link_io_flush(s->io, e);
+}
+
+int
 session_greeting_holds(struct session *s, struct err *e)
 {
     int changed = session_changed(s, true, e);
@@ -246,7 +259,24 @@ refuse(struct session *s, struct err *e)
           F_U64("their_epoch", s->theirs->epoch));
     if (send_refusal(s, e) < 0)
         return -1;
+    struct err why = { 0 };
+    if (tell_epoch(s, e) < 0)
+        return -1;
+    int kept = salvage_keep(s, &why);
+    if (kept > 0)
+        return err_set(e, ERR_PEER, "what only this node has is kept; the two greet again");
+    if (kept < 0 && !session_stopped(s))
+        peer_set_state(s->peer, PEER_REFUSED, "%s", why.text);
     return hold(s, e);
+}
+
+static int
+receive(struct session *s, struct err *e)
+{
+    int found = salvage_look(s, e);
+    if (found > 0)
+        return err_set(e, ERR_PEER, "this node has changes of its own; the two greet again");
+    return found < 0 ? -1 : receiver_run(s, e);
 }
 
 static int
@@ -297,7 +327,7 @@ act(struct session *s, struct err *e)
     case LINK_SYNC:
         return send_to(s, e);
     case LINK_RECEIVE:
-        return receiver_run(s, e);
+        return receive(s, e);
     case LINK_IDLE:
         peer_set_state(s->peer, PEER_CONNECTED, "%s", s->decision.because);
         return hold(s, e);
@@ -307,6 +337,53 @@ act(struct session *s, struct err *e)
         return step_down(s, e);
     }
     return err_set(e, ERR_PROTOCOL, "no decision");
+}
+
+/* The greeting, for the day when this node takes over. */
+static void
+note_greeting(struct session *s)
+{
+    struct handover_peer *known = &s->peer->facts.handover;
+    const struct wire_hello *theirs = s->theirs;
+    pthread_mutex_lock(&s->peer->lock);
+    known->told = true;
+    known->whole = is_of_our_history(s) && theirs->sync_base == 0;
+    known->role = theirs->role;
+    known->epoch = theirs->epoch;
+    known->tail = theirs->tail;
+    pthread_mutex_unlock(&s->peer->lock);
+}
+
+void
+session_note_served(struct session *s, uint64_t epoch)
+{
+    pthread_mutex_lock(&s->peer->lock);
+    if (s->theirs->role == WIRE_ROLE_PRIMARY)
+        s->peer->facts.handover.served_epoch = epoch;
+    pthread_mutex_unlock(&s->peer->lock);
+    loss_watch_start(s->daemon->loss, epoch);
+}
+
+/* The last word of a primary outlives this daemon. Failing costs a statement its end. */
+static void
+save_heard(struct session *s)
+{
+    struct err e = { 0 };
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (s->decision.act != LINK_RECEIVE)
+        return;
+    if (state_begin(s->daemon->node->state, true, &txn, &e) < 0 ||
+        loss_watch_save(s->daemon->loss, txn, &e) < 0 || state_commit(&txn, &e) < 0)
+        event(EV_FAILED, F_STR("while", "noting how far the primary was"), F_ERR(&e));
+}
+
+static void
+note_end(struct session *s)
+{
+    save_heard(s);
+    pthread_mutex_lock(&s->peer->lock);
+    s->peer->facts.handover.told = false;
+    pthread_mutex_unlock(&s->peer->lock);
 }
 
 static void
@@ -335,8 +412,11 @@ session_run(struct peer *peer, int link_fd)
     s.theirs = xcalloc(1, sizeof(*s.theirs));
     connected(&s);
     int rc = exchange_hello(&s, &names, &e);
-    if (rc >= 0)
+    if (rc >= 0) {
+        note_greeting(&s);
         rc = act(&s, &e);
+    }
+    note_end(&s);
     if (rc < 0 && !session_stopped(&s))
         event(EV_LINK_DOWN, F_STR("peer", peer->conf->name), F_ERR(&e));
     peer_set_state(peer, PEER_CONNECTING, "%s", rc < 0 && !session_stopped(&s) ? e.text : "");

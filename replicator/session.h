@@ -33,6 +33,10 @@ int session_greeting_holds(struct session *s, struct err *e) _must_check_;
 /* How far a sync is, for the peer's status. */
 int session_say_progress(struct session *s, const struct wire_sync_progress *told,
                          struct err *e) _must_check_;
+/* That this node lives, and how far it is. */
+int session_say_tail(struct session *s, uint64_t seq, struct err *e) _must_check_;
+/* START of the primary of this epoch has come. */
+void session_note_served(struct session *s, uint64_t epoch);
 /* The peer hears why the link ends, for its status. */
 void session_bye(struct session *s, const struct err *why);
 

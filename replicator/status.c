@@ -1,14 +1,20 @@
 #include "replicator/status.h"
 
+#include "lib/os/when.h"
+#include "replicator/mass.h"
 #include "replicator/protection.h"
 #include "replicator/receiver.h"
+#include "replicator/risk.h"
+#include "replicator/salvage.h"
 #include "replicator/session.h"
+#include "replicator/status_dump.h"
 #include "replicator/verify.h"
 
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
+#define RISK_SHOWN      20    /* users by name */
 #define LAG_RECORDS_MAX 20000 /* counted one by one at most */
 
 static double
@@ -22,13 +28,8 @@ now_seconds(void)
 static json_t *
 time_json(uint64_t seconds)
 {
-    char text[32];
-    struct tm tm;
-    time_t t = (time_t)seconds;
-    if (seconds == 0)
-        return json_null();
-    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
-    return json_string(text);
+    char text[WHEN_SIZE];
+    return seconds == 0 ? json_null() : json_string(when_text(seconds, text));
 }
 
 static const char *
@@ -78,9 +79,51 @@ store_word(const struct daemon *d, struct state_txn *txn, const struct capture_s
 {
     if (d->capture != NULL)
         return capture_word(d, capture);
-    if (atomic_load(&d->apply_stalled))
+    if (atomic_load(&d->apply_stalled) || mass_closed(d->mass, NULL))
         return "paused";
     return txn != NULL && state_meta(txn)->sync_base != 0 ? "initial" : "live";
+}
+
+static json_t *
+retained_json(struct retain *retain)
+{
+    struct retain_usage usage;
+    if (retain == NULL)
+        return json_null();
+    retain_usage(retain, &usage);
+    return json_pack("{s:I, s:o}", "bytes", (json_int_t)usage.bytes, "oldest",
+                     time_json(usage.oldest_ms / 1000));
+}
+
+/* What the mass-change guard holds back, null nothing. */
+static json_t *
+mass_json(struct daemon *d)
+{
+    static const char *const words[] = { "open", "closed", "discard" };
+    struct mass_facts f;
+    struct err why = { 0 };
+    mass_facts(d->mass, &f);
+    if (f.state == MASS_OPEN)
+        return json_null();
+    json_t *path = json_string(f.path);
+    if (path == NULL)
+        path = json_string("(a name that is not UTF-8)");
+    mass_closed(d->mass, &why);
+    return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:I, s:b, s:b, s:o, s:s}", "state",
+                     words[f.state], "store", d->conf->stores[f.store].name, "since",
+                     time_json(f.at_ms / 1000), "began", time_json(f.began_ms / 1000), "began_ms",
+                     (json_int_t)f.began_ms, "files", (json_int_t)f.lost, "of",
+                     (json_int_t)MAX(f.of, f.lost), "resync", f.syncing, "level",
+                     mass_is_level(d->mass), "next", path, "why", why.text);
+}
+
+static void
+add_dump(const struct daemon *d, const struct conf_store *s, json_t *store)
+{
+    json_t *last = status_dump(d->node, s);
+    bool late = d->role == WIRE_ROLE_PRIMARY && status_dump_is_late(s, last, (uint64_t)time(NULL));
+    json_object_set_new(store, "last_dump", last);
+    json_object_set_new(store, "dump_late", json_boolean(late));
 }
 
 static json_t *
@@ -93,8 +136,11 @@ stores_json(struct daemon *d, struct state_txn *txn, const struct capture_status
                                   store_kind_word(s->kind), "path", s->path, "state",
                                   store_word(d, txn, capture), "last_verify",
                                   last_verify(txn, s->name), "verify", verify_now(d, i));
+        json_object_set_new(store, "retained", retained_json(d->node->stores[i].retain));
         if (capture->phase == CAPTURE_STALLED)
             json_object_set_new(store, "why", json_string(capture->text));
+        if (s->kind == STORE_DUMP)
+            add_dump(d, s, store);
         json_array_append_new(list, store);
     }
     return list;
@@ -176,6 +222,40 @@ peers_json(struct daemon *d, struct state_txn *txn)
     return list;
 }
 
+/* At most RISK_SHOWN users, by name; the sums count all. */
+static json_t *
+users_json(const struct daemon *d, const struct risk *risk)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < MIN(risk->user_count, (size_t)RISK_SHOWN); i++) {
+        const struct risk_user *u = &risk->users[i];
+        json_t *name = u->user.len == 0 ? json_string("")
+                                        : json_stringn((const char *)u->user.ptr, u->user.len);
+        json_array_append_new(
+            list, json_pack("{s:o, s:s, s:I, s:I}", "user",
+                            name != NULL ? name : json_string("(a name that is not UTF-8)"),
+                            "store", d->conf->stores[u->store].name, "messages",
+                            (json_int_t)u->messages, "changes", (json_int_t)u->changes));
+    }
+    return list;
+}
+
+/* What would be lost with this machine now. */
+static json_t *
+risk_json(const struct daemon *d, struct state_txn *txn)
+{
+    struct risk risk;
+    if (d->role != WIRE_ROLE_PRIMARY || txn == NULL ||
+        risk_count(d->conf, txn, d->protection.safe, &risk, NULL) < 0)
+        return json_null();
+    json_t *json = json_pack(
+        "{s:I, s:I, s:o, s:b, s:I, s:o}", "messages", (json_int_t)risk.messages, "changes",
+        (json_int_t)risk.changes, "since", time_json(risk.since_ns / 1000000000u), "complete",
+        risk.complete, "user_count", (json_int_t)risk.user_count, "users", users_json(d, &risk));
+    risk_free(&risk);
+    return json;
+}
+
 static json_t *
 history_json(const uint8_t history[WIRE_HISTORY_SIZE])
 {
@@ -222,8 +302,8 @@ state_word(struct daemon *d, const struct capture_status *capture)
         return "held";
     if (d->role == WIRE_ROLE_STANDBY)
         return "following";
-    if (d->degraded_since != 0)
-        return "degraded";
+    if (d->protection.degraded_since != 0)
+        return protection_alone(d, -1) == ALONE_REFUSE ? "refusing" : "degraded";
     return capture->phase == CAPTURE_LIVE ? "protected" : capture_word(d, capture);
 }
 
@@ -247,7 +327,7 @@ status_json(struct daemon *d)
                              d->conf->cluster, "node", d->conf->self, "role", role_word(d->role),
                              "epoch", (json_int_t)meta.epoch, "history", history_json(meta.history),
                              "state", state_word(d, &capture), "sync", sync_word(txn),
-                             "degraded_since", time_json(d->degraded_since), "seq",
+                             "degraded_since", time_json(d->protection.degraded_since), "seq",
                              (json_int_t)atomic_load(&d->tail), "held", (json_int_t)capture.held,
                              "unreadable", (json_int_t)capture.unreadable);
     json_t *from = sync_from(txn);
@@ -255,8 +335,12 @@ status_json(struct daemon *d)
         json_object_set_new(json, "sync_from", from);
     if (d->why_not_serving[0] != '\0')
         json_object_set_new(json, "why", json_string(d->why_not_serving));
+    json_object_set_new(json, "protected_since", time_json(d->protection.protected_since));
+    json_object_set_new(json, "at_risk", risk_json(d, txn));
+    json_object_set_new(json, "salvage", salvages_counts(d->salvages));
     json_object_set_new(json, "stores", stores_json(d, txn, &capture));
     json_object_set_new(json, "peers", peers_json(d, txn));
+    json_object_set_new(json, "mass_change", mass_json(d));
     json_object_set_new(json, "journal",
                         json_pack("{s:I, s:I, s:I, s:I}", "oldest", (json_int_t)meta.oldest, "tail",
                                   (json_int_t)meta.tail, "bytes", (json_int_t)meta.log_bytes,
@@ -264,4 +348,18 @@ status_json(struct daemon *d)
     json_object_set_new(json, "barrier",
                         json_pack("{s:f}", "last_seconds", d->barrier_last_seconds));
     return json;
+}
+
+int
+role_json(struct daemon *d, json_t **ret_json, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(d->node->state, false, &txn, e) < 0)
+        return -1;
+    const struct state_meta *meta = state_meta(txn);
+    *ret_json = json_pack("{s:s, s:I, s:o, s:I, s:I}", "role", role_word(d->role), "epoch",
+                          (json_int_t)meta->epoch, "history", history_json(meta->history), "tail",
+                          (json_int_t)atomic_load(&d->tail), "applied",
+                          (json_int_t)atomic_load(&d->applied));
+    return 0;
 }

@@ -104,6 +104,14 @@ with_content(const struct walk *w, const struct ask *a)
     return w->opts.content && (w->opts.parts < 2 || a->dir % w->opts.parts == w->opts.part);
 }
 
+/* What a folder that was removed took along to where it is retained are further names of files that
+ * live: a peer may have more of them, never fewer. */
+static bool
+lacks_links(const struct wire_entry *ours, const struct wire_entry *theirs)
+{
+    return theirs->nlink < ours->nlink;
+}
+
 /* content: that of files is in their hashes. */
 static enum difference
 what_differs(const struct wire_entry *ours, const struct wire_entry *theirs, bool content)
@@ -121,9 +129,21 @@ what_differs(const struct wire_entry *ours, const struct wire_entry *theirs, boo
     if (ours->attr.mode != theirs->attr.mode || ours->attr.uid != theirs->attr.uid ||
         ours->attr.gid != theirs->attr.gid)
         return DIFF_OWNER;
-    if (ours->nlink != theirs->nlink)
+    if (lacks_links(ours, theirs))
         return DIFF_LINKS;
     return DIFF_TIME;
+}
+
+static bool
+has_more_links(struct ask *a, const struct listing *ours)
+{
+    for (size_t i = 0; i < ours->count; i++) {
+        const struct wire_entry *theirs = ask_find(a, ours->entries[i].name);
+        bool file = S_ISREG(ours->entries[i].attr.mode);
+        if (file && theirs != NULL && theirs->nlink > ours->entries[i].nlink)
+            return true;
+    }
+    return false;
 }
 
 /* A root's extended attributes are in the digest and in no listing: when all else is equal and ours
@@ -142,6 +162,8 @@ compare_root(struct ask *a, const struct listing *ours)
     listing_digest(ours, digest);
     if (memcmp(digest, a->digest, sizeof(digest)) != 0)
         return false;
+    if (has_more_links(a, ours))
+        return true;
     differs(a, span_str(""), true, DIFF_DIR_XATTRS);
     return true;
 }
@@ -156,7 +178,7 @@ compare_names(struct ask *a, const struct listing *ours, bool content)
         matched += theirs != NULL;
         if (theirs == NULL)
             differs(a, entry->name, false, DIFF_MISSING);
-        else if (!listing_entry_equal(entry, theirs, true))
+        else if (!listing_entry_equal(entry, theirs, lacks_links(entry, theirs)))
             differs(a, entry->name, S_ISDIR(theirs->attr.mode),
                     what_differs(entry, theirs, content));
     }
@@ -295,23 +317,6 @@ can_confirm(const struct walk *w, const struct ask *a)
 
 /* --- readings --- */
 
-/* The disk counts links in places that are not replicated, too: a copy that was cut off left one in
- * a Maildir's tmp. The index has those that a peer can have. */
-static int
-count_links(struct state_txn *txn, uint64_t dir, struct listing *listing, struct err *e)
-{
-    for (size_t i = 0; i < listing->count; i++) {
-        struct wire_entry *entry = &listing->entries[i];
-        struct state_entry known;
-        int found = entry->nlink < 2 ? 0 : state_entry_get(txn, dir, entry->name, &known, e);
-        if (found < 0)
-            return -1;
-        if (found > 0 && known.ino == entry->ino)
-            entry->nlink = known.nlink;
-    }
-    return 0;
-}
-
 static int
 read_dir(struct walk *w, const struct ask *a, const struct place *place, struct err *e)
 {
@@ -394,7 +399,7 @@ take_reading(struct walk *w, struct state_txn *txn, struct scrub_item *item, str
             *e = item->why;
         return err_wrap(e, "read %.*s", (int)item->path.len, (const char *)item->path.ptr);
     }
-    if (count_links(txn, a->dir, &item->listing, e) < 0)
+    if (listing_count_links(&item->listing, txn, a->dir, e) < 0)
         return -1;
     if (a->moved) {
         a->state = ASK_WANTED;

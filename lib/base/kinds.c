@@ -28,3 +28,9 @@ store_kind_parse(const char *word, enum store_kind *ret_kind)
     }
     return false;
 }
+
+bool
+store_kind_is_spool(enum store_kind kind)
+{
+    return kind == STORE_LDAP || kind == STORE_DUMP;
+}

@@ -10,6 +10,8 @@ enum store_kind {
 #undef KIND
 };
 
+/* Its tree is a spool below the state directory, filled and carried out by a daemon of its own. */
+bool store_kind_is_spool(enum store_kind kind);
 const char *store_kind_word(enum store_kind kind);
 /* false: no such word */
 bool store_kind_parse(const char *word, enum store_kind *ret_kind);

@@ -22,6 +22,9 @@
 #define WIRE_DATA_MAX        (256 * 1024) /* content bytes of one DATA, bytes of one SIG */
 #define WIRE_DIRS_MAX        512          /* directories of one DIGEST_ASK */
 #define WIRE_COUNT_MAX       INT64_MAX    /* of what SYNC_PROGRESS counts: JSON has no more */
+#define WIRE_KEYWORDS_MAX    32           /* of a message: 26 letters, and marks */
+#define WIRE_KEYWORD_SIZE    128          /* bytes of a keyword's name */
+#define WIRE_GUID_SIZE       32           /* hex digits of a mailbox GUID */
 /* Bytes of all xattrs of a REC (names and values), of all paths of a DIGEST_ASK, of the entries of
  * a DIGEST_ANSWER: each fits a frame then, whatever else the message holds. */
 #define WIRE_BULK_MAX (384 * 1024)
@@ -244,6 +247,70 @@ struct wire_sync_progress {
     uint64_t spent_ms;    /* since the session's sync began */
 };
 
+/* Receiver to the primary: take this. DATA and END follow what has bytes; one GIVEN answers each,
+ * in any order. What the primary does with it: replicator/intake.h. */
+enum wire_give_kind {
+    WIRE_GIVE_MESSAGE = 1, /* of a Maildir store: path is folder/cur/name or folder/new/name */
+    WIRE_GIVE_FILE,        /* any other file */
+    WIRE_GIVE_DIR,         /* a directory, with all above it; in a Maildir store a folder */
+};
+
+enum wire_give_mode {
+    WIRE_GIVE_DELIVER = 1, /* a message, unless the mailbox has it; under a new name if needed */
+    WIRE_GIVE_PUT,         /* only where nothing is */
+    WIRE_GIVE_REPLACE,     /* a file in the place of the one that is there */
+    WIRE_GIVE_FLAGS,       /* the message of this base name gets these flags; no bytes follow */
+    WIRE_GIVE_REMOVE,      /* the message of this base name, or the file, goes; no bytes follow */
+};
+
+/* A keyword that the message is to have. Letters mean something in one folder of one node alone:
+ * those in the message's name are told by name, what no letter here names is dropped there. */
+struct wire_keyword {
+    uint8_t letter; /* 'a' to 'z' in the name given, 0: not in it, a mark to be set */
+    struct span name;
+};
+
+struct wire_give {
+    uint64_t id;
+    uint16_t store;
+    uint8_t kind, mode;
+    struct attr attr; /* size is that of the bytes that follow; of a REMOVE, of what is to go */
+    struct span path;
+    struct span
+        guid; /* the folder's mailbox GUID, where it may be called otherwise by now; or "" */
+    uint16_t keyword_count;
+    struct wire_keyword keywords[WIRE_KEYWORDS_MAX];
+};
+
+enum wire_given_result {
+    WIRE_GIVEN_CREATED = 1, /* done, durably */
+    WIRE_GIVEN_EXISTS,      /* it was so already, or something else is in its place; see text */
+    WIRE_GIVEN_FAILED,      /* not now: it may be given again */
+    WIRE_GIVEN_REFUSED,     /* never */
+};
+
+struct wire_given {
+    uint64_t id;
+    uint8_t result;
+    struct span path; /* where it is by now, "" nowhere */
+    struct span text; /* why, when there is something to say */
+};
+
+/* Sender to receiver, about once a second and before a run: what a receiver that hears no more
+ * knows to be missing. For people: nothing that is applied follows from it. */
+struct wire_tail {
+    uint64_t seq;     /* newest durable one */
+    uint64_t time_ns; /* the sender's CLOCK_REALTIME */
+};
+
+/* Receiver to the primary: what a node that was the primary had alone, for the statement of what
+ * was lost. All of it is known and kept. */
+struct wire_found {
+    uint64_t epoch; /* of the node when it was the primary */
+    uint64_t time_s;
+    uint64_t messages, flag_changes, expunges, others;
+};
+
 struct wire_ping {
     uint64_t stamp_ns;
 };
@@ -272,6 +339,10 @@ struct wire_msg {
         struct wire_stall stall;
         struct wire_sync_done sync_done;
         struct wire_sync_progress sync_progress;
+        struct wire_tail tail;
+        struct wire_give give;
+        struct wire_given given;
+        struct wire_found found;
         struct wire_ping ping; /* PING and PONG */
         struct wire_bye bye;
     };

@@ -23,10 +23,11 @@ struct wire_codec {
 extern const struct wire_codec wire_hello_codec, wire_start_codec, wire_refuse_codec;
 extern const struct wire_codec wire_stall_codec, wire_ping_codec, wire_bye_codec;
 extern const struct wire_codec wire_rec_codec, wire_data_codec, wire_end_codec;
-extern const struct wire_codec wire_commit_codec, wire_ack_codec;
+extern const struct wire_codec wire_commit_codec, wire_ack_codec, wire_tail_codec;
 extern const struct wire_codec wire_digest_ask_codec, wire_digest_answer_codec;
 extern const struct wire_codec wire_sync_done_codec, wire_sig_ask_codec, wire_sig_codec;
 extern const struct wire_codec wire_need_codec, wire_fetch_codec, wire_sync_progress_codec;
+extern const struct wire_codec wire_give_codec, wire_given_codec, wire_found_codec;
 
 /* Names: an 8-bit length, then the bytes. */
 void wire_put_span8(struct buf *out, struct span s);

@@ -1,4 +1,4 @@
-/* A run of operations and its receipt: REC, DATA, END, COMMIT, ACK. */
+/* A run of operations and its receipt: REC, DATA, END, COMMIT, ACK; and TAIL. */
 #include "lib/data/wire_codec.h"
 
 #include <stdlib.h>
@@ -209,6 +209,22 @@ commit_get(struct wire_in *in, struct wire_msg *msg)
 }
 
 const struct wire_codec wire_commit_codec = { commit_put, commit_get, NULL };
+
+static void
+tail_put(const struct wire_msg *msg, struct buf *out)
+{
+    buf_add_le64(out, msg->tail.seq);
+    buf_add_le64(out, msg->tail.time_ns);
+}
+
+static void
+tail_get(struct wire_in *in, struct wire_msg *msg)
+{
+    msg->tail.seq = reader_le64(&in->r);
+    msg->tail.time_ns = reader_le64(&in->r);
+}
+
+const struct wire_codec wire_tail_codec = { tail_put, tail_get, NULL };
 
 static void
 ack_put(const struct wire_msg *msg, struct buf *out)

@@ -101,20 +101,73 @@ fill_node(cfg_t *section, struct conf_node *node)
     };
 }
 
+/* conf_check() has seen that only trees have a path of their own. */
+static char *
+store_path(cfg_t *section, enum store_kind kind, const char *state_dir)
+{
+    if (store_kind_is_spool(kind))
+        return xasprintf("%s/" CONF_SPOOL_DIR "/%s", state_dir, section->title);
+    return path_of((struct values){ section, "store" }, "path");
+}
+
 static void
-fill_store(cfg_t *section, enum store_kind kind, struct conf_store *store)
+fill_dump(struct values from, struct conf_store *store)
+{
+    store->dump.command = copy_of(from, "command");
+    store->dump.restore = copy_of(from, "restore");
+    store->dump.user = copy_of(from, "user");
+    store->dump.every_ms = number_of(from, "every", conf_value_time);
+    store->dump.timeout_ms = number_of(from, "timeout", conf_value_time);
+    store->dump.versions = (unsigned)number_of(from, "versions", conf_value_number);
+}
+
+static bool
+bool_of(struct values from, const char *key)
+{
+    return strcmp(text_of(from, key), "true") == 0;
+}
+
+static void
+fill_ldap(struct values from, struct conf_store *store)
+{
+    store->ldap.uri = copy_of(from, "uri");
+    store->ldap.base = copy_of(from, "base");
+    store->ldap.bind_dn = copy_of(from, "bind-dn");
+    store->ldap.password_file = copy_of(from, "password-file");
+    store->ldap.filter = copy_of(from, "filter");
+    store->ldap.ca = copy_of(from, "ca");
+    store->ldap.peer_uri = copy_of(from, "peer-uri");
+    store->ldap.mailbox = copy_of(from, "mailbox");
+    store->ldap.skip = list_of(from, "skip");
+    store->ldap.starttls = bool_of(from, "starttls");
+    store->ldap.native = bool_of(from, "native");
+}
+
+static void
+fill_store(cfg_t *section, enum store_kind kind, const char *state_dir, struct conf_store *store)
 {
     struct values from = { section, "store" };
     *store = (struct conf_store){
         .name = xstrdup(section->title),
         .kind = kind,
-        .path = path_of(from, "path"),
+        .path = store_path(section, kind, state_dir),
+        .config_dir = copy_of(from, "config-dir"),
+        .users = xstrdup(text_of(from, "users") != NULL ? text_of(from, "users") : ""),
         .durability = (enum conf_durability)word_of(from, "durability"),
         .when_alone = (enum conf_alone)word_of(from, "when-alone"),
+        .salvage = (enum conf_salvage)word_of(from, "salvage"),
         .exclude = list_of(from, "exclude"),
+        .retain_ms = number_of(from, "retain-deleted", conf_value_time),
+        .retain_max = (unsigned)number_of(from, "retain-max", conf_value_percent),
+        .mass_limit = (unsigned)number_of(from, "mass-delete-limit", conf_value_percent),
+        .mass_window_ms = number_of(from, "mass-change-window", conf_value_time),
         .verify_every_ms = number_of(from, "verify-every", conf_value_time),
         .verify_contents_ms = number_of(from, "verify-contents", conf_value_time),
     };
+    if (kind == STORE_DUMP)
+        fill_dump(from, store);
+    if (kind == STORE_LDAP)
+        fill_ldap(from, store);
 }
 
 static void
@@ -166,8 +219,36 @@ fill_stores(cfg_t *root, struct conf *conf)
         cfg_t *section = cfg_getnsec(root, "store", i);
         enum store_kind kind;
         if (store_kind_parse(cfg_getstr(section, "kind"), &kind))
-            fill_store(section, kind, &conf->stores[conf->store_count++]);
+            fill_store(section, kind, conf->state_dir, &conf->stores[conf->store_count++]);
     }
+}
+
+static void
+fill_gates(cfg_t *root, struct conf *conf)
+{
+    conf->gate_count = cfg_size(root, "gate");
+    conf->gates = xcalloc(conf->gate_count, sizeof(conf->gates[0]));
+    for (unsigned i = 0; i < conf->gate_count; i++) {
+        cfg_t *section = cfg_getnsec(root, "gate", i);
+        struct values from = { section, "gate" };
+        conf->gates[i] = (struct conf_gate){
+            .name = xstrdup(section->title),
+            .listen = copy_of(from, "listen"),
+            .backend = copy_of(from, "backend"),
+            .store = copy_of(from, "store"),
+            .timeout_ms = number_of(from, "timeout", conf_value_time),
+            .remember_ms = number_of(from, "remember", conf_value_time),
+        };
+    }
+}
+
+static void
+free_gate(struct conf_gate *gate)
+{
+    free(gate->name);
+    free(gate->listen);
+    free(gate->backend);
+    free(gate->store);
 }
 
 static void
@@ -190,11 +271,15 @@ conf_fill(const struct conf_tree *tree)
     conf->state_dir = path_of(from, "state-dir");
     conf->run_dir = path_of(from, "run-dir");
     conf->user = copy_of(from, "user");
+    conf->gate_user = copy_of(from, "gate-user");
+    conf->directory_user = copy_of(from, "directory-user");
     conf->journal_max = number_of(from, "journal-max", conf_value_size);
     conf->ack_late_ms = number_of(from, "ack-late", conf_value_time);
     conf->verify_rate = number_of(from, "verify-rate", conf_value_size);
+    conf->uid_gap = (uint32_t)number_of(from, "uid-gap", conf_value_number);
     fill_nodes(tree->root, conf);
     fill_stores(tree->root, conf);
+    fill_gates(tree->root, conf);
     fill_tls(tree->root, conf);
     conf->not_built = not_built(tree->root);
     return conf;
@@ -273,13 +358,39 @@ free_node(struct conf_node *node)
 }
 
 static void
+free_list(char **list)
+{
+    for (char **one = list; one != NULL && *one != NULL; one++)
+        free(*one);
+    free(list);
+}
+
+static void
+free_ldap(struct conf_store *store)
+{
+    free(store->ldap.uri);
+    free(store->ldap.base);
+    free(store->ldap.bind_dn);
+    free(store->ldap.password_file);
+    free(store->ldap.filter);
+    free(store->ldap.ca);
+    free(store->ldap.peer_uri);
+    free(store->ldap.mailbox);
+    free_list(store->ldap.skip);
+}
+
+static void
 free_store(struct conf_store *store)
 {
     free(store->name);
     free(store->path);
-    for (char **pattern = store->exclude; *pattern != NULL; pattern++)
-        free(*pattern);
-    free(store->exclude);
+    free(store->config_dir);
+    free(store->users);
+    free(store->dump.command);
+    free(store->dump.restore);
+    free(store->dump.user);
+    free_ldap(store);
+    free_list(store->exclude);
 }
 
 void
@@ -294,12 +405,17 @@ conf_free(struct conf **conf)
     for (size_t i = 0; i < c->store_count; i++)
         free_store(&c->stores[i]);
     free(c->nodes);
+    for (size_t i = 0; i < c->gate_count; i++)
+        free_gate(&c->gates[i]);
     free(c->stores);
+    free(c->gates);
+    free(c->gate_user);
     free(c->file);
     free(c->cluster);
     free(c->state_dir);
     free(c->run_dir);
     free(c->user);
+    free(c->directory_user);
     free(c->self);
     free(c->not_built);
     free(c->tls.authority);

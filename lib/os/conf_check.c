@@ -1,11 +1,13 @@
 #include "lib/os/conf_check.h"
 
+#include "lib/base/kinds.h"
 #include "lib/base/nearest.h"
 #include "lib/os/conf_table.h"
 
 #include <string.h>
 
-#define NAMES_MAX 256 /* looked at for the nearest name */
+#define USERS_DEPTH_MAX 8
+#define NAMES_MAX       256 /* looked at for the nearest name */
 
 typedef int section_check(const struct conf_tree *tree, cfg_t *section, struct err *e);
 
@@ -116,6 +118,40 @@ check_store_pair(const struct conf_tree *tree, cfg_t *a, cfg_t *b, struct err *e
     return 0;
 }
 
+/* "*" for each component that names the user, with slashes between them. */
+static bool
+users_valid(const char *users)
+{
+    for (unsigned depth = 1; users[0] == '*' && depth <= USERS_DEPTH_MAX; depth++, users += 2) {
+        if (users[1] == '\0')
+            return true;
+        if (users[1] != '/')
+            return false;
+    }
+    return users[0] == '\0';
+}
+
+static int
+check_store(const struct conf_tree *tree, cfg_t *store, struct err *e)
+{
+    const char *path = cfg_getstr(store, "path");
+    const char *state_dir = cfg_getstr(tree->root, "state-dir");
+    enum store_kind kind;
+    bool is_spool = store_kind_parse(cfg_getstr(store, "kind"), &kind) && store_kind_is_spool(kind);
+    if (path != NULL && is_spool)
+        return conf_tree_fail(tree, store, "path", e, "a store of kind %s has no path of its own",
+                              store_kind_word(kind));
+    if (path != NULL && path_contains(path, state_dir))
+        return conf_tree_fail(tree, store, "path", e, "the state-dir %s lies in %s", state_dir,
+                              path);
+    const char *users = cfg_getstr(store, "users");
+    if (users != NULL && !users_valid(users))
+        return conf_tree_fail(tree, store, "users", e,
+                              "users is stars with slashes between them (\"*/*\"), at most %d",
+                              USERS_DEPTH_MAX);
+    return 0;
+}
+
 static int
 check_stores(const struct conf_tree *tree, struct err *e)
 {
@@ -123,13 +159,10 @@ check_stores(const struct conf_tree *tree, struct err *e)
     if (count > CONF_STORES_MAX)
         return conf_tree_fail(tree, tree->root, NULL, e, "there are %u stores, at most %d can be",
                               count, CONF_STORES_MAX);
-    const char *state_dir = cfg_getstr(tree->root, "state-dir");
     for (unsigned i = 0; i < count; i++) {
         cfg_t *store = cfg_getnsec(tree->root, "store", i);
-        const char *path = cfg_getstr(store, "path");
-        if (path != NULL && path_contains(path, state_dir))
-            return conf_tree_fail(tree, store, "path", e, "the state-dir %s lies in %s", state_dir,
-                                  path);
+        if (check_store(tree, store, e) < 0)
+            return -1;
         for (unsigned k = 0; k < i; k++)
             if (check_store_pair(tree, cfg_getnsec(tree->root, "store", k), store, e) < 0)
                 return -1;
@@ -152,6 +185,30 @@ check_nodes(const struct conf_tree *tree, struct err *e)
     return 0;
 }
 
+/* A gate stands in front of the files of a store: its barrier means nothing for other kinds. */
+static int
+check_gates(const struct conf_tree *tree, struct err *e)
+{
+    for (unsigned i = 0; i < cfg_size(tree->root, "gate"); i++) {
+        cfg_t *gate = cfg_getnsec(tree->root, "gate", i);
+        const char *store = cfg_getstr(gate, "store"), *listen = cfg_getstr(gate, "listen");
+        if (strcmp(listen, cfg_getstr(gate, "backend")) == 0)
+            return conf_tree_fail(tree, gate, "backend", e, "backend is where the gate listens");
+        for (unsigned k = 0; k < i; k++)
+            if (strcmp(listen, cfg_getstr(cfg_getnsec(tree->root, "gate", k), "listen")) == 0)
+                return conf_tree_fail(tree, gate, "listen", e, "another gate listens on %s",
+                                      listen);
+        if (store == NULL)
+            continue;
+        const char *kind = cfg_getstr(cfg_gettsec(tree->root, "store", store), "kind");
+        if (strcmp(kind, "maildir") != 0 && strcmp(kind, "files") != 0)
+            return conf_tree_fail(tree, gate, "store", e,
+                                  "store = \"%s\" is of kind %s, a gate delivers to a maildir",
+                                  store, kind);
+    }
+    return 0;
+}
+
 int
 conf_check(const struct conf_tree *tree, struct err *e)
 {
@@ -159,6 +216,8 @@ conf_check(const struct conf_tree *tree, struct err *e)
         each_section(tree, tree->root, check_references, e) < 0)
         return -1;
     if (check_nodes(tree, e) < 0)
+        return -1;
+    if (check_gates(tree, e) < 0)
         return -1;
     return check_stores(tree, e);
 }

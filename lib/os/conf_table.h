@@ -16,6 +16,7 @@
     T(WORD, "one of some words")                                               \
     T(ADDRESS, "an IP address or a host name")                                 \
     T(ACCOUNT, "the name of an account")                                       \
+    T(ENDPOINT, "inet:ADDRESS:PORT or unix:PATH")                              \
     T(TEXT, "a text")                                                          \
     T(KEEP, "a time to keep such as 30d, or counts such as 24h 14d 8w 12m 7y") \
     T(LIST, "a list")                                                          \

@@ -1,5 +1,7 @@
 #include "lib/os/conf_value.h"
 
+#include "lib/os/endpoint.h"
+
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <string.h>
@@ -102,8 +104,8 @@ is_path(const char *text)
     return true;
 }
 
-static bool
-is_address(const char *text)
+bool
+conf_value_address(const char *text)
 {
     struct in6_addr any;
     if (inet_pton(AF_INET, text, &any) == 1 || inet_pton(AF_INET6, text, &any) == 1)
@@ -186,9 +188,11 @@ is_of_type(const struct conf_option *option, const char *text)
     case CONF_LIST:
         return option->from == NULL ? text[0] != '\0' : has_word(option->from, text);
     case CONF_ADDRESS:
-        return is_address(text);
+        return conf_value_address(text);
     case CONF_ACCOUNT:
         return made_of(text, "_-.", ACCOUNT_MAX_LEN) && text[0] != '-';
+    case CONF_ENDPOINT:
+        return endpoint_parse(text, &(struct endpoint){ 0 });
     case CONF_KEEP:
         return is_keep(text) && text[0] != '\0';
     case CONF_TEXT:

@@ -11,6 +11,7 @@ bool conf_value_time(const char *text, uint64_t *ret_ms);
 bool conf_value_percent(const char *text, uint64_t *ret_percent);
 bool conf_value_number(const char *text, uint64_t *ret_number);
 bool conf_value_name(const char *text);
+bool conf_value_address(const char *text); /* an IP address or a host name */
 
 /* Is it what the option wants? The sentence has the key, not the place. For a list, one element. */
 int conf_value_check(const struct conf_option *option, const char *value,

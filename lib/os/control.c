@@ -38,7 +38,8 @@ struct control_call {
 struct gate {
     uv_pipe_t pipe;
     struct control_server *server;
-    bool everybody; /* barrier.sock: only "barrier", for all */
+    bool everybody; /* anybody may connect, and ask what is_for_everybody() */
+    bool orders;    /* the others ask for the rest here, too */
     bool open;
     char *path;
     struct client *clients;
@@ -52,7 +53,8 @@ struct post {
 };
 
 struct control_server {
-    struct gate gates[OUR_SOCKETS];
+    struct gate gates[OUR_SOCKETS]; /* of another daemon the first one alone */
+    int gate_count;
     uv_async_t async;
     pthread_mutex_t mutex; /* guards the posts */
     struct post *first, **last;
@@ -187,15 +189,21 @@ client_dismiss(struct client *client, const struct err *e)
     client_refuse(client, e);
 }
 
+static bool
+is_for_everybody(const char *what)
+{
+    return strcmp(what, "barrier") == 0 || strcmp(what, "role") == 0 || strcmp(what, "reach") == 0;
+}
+
 /* Status and barrier change nothing. Whoever may connect may ask for them; orders are root's and
  * the daemon's own. */
 static int
 check_right(const struct client *client, const char *what, struct err *e)
 {
-    bool harmless = strcmp(what, "barrier") == 0;
-    if (client->gate->everybody && !harmless)
-        return err_set(e, ERR_REFUSED, "this socket answers barrier only");
-    if (harmless || strcmp(what, "status") == 0)
+    bool harmless = is_for_everybody(what);
+    if (client->gate->everybody && !client->gate->orders && !harmless)
+        return err_set(e, ERR_REFUSED, "this socket answers barrier and role only");
+    if (harmless || (!client->gate->everybody && strcmp(what, "status") == 0))
         return 0;
     if (client->peer.uid == 0 || client->peer.uid == geteuid())
         return 0;
@@ -488,28 +496,32 @@ gate_open(struct gate *gate, struct control_server *server, uv_loop_t *loop, gid
     return 0;
 }
 
+/* own: the socket of another daemon, NULL for the two of mailtwin-replicatord. */
 static int
-server_start(struct control_server *server, uv_loop_t *loop, const char *run_dir, struct err *e)
+server_start(struct control_server *server, uv_loop_t *loop, const char *run_dir, const char *own,
+             struct err *e)
 {
-    static const char *const names[OUR_SOCKETS] = { CONTROL_SOCKET, CONTROL_BARRIER };
+    const char *const names[OUR_SOCKETS] = { own != NULL ? own : CONTROL_SOCKET, CONTROL_BARRIER };
     gid_t group;
     if (control_prepare_dir(run_dir, &group, e) < 0)
         return -1;
-    server->lock_fd = control_take_lock(run_dir, e);
+    server->lock_fd = control_take_lock(run_dir, own, e);
     if (server->lock_fd < 0)
         return -1;
-    for (int i = 0; i < OUR_SOCKETS; i++) {
+    server->gate_count = own != NULL ? 1 : OUR_SOCKETS;
+    for (int i = 0; i < server->gate_count; i++) {
         server->gates[i].path = xasprintf("%s/%s", run_dir, names[i]);
-        server->gates[i].everybody = i == 1;
+        server->gates[i].orders = i == 0;
+        server->gates[i].everybody = own != NULL || i == 1;
         if (gate_open(&server->gates[i], server, loop, group, e) < 0)
             return -1;
     }
     return 0;
 }
 
-int
-control_server_open(uv_loop_t *loop, const char *run_dir, control_handler *handler, void *arg,
-                    struct control_server **ret_server, struct err *e)
+static int
+server_open(uv_loop_t *loop, const char *run_dir, const char *own, control_handler *handler,
+            void *arg, struct control_server **ret_server, struct err *e)
 {
     struct control_server *server = xcalloc(1, sizeof(*server));
     signal(SIGPIPE,
@@ -523,12 +535,27 @@ control_server_open(uv_loop_t *loop, const char *run_dir, control_handler *handl
     ASSERT(r == 0);
     server->async.data = server;
     server->handles = 1;
-    if (server_start(server, loop, run_dir, e) < 0) {
+    if (server_start(server, loop, run_dir, own, e) < 0) {
         control_server_close(&server);
         return -1;
     }
     *ret_server = server;
     return 0;
+}
+
+int
+control_server_open(uv_loop_t *loop, const char *run_dir, control_handler *handler, void *arg,
+                    struct control_server **ret_server, struct err *e)
+{
+    return server_open(loop, run_dir, NULL, handler, arg, ret_server, e);
+}
+
+int
+control_server_open_own(uv_loop_t *loop, const char *run_dir, const char *socket,
+                        control_handler *handler, void *arg, struct control_server **ret_server,
+                        struct err *e)
+{
+    return server_open(loop, run_dir, socket, handler, arg, ret_server, e);
 }
 
 static void

@@ -2,9 +2,9 @@
  *
  * control.sock takes every request; orders only from root and the daemon's own account, status and
  * barrier from whoever the socket's group lets in. barrier.sock is open to everybody and takes only
- * "barrier". A request is {"do":"status",...}; an answer is {"ok":true,...} or {"ok":false,
- * "code":"REFUSED","error":"sentence"}, after any number of {"progress":{...}} lines. Contract:
- * mailtwin-replicatord(8). */
+ * "barrier" and "role". A request is {"do":"status",...}; an answer is {"ok":true,...} or
+ * {"ok":false, "code":"REFUSED","error":"sentence"}, after any number of {"progress":{...}} lines.
+ * Contract: mailtwin-replicatord(8). */
 #ifndef MAILTWIN_CONTROL_H
 #define MAILTWIN_CONTROL_H
 
@@ -16,8 +16,9 @@
 
 #define CONTROL_SOCKET          "control.sock"
 #define CONTROL_BARRIER         "barrier.sock"
-#define CONTROL_LINE_MAX        (64 * 1024) /* bytes of a request */
-#define CONTROL_CLIENTS_MAX     256         /* per socket; one more is told BUSY */
+#define CONTROL_DIRECTORY       "directory.sock" /* of mailtwin-directoryd */
+#define CONTROL_LINE_MAX        (64 * 1024)      /* bytes of a request */
+#define CONTROL_CLIENTS_MAX     256              /* per socket; one more is told BUSY */
 #define CONTROL_CLIENTS_OF_USER 128 /* of these, of one user; root and the daemon's own aside */
 
 struct control_server;
@@ -38,6 +39,11 @@ typedef void control_handler(struct control_call *call, const json_t *request,
  * serves it. */
 int control_server_open(uv_loop_t *loop, const char *run_dir, control_handler *handler, void *arg,
                         struct control_server **ret_server, struct err *e) _must_check_;
+/* The one socket of another daemon of the node, with a lock of its own: everybody may ask for
+ * "reach" there, root and the daemon's account for everything. */
+int control_server_open_own(uv_loop_t *loop, const char *run_dir, const char *socket,
+                            control_handler *handler, void *arg, struct control_server **ret_server,
+                            struct err *e) _must_check_;
 /* Closes clients and sockets; calls without an answer may still be answered, nobody hears it. The
  * loop has to run until uv_run() returns for the memory to be given back. What was posted before
  * is still run, posting after it is not allowed. */

@@ -97,18 +97,27 @@ sandbox_keep_caps(const int *caps, size_t count, struct err *e)
 int
 sandbox_drop_user(const struct sandbox_user *user, struct err *e)
 {
+    return sandbox_become(user, NULL, 0, e);
+}
+
+int
+sandbox_become(const struct sandbox_user *user, const int *caps, size_t count, struct err *e)
+{
     /* The bounding set goes first: afterwards there is no right to shrink it. */
     const int needed[] = { CAP_SETUID, CAP_SETGID };
-    if (need_caps(needed, ARRAY_LEN(needed), e) < 0)
+    if (need_caps(needed, ARRAY_LEN(needed), e) < 0 || need_caps(caps, count, e) < 0)
         return -1;
     capng_clear(CAPNG_SELECT_ALL);
     add_caps(CAPNG_EFFECTIVE | CAPNG_PERMITTED, needed, ARRAY_LEN(needed));
+    add_caps(CAPNG_EFFECTIVE | CAPNG_PERMITTED, caps, count);
     if (apply_caps(e) < 0)
         return -1;
+    if (count > 0 && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+        return err_sys(e, ERR_IO, "keep capabilities beyond the change of user");
     if (setgroups(0, NULL) < 0 || setresgid(user->gid, user->gid, user->gid) < 0 ||
         setresuid(user->uid, user->uid, user->uid) < 0)
         return err_sys(e, ERR_IO, "become user %u", (unsigned)user->uid);
-    if (sandbox_keep_caps(NULL, 0, e) < 0)
+    if (sandbox_keep_caps(caps, count, e) < 0)
         return -1;
     if (setresuid((uid_t)-1, 0, (uid_t)-1) == 0 || setresgid((gid_t)-1, 0, (gid_t)-1) == 0)
         return err_set(e, ERR_IO, "root was given up and could be taken back");

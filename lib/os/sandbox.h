@@ -21,6 +21,9 @@ int sandbox_user_find(const char *name, struct sandbox_user *ret_user, struct er
 int sandbox_chroot_empty(const char *parent, struct err *e) _must_check_;
 /* Becomes the user with no other group, no capability and no way to get one. */
 int sandbox_drop_user(const struct sandbox_user *user, struct err *e) _must_check_;
+/* Becomes the user with no other group, and with exactly these capabilities. */
+int sandbox_become(const struct sandbox_user *user, const int *caps, size_t count,
+                   struct err *e) _must_check_;
 /* Stays root with exactly these capabilities (CAP_*); a capability the process does not have is an
  * error that names it. Sets no-new-privileges. */
 int sandbox_keep_caps(const int *caps, size_t count, struct err *e) _must_check_;
@@ -53,10 +56,12 @@ int sandbox_landlock_enter(struct sandbox_files **files, struct err *e) _must_ch
 void sandbox_landlock_free(struct sandbox_files **files);
 
 /* The system calls of seccomp.def, for all threads. A call outside the list ends the network role
- * at once; to the store role it looks like one the kernel does not have. */
+ * and the gate at once; to the store role it looks like one the kernel does not have. */
 enum sandbox_profile {
     SANDBOX_NET = 1,
-    SANDBOX_STORE = 2
+    SANDBOX_STORE = 2,
+    SANDBOX_GATE = 4,
+    SANDBOX_DIRECTORY = 8
 };
 int sandbox_seccomp(enum sandbox_profile profile, struct err *e) _must_check_;
 

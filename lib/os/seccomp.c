@@ -8,6 +8,8 @@
 
 #define N SANDBOX_NET
 #define S SANDBOX_STORE
+#define G SANDBOX_GATE
+#define D SANDBOX_DIRECTORY
 
 #define ALWAYS UINT32_MAX /* no argument decides */
 
@@ -21,7 +23,7 @@ static const struct rule {
 #define CALL_IF(name, roles, argument, mask, value) \
     { SCMP_SYS(name), (roles), (argument), (mask), (value) },
 #ifdef MAILTWIN_FAULTS
-#define INSTRUMENTED(name) { SCMP_SYS(name), N | S, ALWAYS, 0, 0 },
+#define INSTRUMENTED(name) { SCMP_SYS(name), N | S | G | D, ALWAYS, 0, 0 },
 #else
 #define INSTRUMENTED(name)
 #endif
@@ -60,7 +62,7 @@ configure(scmp_filter_ctx filter)
 int
 sandbox_seccomp(enum sandbox_profile profile, struct err *e)
 {
-    uint32_t otherwise = profile == SANDBOX_NET ? SCMP_ACT_KILL_PROCESS : SCMP_ACT_ERRNO(ENOSYS);
+    uint32_t otherwise = profile == SANDBOX_STORE ? SCMP_ACT_ERRNO(ENOSYS) : SCMP_ACT_KILL_PROCESS;
     _cleanup_(filter_free) scmp_filter_ctx filter = seccomp_init(otherwise);
     if (filter == NULL)
         return err_set(e, ERR_UNSUITABLE, "the system call filter cannot be made");

@@ -16,6 +16,9 @@ enum store_class {
 /* The mailtwin folder in a store's root; ignored in every kind. */
 #define STORE_PRIVATE_DIR ".mailtwin"
 
+/* What the daemon of a spool store is writing has a name that begins so, until it is renamed. */
+#define STORE_SPOOL_TMP ".tmp-"
+
 struct store_rules {
     enum store_kind kind;
     const char *const
@@ -26,6 +29,9 @@ struct store_rules {
  * store_dir_is_tmp() of the directory. */
 enum store_class store_class_of(const struct store_rules *rules, struct span dir, struct span name,
                                 bool dir_is_tmp);
+/* Does the mode of a file in the directory say that it is being written and nobody's yet? It is
+ * then as if it were not there; a change of its mode makes it a new file. */
+bool store_is_unfinished(const struct store_rules *rules, struct span dir, uint32_t mode);
 /* Is the directory called `name`, beside which `has_cur_or_new` exists, a Maildir's tmp? Deliveries
  * in it are being written and are nobody's yet; a rename out of it is a new message. All else in it
  * counts: it may be the home of a user called tmp, and his neighbour may be called new. */

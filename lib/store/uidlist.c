@@ -173,6 +173,16 @@ uidlist_free_uid(struct uidlist *list, uint32_t *ret_uid, struct err *e)
     return got;
 }
 
+/* What lies `gap` beyond uid. */
+static int
+beyond(uint32_t uid, uint32_t gap, uint32_t *ret_next, struct err *e)
+{
+    if (gap > UIDLIST_UID_MAX || uid > UIDLIST_UID_MAX - gap)
+        return err_set(e, ERR_REFUSED, "%u UIDs behind %u are more than there are", gap, uid);
+    *ret_next = uid + gap;
+    return 0;
+}
+
 int
 uidlist_raise(struct span text, uint32_t gap, struct buf *ret_text, uint32_t *ret_next,
               struct err *e)
@@ -184,9 +194,8 @@ uidlist_raise(struct span text, uint32_t gap, struct buf *ret_text, uint32_t *re
     struct span records = list.rest;
     if (uidlist_free_uid(&list, &uid, e) < 0)
         return -1;
-    if (uid > UIDLIST_UID_MAX - gap || gap > UIDLIST_UID_MAX)
-        return err_set(e, ERR_REFUSED, "%u UIDs behind %u are more than there are", gap, uid);
-    *ret_next = uid + gap;
+    if (beyond(uid, gap, ret_next, e) < 0)
+        return -1;
     char number[16];
     int digits = snprintf(number, sizeof(number), "%u", *ret_next);
     size_t before = (size_t)(list.number.ptr - text.ptr);
@@ -197,4 +206,100 @@ uidlist_raise(struct span text, uint32_t gap, struct buf *ret_text, uint32_t *re
             (size_t)(records.ptr - (list.number.ptr + list.number.len)));
     buf_add(ret_text, records.ptr, records.len - list.rest.len); /* without what was cut off */
     return 0;
+}
+
+static size_t
+after_last_end(struct span text)
+{
+    const uint8_t *end = text.len == 0 ? NULL : memrchr(text.ptr, '\n', text.len);
+    return end == NULL ? 0 : (size_t)(end - text.ptr) + 1;
+}
+
+/* The UID of the last whole line; 0: that is the header. */
+static int
+read_last(struct span whole, bool has_header, uint32_t *ret_last, struct err *e)
+{
+    size_t begin = after_last_end(span_from(whole, 0, whole.len - 1));
+    struct span line = span_from(whole, begin, whole.len - begin - 1);
+    *ret_last = 0;
+    if (begin == 0)
+        return has_header ? 0 : err_set(e, ERR_CORRUPT, "the last line of the UID list has no end");
+    if (!read_number(take_word(&line), UIDLIST_UID_MAX, ret_last))
+        return err_set(e, ERR_CORRUPT, "the last line of the UID list does not begin with a UID");
+    return 0;
+}
+
+int
+uidlist_gap(struct span head, struct span tail, uint32_t gap, struct uidlist_gap *ret_gap,
+            struct err *e)
+{
+    struct uidlist list;
+    uint32_t last;
+    if (uidlist_begin(&list, head, e) < 0)
+        return -1;
+    if (list.version != 3)
+        return 0;
+    size_t whole = after_last_end(tail);
+    if (whole == 0)
+        return err_set(e, ERR_CORRUPT, "the last line of the UID list has no end");
+    if (read_last(span_from(tail, 0, whole), span_equal(head, tail), &last, e) < 0 ||
+        beyond(MAX(list.next, last + 1), gap, &ret_gap->next, e) < 0)
+        return -1;
+    ret_gap->torn = tail.len - whole;
+    ret_gap->len = (size_t)snprintf(ret_gap->line, sizeof(ret_gap->line), "%u :mailtwin.gap-%u\n",
+                                    ret_gap->next - 1, ret_gap->next - 1);
+    return 1;
+}
+
+/* --- merging --- */
+
+static void
+add_record(const struct uidlist_record *record, struct buf *out)
+{
+    char uid[16];
+    int len = snprintf(uid, sizeof(uid), "%u", (unsigned)record->uid);
+    buf_add(out, uid, (size_t)len);
+    if (record->keys.len > 0)
+        buf_add_u8(out, ' ');
+    buf_add(out, record->keys.ptr, record->keys.len);
+    buf_add(out, " :", 2);
+    buf_add(out, record->name.ptr, record->name.len);
+    buf_add_u8(out, '\n');
+}
+
+/* Both rise; of a UID that both have the later one's record counts. */
+static int
+merge_records(struct uidlist *later, struct uidlist *earlier, struct buf *out, struct err *e)
+{
+    struct uidlist_record new = { 0 }, old = { 0 };
+    int has_new = uidlist_next(later, &new, e);
+    int has_old = uidlist_next(earlier, &old, e);
+    while (has_new >= 0 && has_old >= 0 && has_new + has_old > 0) {
+        bool from_new = has_new > 0 && (has_old == 0 || new.uid <= old.uid);
+        bool both = from_new && has_old > 0 && new.uid == old.uid;
+        add_record(from_new ? &new : &old, out);
+        if (!from_new || both)
+            has_old = uidlist_next(earlier, &old, e);
+        if (from_new)
+            has_new = uidlist_next(later, &new, e);
+    }
+    return has_new < 0 || has_old < 0 ? -1 : 0;
+}
+
+int
+uidlist_merge(struct span later, struct span earlier, struct buf *ret_text, struct err *e)
+{
+    struct uidlist new, old;
+    uint32_t next;
+    if (uidlist_begin(&new, later, e) < 0 || uidlist_begin(&old, earlier, e) < 0)
+        return -1;
+    if (new.version != 3 || old.version != 3 || new.uidvalidity != old.uidvalidity)
+        return uidlist_raise(later, 0, ret_text, &next, e);
+    _cleanup_buf_ struct buf text = { 0 };
+    const uint8_t *end = memchr(later.ptr, '\n', later.len);
+    ASSERT(end != NULL); /* uidlist_begin() read the line */
+    buf_add(&text, later.ptr, (size_t)(end - later.ptr) + 1);
+    if (merge_records(&new, &old, &text, e) < 0)
+        return -1;
+    return uidlist_raise(buf_span(&text), 0, ret_text, &next, e);
 }

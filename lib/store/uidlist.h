@@ -49,4 +49,26 @@ int uidlist_free_uid(struct uidlist *list, uint32_t *ret_uid, struct err *e) _mu
 int uidlist_raise(struct span text, uint32_t gap, struct buf *ret_text, uint32_t *ret_next,
                   struct err *e) _must_check_;
 
+/* The same of a version 3 list by a line behind its end, of a file that does not exist: Dovecot
+ * takes the next UID to be above it, keeps that in the header when it writes the list anew, and
+ * then leaves the line out. So a list of any length costs its beginning, its end and one write. */
+struct uidlist_gap {
+    uint32_t next;
+    size_t torn; /* bytes at the end to be cut off first: an append that a crash cut off */
+    size_t len;
+    char line[64];
+};
+#define UIDLIST_WINDOW 4096 /* bytes of the beginning and of the end that tell all */
+
+/* head, tail: the first and the last UIDLIST_WINDOW bytes, or all. 1 the line, 0 it is a list of
+ * version 1: uidlist_raise() it, -1: ERR_CORRUPT, ERR_REFUSED. */
+int uidlist_gap(struct span head, struct span tail, uint32_t gap, struct uidlist_gap *ret_gap,
+                struct err *e) _must_check_;
+
+/* A later version of a folder's list with the records that only an earlier one has: a mail server
+ * that deletes a folder empties the list first. The next UID is beyond all of them. Lists that are
+ * not of one UIDVALIDITY, or not of version 3, are not merged: the later one as it is. */
+int uidlist_merge(struct span later, struct span earlier, struct buf *ret_text,
+                  struct err *e) _must_check_;
+
 #endif

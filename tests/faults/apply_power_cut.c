@@ -8,6 +8,7 @@
 #include "lib/os/fault.h"
 #include "replicator/apply_private.h"
 #include "tests/faults/apply_history.h"
+#include "tests/faults/retained_kit.h"
 
 #include <sched.h>
 #include <signal.h>
@@ -110,17 +111,27 @@ stop(const char *where)
 }
 
 static bool no_unnamed; /* as on a filesystem without O_TMPFILE */
+static bool retaining;
+static struct retain *retain; /* while an engine is open */
 
 static int
 open_engine(struct apply **ret_apply, struct err *e)
 {
     char path[64];
     snprintf(path, sizeof(path), "%s/m", folder);
-    struct apply_store store = { .path = path };
+    retain = retaining ? retain_all(path) : NULL;
+    struct apply_store store = { .path = path, .retain = retain };
     int r = apply_open(&store, 1, 2, ret_apply, e);
     if (r == 0 && no_unnamed)
         (*ret_apply)->roots[0].unnamed_max = 0;
     return r;
+}
+
+static void
+close_engine(struct apply **apply)
+{
+    apply_free(apply);
+    retain_free(&retain);
 }
 
 /* Applies everything and writes one byte to ack for each run that is durable. */
@@ -135,7 +146,7 @@ apply_all(int ack)
         if (send_run(apply, i, check_not_needed, NULL, &e) < 0 || write(ack, "a", 1) != 1)
             return 1;
     }
-    apply_free(&apply);
+    close_engine(&apply);
     return 0;
 }
 
@@ -229,7 +240,7 @@ receive_again(unsigned first, const char *where)
         if (send_run(apply, i, check_not_needed, NULL, &e) < 0)
             fail_msg("%s: run %u: %s", where, i, e.text);
     }
-    apply_free(&apply);
+    close_engine(&apply);
 }
 
 /* One cut; false when the history was through before it. */
@@ -247,6 +258,8 @@ cut_and_check(const struct place *fs, uint64_t at, uint32_t kind)
     /* every other time the last ack is lost too: that run comes once more */
     receive_again(at % 2 == 0 && acked > 0 ? acked : acked + 1, where);
     tree_check_end(root, where);
+    if (retaining)
+        check_retained(root, false, where);
     unmount_image(root);
     return !through;
 }
@@ -261,6 +274,8 @@ count_calls(const struct place *fs, int (*body)(int ack))
     fault_arm(&plan);
     assert_int_equal(body(null), 0);
     uint64_t calls = fault_disarm(NULL);
+    if (retaining)
+        check_retained(root, false, "no cut");
     close(null);
     unmount_image(root);
     return calls;
@@ -328,7 +343,7 @@ fix_up_many(int ack)
     }
     if (apply_commit(apply, check_not_needed, NULL, &e) < 0 || write(ack, "a", 1) != 1)
         return 1;
-    apply_free(&apply);
+    close_engine(&apply);
     return 0;
 }
 
@@ -397,7 +412,7 @@ fix_up(int ack)
     if (open_engine(&apply, &e) < 0 || apply_rec(apply, &rec, &e) < 0 ||
         apply_commit(apply, check_not_needed, NULL, &e) < 0 || write(ack, "a", 1) != 1)
         return 1;
-    apply_free(&apply);
+    close_engine(&apply);
     return 0;
 }
 
@@ -492,7 +507,7 @@ fix_up_and_cut(const struct place *fs, size_t which)
     assert_int_equal(apply_commit(apply, check_not_needed, NULL, &e), 0);
     uint32_t kind = SHUTDOWN_AT_ONCE;
     assert_int_equal(ioctl(root, IOC_SHUTDOWN, &kind), 0);
-    apply_free(&apply);
+    close_engine(&apply);
     unmount_image(root);
     root = mount_image();
     struct tree got = { .count = 0 };
@@ -530,6 +545,14 @@ TEST(apply_survives_power_cuts_where_each_staged_file_has_a_name)
     no_unnamed = true;
     cut_everywhere(&ext4);
     no_unnamed = false;
+}
+
+TEST(what_is_deleted_stays_retained_wherever_the_power_is_cut)
+{
+    retaining = true;
+    retained_count = 0;
+    cut_everywhere(&ext4);
+    retaining = false;
 }
 
 TEST(apply_survives_power_cuts_on_xfs)

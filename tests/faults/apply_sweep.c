@@ -2,6 +2,7 @@
 #include "lib/os/fault.h"
 #include "replicator/apply_private.h"
 #include "tests/faults/apply_history.h"
+#include "tests/faults/retained_kit.h"
 
 #ifndef MAILTWIN_FAULTS
 
@@ -16,16 +17,18 @@ TEST(apply_survives_the_failure_of_every_call)
 struct sweep {
     char path[64];
     int root;
+    struct retain *retain; /* NULL none */
     struct apply *apply;
     unsigned run; /* the next one */
 };
 
 static bool no_unnamed; /* as on a filesystem without O_TMPFILE */
+static bool retaining;
 
 static int
 go_on(struct sweep *s, struct err *e)
 {
-    struct apply_store store = { .path = s->path };
+    struct apply_store store = { .path = s->path, .retain = s->retain };
     if (s->apply == NULL && apply_open(&store, 1, 2, &s->apply, e) < 0)
         return -1;
     if (no_unnamed)
@@ -45,12 +48,15 @@ begin(struct sweep *s)
     assert_non_null(mkdtemp(s->path));
     s->root = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_true(s->root >= 0);
+    if (retaining)
+        s->retain = retain_all(s->path);
 }
 
 static void
 end(struct sweep *s)
 {
     apply_free(&s->apply);
+    retain_free(&s->retain);
     close(s->root);
     char command[128];
     snprintf(command, sizeof(command), "rm -rf '%s'", s->path);
@@ -91,6 +97,8 @@ fail_once(struct fault_plan plan, bool restart)
     if (go_on(&s, &e) < 0)
         fail_msg("the repeated run failed too, after %s: %s", hit, e.text);
     tree_check_end(s.root, hit == NULL ? "untouched" : hit);
+    if (retaining)
+        check_retained(s.root, plan.errnum == ENOSPC, hit == NULL ? "untouched" : hit);
     end(&s);
     return hit != NULL;
 }
@@ -124,6 +132,33 @@ TEST(apply_survives_the_failure_of_every_call_where_each_staged_file_has_a_name)
 }
 
 /* Found out by the first file of the first run. */
+/* The first of these disturbs nothing: it tells what is to be retained. */
+static void
+sweep_retaining(int errnum, unsigned first, bool restart)
+{
+    retaining = true;
+    retained_count = 0;
+    assert_false(
+        fail_once((struct fault_plan){ .kind = FAULT_ERRNO, .at = 1000000, .errnum = EIO }, false));
+    sweep((struct fault_plan){ .kind = FAULT_ERRNO, .errnum = errnum }, first, restart);
+    retaining = false;
+}
+
+TEST(what_is_deleted_stays_retained_whatever_call_fails)
+{
+    sweep_retaining(EIO, 2, false);
+}
+
+TEST(what_is_deleted_stays_retained_whatever_call_fails_before_a_restart)
+{
+    sweep_retaining(EIO, 6, true);
+}
+
+TEST(what_is_retained_never_holds_up_a_standby_whose_disk_is_full)
+{
+    sweep_retaining(ENOSPC, 9, false);
+}
+
 TEST(apply_does_without_unnamed_files_where_there_are_none)
 {
     struct fault_plan plan = { .kind = FAULT_ERRNO, .errnum = EOPNOTSUPP };

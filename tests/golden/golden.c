@@ -1,14 +1,10 @@
 /* The samples of every format version in v1/ are read for ever: each decodes to what it says, and
  * encodes to the same bytes. They were written from docs/formats, not by this code. */
-#include "tests/golden/sample.h"
+#include "tests/golden/record_sample.h"
 
 #include "lib/data/wire.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
-
-#define OWNER 5000, 5001
-#define MAIL  "example.org/ada/cur/1700000000.M1P2.mx1,S=1234:2,"
 
 static const struct attr file_attr = { S_IFREG | 0600, OWNER, 1234, 1700000000123456789 };
 static const struct attr no_attr;
@@ -16,155 +12,6 @@ static const uint8_t history[] = { 0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa
                                    0xa8, 0xa9, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf };
 static const uint8_t digest[] = { 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17,
                                   0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f };
-
-static void
-check_span(struct span got, const char *expected)
-{
-    CHECK(span_equal(got, span_str(expected)));
-}
-
-static void
-check_attr(const struct attr *got, const struct attr *expected)
-{
-    CHECK_INT(got->mode, expected->mode);
-    CHECK_INT(got->uid, expected->uid);
-    CHECK_INT(got->gid, expected->gid);
-    CHECK_INT(got->size, expected->size);
-    CHECK_INT(got->mtime_ns, expected->mtime_ns);
-}
-
-/* Records. */
-
-struct record_sample {
-    const char *name;
-    const char *path, *other;
-    struct attr attr;
-    enum record_op op;
-    uint16_t store;
-    bool late, has_handle;
-};
-
-#define FILE_ATTR                                        \
-    {                                                    \
-        S_IFREG | 0600, OWNER, 1234, 1700000000123456789 \
-    }
-
-/* In store 2, but for the promotion. */
-static const struct record_sample record_samples[] = {
-    { .name = "record-epoch", .op = OP_EPOCH, .path = "", .other = "" },
-    { .name = "record-mkdir",
-      .op = OP_MKDIR,
-      .path = "example.org/ada/.Keys.lock",
-      .other = "",
-      .attr = { S_IFDIR | 0700, OWNER, 4096, 1700000000000000001 },
-      .store = 2,
-      .has_handle = true },
-    { .name = "record-put",
-      .op = OP_PUT,
-      .path = "example.org/ada/new/\xff\n1.M1",
-      .other = "",
-      .attr = FILE_ATTR,
-      .store = 2,
-      .has_handle = true },
-    { .name = "record-put-late",
-      .op = OP_PUT,
-      .path = "example.org/ada/dovecot-uidlist",
-      .other = "",
-      .attr = FILE_ATTR,
-      .store = 2,
-      .late = true,
-      .has_handle = true },
-    { .name = "record-meta",
-      .op = OP_META,
-      .path = "",
-      .other = "",
-      .attr = { S_IFDIR | 02750, OWNER, 0, -1500000000 },
-      .store = 2,
-      .has_handle = true },
-    { .name = "record-symlink",
-      .op = OP_SYMLINK,
-      .path = "shared",
-      .other = "../other//place",
-      .attr = { S_IFLNK | 0777, 0, 0, 15, 1 },
-      .store = 2 },
-    { .name = "record-mknod",
-      .op = OP_MKNOD,
-      .path = "queue/pickup",
-      .other = "",
-      .attr = { S_IFIFO | 0622, 0, 103, 0, 2 },
-      .store = 2 },
-    { .name = "record-link",
-      .op = OP_LINK,
-      .path = "example.org/bob/new/1.M1",
-      .other = "example.org/ada/new/1.M1",
-      .attr = FILE_ATTR,
-      .store = 2,
-      .has_handle = true },
-    { .name = "record-rename",
-      .op = OP_RENAME,
-      .path = MAIL "S",
-      .other = MAIL,
-      .attr = FILE_ATTR,
-      .store = 2,
-      .has_handle = true },
-    { .name = "record-unlink",
-      .op = OP_UNLINK,
-      .path = MAIL "S",
-      .other = "",
-      .attr = FILE_ATTR,
-      .store = 2,
-      .has_handle = true },
-    { .name = "record-rmtree",
-      .op = OP_RMTREE,
-      .path = "example.org/ada/.Trash",
-      .other = "",
-      .attr = { S_IFDIR | 0700, OWNER, 0, 3 },
-      .store = 2 },
-};
-
-static void
-check_record(const struct record *got, const struct record_sample *sample)
-{
-    static const uint8_t handle[] = { 1, 0, 0, 0, 0xde, 0xad, 0xbe, 0xef, 7, 0, 0, 0 };
-    CHECK_INT(got->seq, 258);
-    CHECK_INT(got->epoch, 3);
-    CHECK_INT(got->time_ns, 1700000001000000000);
-    CHECK_INT(got->store, sample->store);
-    CHECK_INT(got->op, sample->op);
-    CHECK_INT(got->late, sample->late);
-    check_attr(&got->attr, &sample->attr);
-    check_span(got->path, sample->path);
-    check_span(got->other, sample->other);
-    CHECK(span_equal(got->handle, span_of(handle, sample->has_handle ? sizeof(handle) : 0)));
-}
-
-TEST(record_samples_decode_to_what_they_say_and_encode_to_the_same_bytes)
-{
-    for (size_t i = 0; i < ARRAY_LEN(record_samples); i++) {
-        _cleanup_buf_ struct buf bytes = { 0 };
-        _cleanup_buf_ struct buf again = { 0 };
-        struct record record;
-        struct err e = { 0 };
-        print_message("%s\n", record_samples[i].name);
-        sample_load(record_samples[i].name, &bytes);
-        CHECK_INT(record_decode(buf_span(&bytes), &record, &e), 0);
-        check_record(&record, &record_samples[i]);
-        record_encode(&record, &again);
-        CHECK(span_equal(buf_span(&again), buf_span(&bytes)));
-    }
-}
-
-TEST(every_operation_has_a_sample)
-{
-    bool seen[256] = { false };
-    for (size_t i = 0; i < ARRAY_LEN(record_samples); i++)
-        seen[record_samples[i].op] = true;
-#define OP(name, number, word, flags) CHECK(seen[number]);
-#include "lib/data/ops.def"
-#undef OP
-}
-
-/* Messages. */
 
 static void
 check_epochs(const struct wire_epoch *epochs, unsigned count)
@@ -324,6 +171,13 @@ check_commit(const struct wire_msg *msg)
 }
 
 static void
+check_tail(const struct wire_msg *msg)
+{
+    CHECK_INT(msg->tail.seq, 1200);
+    CHECK_INT(msg->tail.time_ns, 1700000001000000000);
+}
+
+static void
 check_ack(const struct wire_msg *msg)
 {
     CHECK_INT(msg->ack.run, 77);
@@ -452,6 +306,60 @@ check_fetch(const struct wire_msg *msg)
 }
 
 static void
+check_give(const struct wire_msg *msg)
+{
+    const struct wire_give *give = &msg->give;
+    CHECK_INT(give->id, 77);
+    CHECK_INT(give->store, 2);
+    CHECK_INT(give->kind, WIRE_GIVE_MESSAGE);
+    CHECK_INT(give->mode, WIRE_GIVE_DELIVER);
+    CHECK_INT(give->attr.mode, 0100600);
+    CHECK_INT(give->attr.size, 1234);
+    CHECK_INT(give->attr.mtime_ns, 1700000000123456789);
+    check_span(give->path, "example.org/ada/.Work/cur/1.M1,S=1234:2,Sa");
+    check_span(give->guid, "9f86d081884c7d659a2feaa0c55ad015");
+    CHECK_INT(give->keyword_count, 2);
+    CHECK_INT(give->keywords[0].letter, 0);
+    check_span(give->keywords[0].name, "$Salvaged");
+    CHECK_INT(give->keywords[1].letter, 'a');
+    check_span(give->keywords[1].name, "Later");
+}
+
+static void
+check_give_dir(const struct wire_msg *msg)
+{
+    const struct wire_give *give = &msg->give;
+    CHECK_INT(give->id, 78);
+    CHECK_INT(give->store, 0);
+    CHECK_INT(give->kind, WIRE_GIVE_DIR);
+    CHECK_INT(give->mode, WIRE_GIVE_PUT);
+    CHECK_INT(give->attr.mtime_ns, -1);
+    check_span(give->path, "example.org/ada/.Work");
+    check_span(give->guid, "");
+    CHECK_INT(give->keyword_count, 0);
+}
+
+static void
+check_given(const struct wire_msg *msg)
+{
+    CHECK_INT(msg->given.id, 77);
+    CHECK_INT(msg->given.result, WIRE_GIVEN_EXISTS);
+    check_span(msg->given.path, "example.org/ada/.Work/cur/1.M1,S=1234:2,S");
+    check_span(msg->given.text, "the mailbox has it");
+}
+
+static void
+check_found(const struct wire_msg *msg)
+{
+    CHECK_INT(msg->found.epoch, 3);
+    CHECK_INT(msg->found.time_s, 1700000000);
+    CHECK_INT(msg->found.messages, 12);
+    CHECK_INT(msg->found.flag_changes, 4);
+    CHECK_INT(msg->found.expunges, 2);
+    CHECK_INT(msg->found.others, 1);
+}
+
+static void
 check_stall(const struct wire_msg *msg)
 {
     CHECK_INT(msg->stall.code, ERR_NOSPACE);
@@ -494,6 +402,7 @@ static const struct {
     { "end", WIRE_END, check_end },
     { "end-failed", WIRE_END, check_end_failed },
     { "commit", WIRE_COMMIT, check_commit },
+    { "tail", WIRE_TAIL, check_tail },
     { "ack", WIRE_ACK, check_ack },
     { "digest-ask", WIRE_DIGEST_ASK, check_digest_ask },
     { "digest-answer", WIRE_DIGEST_ANSWER, check_digest_answer },
@@ -507,6 +416,10 @@ static const struct {
     { "fetch", WIRE_FETCH, check_fetch },
     { "stall", WIRE_STALL, check_stall },
     { "stall-over", WIRE_STALL, check_stall_over },
+    { "give", WIRE_GIVE, check_give },
+    { "give-dir", WIRE_GIVE, check_give_dir },
+    { "given", WIRE_GIVEN, check_given },
+    { "found", WIRE_FOUND, check_found },
     { "ping", WIRE_PING, check_ping },
     { "pong", WIRE_PONG, check_ping },
     { "bye", WIRE_BYE, check_bye },

@@ -8,6 +8,7 @@
 #include "lib/os/attrs.h"
 #include "lib/os/file.h"
 #include "replicator/apply.h"
+#include "replicator/retain.h"
 #include "tests/unit/test.h"
 
 #include <stdio.h>
@@ -29,6 +30,7 @@ struct kit_result {
 struct kit {
     char path[128]; /* the store's root */
     int root;
+    struct retain *retain; /* NULL none */
     struct apply *apply;
     struct err e;
     struct kit_result got[KIT_MAX]; /* of the last commit */
@@ -38,7 +40,7 @@ struct kit {
 static inline void
 kit_start(struct kit *kit)
 {
-    struct apply_store store = { .path = kit->path };
+    struct apply_store store = { .path = kit->path, .retain = kit->retain };
     if (apply_open(&store, 1, 2, &kit->apply, &kit->e) < 0)
         fail_msg("%s", kit->e.text);
 }
@@ -68,6 +70,7 @@ static inline void
 kit_free(struct kit *kit)
 {
     apply_free(&kit->apply);
+    retain_free(&kit->retain);
     close(kit->root);
     char command[256];
     snprintf(command, sizeof(command), "rm -rf '%s'", kit->path);

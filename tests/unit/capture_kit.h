@@ -79,6 +79,7 @@ cap_conf(struct cap *c)
         c->stores[i].name = xstrdup(names[i]);
         c->stores[i].path = c->paths[2 + i];
         c->stores[i].kind = i == 0 ? STORE_MAILDIR : STORE_FILES;
+        c->stores[i].mass_limit = 100; /* none: tests delete without end */
         size_t count = i == 0 ? ARRAY_LEN(no_exclude) : ARRAY_LEN(exclude);
         c->stores[i].exclude = xcalloc(count, sizeof(char *));
         memcpy(c->stores[i].exclude, i == 0 ? no_exclude : exclude, count * sizeof(char *));

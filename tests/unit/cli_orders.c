@@ -190,6 +190,14 @@ TEST(the_status_is_one_screen_that_says_whether_mail_is_safe)
     CHECK_CONTAINS(said, "mail       NOT SAFE since 2026-11-21T01:40:00Z: it is accepted with no "
                          "standby protecting it\n");
     CHECK_CONTAINS(said, "lacks more than 2 messages, 40.3 KiB, of the last 2 min\n");
+    answer_with("{\"role\":\"primary\",\"state\":\"refusing\",\"degraded_since\":\"A\",\"at_risk\":"
+                "{\"messages\":3,\"changes\":5,\"since\":\"B\",\"complete\":true,\"user_count\":7,"
+                "\"users\":[{\"user\":\"d/ada\",\"store\":\"mail\",\"messages\":2},{\"user\":\"\","
+                "\"store\":\"sieve\",\"messages\":0}]}}");
+    CHECK_INT(run("status"), 0);
+    CHECK_CONTAINS(said, "mail       REFUSED since A: no standby protects it\n"
+                         "at risk    3 messages and 2 other changes since B\n"
+                         "           d/ada 2, sieve 0 and 5 more\n");
     answer_with(STATUS("standby", "following", "null",
                        "{\"node\":\"b\",\"state\":\"refused\",\"why\":\"too old\",\"resync\":"
                        "{\"done\":0.42,\"seconds_left\":31,\"per_second\":120.4}}"));
@@ -275,12 +283,42 @@ TEST(roles_are_moved_only_by_the_daemons_leave)
     start_daemon("{}");
     CHECK_INT(run("promote --force"), 0);
     CHECK_STR(asked(), "{\"do\":\"promote\",\"force\":true}");
+    CHECK_INT(run("demote --force"), 0);
+    CHECK_STR(asked(), "{\"do\":\"demote\"}");
+    answer_with("{\"state\":\"safe\"}");
     CHECK_INT(run("demote"), 0);
     CHECK_STR(asked(), "{\"do\":\"demote\"}");
     answer_with(NULL);
     CHECK_INT(run("promote"), 3);
     CHECK_STR(asked(), "{\"do\":\"promote\",\"force\":false}");
     CHECK_STR(said, "mailtwin: rule 205: the journal is behind; --force overrides it\n");
+    stop_daemon();
+}
+
+TEST(a_promotion_that_left_folders_as_they_were_does_not_end_well)
+{
+    start_daemon("{\"folders_failed\":3}");
+    CHECK_INT(run("promote"), 4);
+    CHECK_CONTAINS(said, "this node is the primary");
+    CHECK_CONTAINS(said, "the numbers of 3 folders could not be made safe");
+    CHECK_CONTAINS(said, "1021");
+    CHECK_INT(run("promote --json"), 4);
+    CHECK_CONTAINS(said, "\"folders_failed\": 3");
+    answer_with("{\"folders_failed\":0}");
+    CHECK_INT(run("promote"), 0);
+    stop_daemon();
+}
+
+TEST(a_primary_whose_changes_are_on_no_standby_is_not_demoted)
+{
+    start_daemon("{\"state\":\"late\"}");
+    CHECK_INT(run("demote"), 3);
+    CHECK_STR(asked(), "{\"do\":\"barrier\",\"timeout_ms\":60000}");
+    CHECK_CONTAINS(said, "did not confirm within a minute");
+    CHECK_CONTAINS(said, "--force");
+    answer_with("{\"state\":\"degraded\"}");
+    CHECK_INT(run("demote"), 3);
+    CHECK_CONTAINS(said, "no standby protects the stores now");
     stop_daemon();
 }
 

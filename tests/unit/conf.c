@@ -3,6 +3,7 @@
 #include "lib/base/nearest.h"
 #include "lib/os/conf.h"
 #include "lib/os/conf_value.h"
+#include "lib/os/endpoint.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,7 +147,7 @@ TEST(the_documented_configuration_is_read_as_it_stands)
     CHECK_STR(conf->tls.authority, "/etc/mailtwin/pki/ca.pem");
     CHECK_STR(conf->tls.certificate, "/etc/mailtwin/pki/node.pem");
     CHECK_STR(conf->tls.key, "/etc/mailtwin/pki/node.key");
-    CHECK_INT(conf->store_count, 2);
+    CHECK_INT(conf->store_count, 5);
     CHECK_STR(conf->stores[0].name, "mail");
     CHECK_INT(conf->stores[0].kind, STORE_MAILDIR);
     CHECK_STR(conf->stores[0].path, "/srv/vmail");
@@ -158,8 +159,19 @@ TEST(the_documented_configuration_is_read_as_it_stands)
     CHECK_STR(conf->stores[1].name, "sieve");
     CHECK_INT(conf->stores[1].kind, STORE_FILES);
     CHECK(conf->stores[1].exclude[0] == NULL);
+    CHECK_INT(conf->stores[2].kind, STORE_QUEUE);
+    CHECK_STR(conf->stores[2].path, "/var/spool/postfix");
+    CHECK_INT(conf->stores[3].kind, STORE_LDAP);
+    CHECK_STR(conf->stores[3].path, "/var/lib/mailtwin/spool/directory");
+    CHECK_STR(conf->stores[3].users, "");
+    CHECK_INT(conf->stores[4].kind, STORE_DUMP);
+    CHECK_STR(conf->stores[4].path, "/var/lib/mailtwin/spool/webdb");
+    CHECK_STR(conf->stores[4].dump.command, "pg_dump -Fc web");
+    CHECK_STR(conf->stores[4].dump.restore, "pg_restore --clean -d web");
+    CHECK_STR(conf->stores[4].dump.user, "root");
+    CHECK_INT(conf->stores[4].dump.every_ms, 300000);
+    CHECK_INT(conf->stores[4].dump.versions, 24);
     CHECK_CONTAINS(conf->not_built, "failover"); /* mailtwin check tells of it */
-    CHECK_CONTAINS(conf->not_built, "(ldap)");
     conf_free(&conf);
     CHECK(conf == NULL);
 }
@@ -202,6 +214,46 @@ TEST(values_of_the_later_keys_reach_the_programs)
     CHECK_STR(conf->tls.key, "/k");
     CHECK_STR(conf->tls.certificate, "/etc/mailtwin/pki/node.pem");
     conf_free(&conf);
+}
+
+TEST(a_gate_knows_both_its_ends_and_its_store)
+{
+    struct conf *conf = load(
+        LEAST
+        "store \"s\" { path = \"/s\" } gate-user = nobody\n"
+        "gate \"g\" { listen = \"unix:/run/g\" backend = \"inet:[::1]:24\" store = s timeout = 2s "
+        "}\n"
+        "gate \"h\" { listen = \"inet:localhost:25\" backend = \"unix:/run/d\" remember = 1d }",
+        "a");
+    CHECK_INT(conf->gate_count, 2);
+    CHECK_STR(conf->gate_user, "nobody");
+    CHECK_STR(conf->gates[0].name, "g");
+    CHECK_STR(conf->gates[0].store, "s");
+    CHECK_INT(conf->gates[0].timeout_ms, 2000);
+    CHECK_INT(conf->gates[0].remember_ms, 5ull * 24 * 3600 * 1000);
+    CHECK(conf->gates[1].store == NULL);
+    CHECK_INT(conf->gates[1].timeout_ms, 30000);
+    conf_free(&conf);
+}
+
+TEST(an_end_of_a_gate_is_an_address_or_a_path)
+{
+    struct endpoint end;
+    CHECK(endpoint_parse("inet:[fe80::1]:65535", &end));
+    CHECK_STR(end.text, "fe80::1");
+    CHECK_INT(end.port, 65535);
+    CHECK(endpoint_parse("unix:/run/x", &end) && end.unix_path);
+    static const char *const bad[] = { "",          "inet:",        "inet:a",      "inet:a:0",
+                                       "inet:a:x",  "inet:a:65536", "inet::24",    "inet:::1:24",
+                                       "inet:[]:1", "unix:",        "unix:x",      "unix:/",
+                                       "tcp:a:24",  "a:24",         "inet:a b:24", "/run/x" };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        CHECK(!endpoint_parse(bad[i], &end));
+    char path[128] = "unix:/";
+    memset(path + 6, 'x', 107);
+    CHECK(!endpoint_parse(path, &end));
+    path[6 + 106] = '\0';
+    CHECK(endpoint_parse(path, &end));
 }
 
 TEST(stores_side_by_side_are_fine_when_their_names_only_begin_alike)
@@ -317,6 +369,14 @@ static const struct {
       "mailtwin.conf:4: store \"t\": /srv lies in /srv, the path of store \"s\"" },
     { LEAST "store \"s\" { path = \"/var\" }",
       "mailtwin.conf:3: store \"s\": the state-dir /var/lib/mailtwin lies in /var" },
+    { LEAST "store \"s\" { kind = dump  path = \"/x\"  command = \"a\"  restore = \"b\" }",
+      "mailtwin.conf:3: store \"s\": a store of kind dump has no path of its own" },
+    { LEAST "store \"s\" { path = \"/x\"  users = \"*/u\" }",
+      "mailtwin.conf:3: store \"s\": users is stars with slashes between them (\"*/*\"), at most "
+      "8" },
+    { LEAST "store \"s\" { path = \"/x\"  users = \"*/*/*/*/*/*/*/*/*\" }",
+      "mailtwin.conf:3: store \"s\": users is stars with slashes between them (\"*/*\"), at most "
+      "8" },
     { LEAST "\ncluster = \"d\"",
       "mailtwin.conf:4: cluster is set twice, first in DIR/mailtwin.conf:1" },
     { LEAST "tls { key = \"/k\" }\ntls { key = \"/l\" }",
@@ -353,6 +413,18 @@ static const struct {
     { LEAST "user = \"\x01\"", "mailtwin.conf:3: the control character 0x01" },
     { LEAST "include(\"a\", \"b\")",
       "mailtwin.conf:3: include wants one file name in parentheses" },
+    { LEAST "gate \"g\" {\n listen = \"inet:x\"\n}",
+      "mailtwin.conf:4: gate \"g\": listen = \"inet:x\" is not inet:ADDRESS:PORT or unix:PATH" },
+    { LEAST "gate \"g\" {\n listen = \"inet:x:1\"\n}",
+      "mailtwin.conf:3: gate \"g\": backend is missing" },
+    { LEAST "gate \"g\" {\n listen = \"inet:x:1\"\n backend = \"inet:x:1\"\n}",
+      "mailtwin.conf:5: gate \"g\": backend is where the gate listens" },
+    { LEAST "gate \"g\" { listen = \"inet:x:1\" backend = \"inet:x:2\" }\n"
+            "gate \"h\" { listen = \"inet:x:1\" backend = \"inet:x:2\" }",
+      "mailtwin.conf:4: gate \"h\": another gate listens on inet:x:1" },
+    { LEAST "store \"q\" { kind = queue path = \"/q\" }\n"
+            "gate \"g\" { listen = \"inet:x:1\" backend = \"inet:x:2\" store = q }",
+      "mailtwin.conf:4: gate \"g\": store = \"q\" is of kind queue, a gate delivers to a maildir" },
     { LEAST "include \"a\"", "mailtwin.conf:3: an opening parenthesis is missing after include" },
     { LEAST "include(=)", "mailtwin.conf:3: include wants one file name in parentheses" },
 };

@@ -175,7 +175,7 @@ TEST(a_request_without_end_is_cut_off)
     remove_dir();
 }
 
-TEST(the_barrier_socket_answers_barrier_only)
+TEST(the_barrier_socket_answers_barrier_and_role_only)
 {
     make_dir();
     start_daemon();
@@ -183,7 +183,7 @@ TEST(the_barrier_socket_answers_barrier_only)
     say(fd, "{\"do\":\"status\"}\n{\"do\":\"barrier\"}\n");
     const char *answer = hear(fd, 2);
     CHECK_CONTAINS(answer, "{\"ok\":false,\"code\":\"REFUSED\",\"error\":\"this socket answers "
-                           "barrier only\"}\n");
+                           "barrier and role only\"}\n");
     CHECK_CONTAINS(answer, "\"ok\":true");
     close(fd);
     struct stat st;

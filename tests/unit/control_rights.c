@@ -64,6 +64,20 @@ TEST(the_group_may_ask_for_status_everybody_for_a_barrier_and_only_root_gives_or
     remove_dir();
 }
 
+TEST(a_run_dir_that_the_daemon_makes_lets_everybody_to_the_barrier_whatever_the_umask)
+{
+    struct stat st;
+    make_dir();
+    CHECK_INT(rmdir(d.dir), 0);
+    mode_t before = umask(0077);
+    start_daemon();
+    umask(before);
+    CHECK_INT(stat(d.dir, &st), 0);
+    CHECK_INT(st.st_mode & 07777, 0755);
+    stop_daemon();
+    remove_dir();
+}
+
 static int
 open_in_child(void)
 {

@@ -266,6 +266,37 @@ TEST(a_primary_that_was_replaced_steps_down_and_keeps_what_it_has_alone)
     daemons_free(n);
 }
 
+static atomic_uint stuck;
+
+static void
+count_stuck(enum event_id id, const char *line, void *arg)
+{
+    (void)line;
+    (void)arg;
+    if (id == EV_IDENTITY_STUCK)
+        atomic_fetch_add(&stuck, 1);
+}
+
+TEST(a_promotion_says_how_many_folders_it_left_as_they_were)
+{
+    struct daemons *n = daemons_pair(5);
+    DAEMONS_NEEDED(n);
+    cap_sh(n->hosts[0].c, "mkdir -p mail/x/cur && echo garbage >mail/x/dovecot-uidlist");
+    host_safe(&n->hosts[0]);
+    n->hosts[1].c->conf.uid_gap = 1000;
+    daemons_cut(n, 0, 1);
+    event_tap(count_stuck, NULL);
+    for (unsigned orders = 0; orders < 2; orders++) { /* nobody mended it in between */
+        json_t *reply = host_must(&n->hosts[1], "promote", "force", json_true());
+        CHECK(atomic_load(&stuck) > 0); /* the work may have made such a list as well */
+        CHECK_INT(json_integer_value(json_object_get(reply, "folders_failed")),
+                  atomic_load(&stuck));
+        json_decref(reply);
+    }
+    event_tap(NULL, NULL);
+    daemons_free(n);
+}
+
 TEST(promoting_beside_a_primary_that_answers_is_refused)
 {
     struct daemons *n = daemons_pair(7);

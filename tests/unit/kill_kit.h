@@ -4,6 +4,7 @@
 #ifndef MAILTWIN_TEST_KILL_KIT_H
 #define MAILTWIN_TEST_KILL_KIT_H
 
+#include "replicator/mass.h"
 #include "replicator/session.h"
 #include "tests/unit/pair_kit.h"
 
@@ -214,11 +215,14 @@ child_begin(struct cap *c, uint8_t role)
     bool primary = role == WIRE_ROLE_PRIMARY;
     c->conf.self = self[primary ? 0 : 1];
     other.name = self[primary ? 1 : 0];
-    child = (struct daemon){ .conf = &c->conf, .role = role, .adopt_fd = -1 };
+    child = (struct daemon){
+        .conf = &c->conf, .role = role, .adopt_fd = -1, .loss = loss_watch_new()
+    };
     child.peers = &peer;
     child.peer_count = 1;
     peer_init(&peer, &child, &other);
     child_must(node_open(&c->conf, &child.node, &e), &e);
+    child_must(mass_new(child.node, &child.mass, &e), &e);
     if (!primary)
         return;
     child_must(child_promote(&e), &e);

@@ -284,7 +284,7 @@ pair_ship_all(struct pair *r)
 static inline void
 pair_open_peer(struct pair *r)
 {
-    struct apply_store stores[CAP_STORES];
+    struct apply_store stores[CAP_STORES] = { 0 };
     struct err e = { 0 };
     struct wire_start start = { .mode = WIRE_MODE_SYNC };
     for (size_t i = 0; i < CAP_STORES; i++)
@@ -502,8 +502,9 @@ work(struct pair *r, unsigned steps)
 static inline void
 describe(const struct cap *c, const char *store, const char *out)
 {
-/* not into .mailtwin: what is deleted there meanwhile would end the search */
-#define ALL "find . -mindepth 1 -path ./.mailtwin -prune -o"
+/* not into .mailtwin: what is deleted there meanwhile would end the search. Logs of Dovecot's are
+ * what a standby makes for itself. */
+#define ALL "find . -mindepth 1 -path ./.mailtwin -prune -o -name dovecot.index.log -prune -o"
     cap_sh(c,
            "cd %s && (" ALL " ! -type d -printf '%%p %%y %%m %%U:%%G %%s %%T@ %%l\n'; " ALL
            " -type d -printf '%%p %%y %%m %%U:%%G\n'; " ALL " -type f -exec cksum {} +; " ALL

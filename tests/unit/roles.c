@@ -98,6 +98,88 @@ TEST(a_primary_that_starts_says_that_nobody_protects_it)
     session_kit_free(k);
 }
 
+static void
+put_row(struct session_kit *k, const char *key, struct span row)
+{
+    struct state_txn *txn = NULL;
+    struct err e = { 0 };
+    session_must(state_begin(k->c->node->state, true, &txn, &e), &e);
+    session_must(row.len == 0 ? state_del(txn, key, &e) : state_put(txn, key, row, &e), &e);
+    session_must(state_commit(&txn, &e), &e);
+}
+
+/* As after an order whose second half failed: the role is there, and nothing is watched. */
+TEST(a_promotion_that_is_repeated_ends_what_the_first_order_could_not)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct err e = { 0 };
+    session_must(session_promote(k, false, &e), &e);
+    session_settle(k);
+    capture_stop(&k->d.capture);
+    put_row(k, "identity", span_str("damaged"));
+    CHECK_INT(session_promote(k, false, &e), -1);
+    CHECK_CONTAINS(e.text, "cannot serve yet");
+    put_row(k, "identity", (struct span){ 0 });
+    session_must(session_promote(k, false, &e), &e);
+    CHECK(k->d.capture != NULL);
+    session_kit_free(k);
+}
+
+static void
+deliver(struct session_kit *k, const char *path)
+{
+    int fd = openat(k->c->node->stores[0].root_fd, path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    session_settle(k);
+}
+
+/* The row that protection.c keeps, with another date. */
+static void
+alone_since(struct session_kit *k, uint64_t seconds)
+{
+    struct state_txn *txn = NULL;
+    struct span row = { 0 };
+    struct err e = { 0 };
+    uint8_t bytes[32];
+    session_must(state_begin(k->c->node->state, true, &txn, &e), &e);
+    CHECK_INT(state_get(txn, "protection", &row, &e), 1);
+    assert_int_equal(row.len, sizeof(bytes));
+    memcpy(bytes, row.ptr, sizeof(bytes));
+    CHECK(get_le64(bytes + 16) != 0);
+    put_le64(bytes + 16, seconds);
+    session_must(state_put(txn, "protection", span_of(bytes, sizeof(bytes)), &e), &e);
+    session_must(state_commit(&txn, &e), &e);
+}
+
+/* The date is the one on which it lost its standby, not that of the last restart; and the mail that
+ * it took alone is counted on. */
+TEST(how_long_and_with_what_a_primary_is_alone_outlives_a_restart)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct err e = { 0 };
+    session_must(session_promote(k, false, &e), &e);
+    session_settle(k); /* what the first reading of the stores finds is not recorded */
+    deliver(k, "one");
+    deliver(k, "two"); /* what was noted is kept with the next commit */
+    alone_since(k, 1000);
+    session_stop(k);
+    session_start(k);
+    json_t *status = session_status(k);
+    CHECK_STR(text_of(status, "degraded_since"), "1970-01-01T00:16:40Z");
+    CHECK_INT(number_of(json_object_get(status, "at_risk"), "changes"), 2);
+    json_decref(status);
+    session_must(session_demote(k, &e), &e);
+    session_must(session_promote(k, false, &e), &e);
+    status = session_status(k); /* what the node knew as the primary of another epoch is over */
+    CHECK_INT(number_of(json_object_get(status, "at_risk"), "changes"), 0);
+    CHECK(strcmp(text_of(status, "degraded_since"), "1970-01-01T00:16:40Z") != 0);
+    json_decref(status);
+    session_kit_free(k);
+}
+
 /* The node that HELLO says is followed, and whether this node's data may be replaced. */
 static void
 check_follows(struct session_kit *k, const char *node, bool accepts)
@@ -223,6 +305,30 @@ wait_heard(struct session_kit *k, uint64_t epoch)
     CHECK_INT(heard_now(k), epoch);
 }
 
+/* Their UIDs lie beyond the first gap. The row: docs/formats/journal.md. */
+TEST(promotions_that_were_heard_of_and_not_followed_widen_the_gaps)
+{
+    struct session_kit *k = session_kit_new();
+    SESSION_NEEDED(k);
+    struct state_txn *txn = NULL;
+    struct span row = { 0 };
+    struct err e = { 0 };
+    k->c->conf.uid_gap = 1000;
+    session_start(k);
+    was_standby(k); /* in epoch 5 */
+    session_must(state_begin(k->c->node->state, true, &txn, &e), &e);
+    session_must(state_epoch_hear(txn, 7, &e), &e);
+    session_must(state_commit(&txn, &e), &e);
+    session_must(session_promote(k, true, &e), &e);
+    session_must(state_begin(k->c->node->state, false, &txn, &e), &e);
+    CHECK_INT(state_get(txn, "identity", &row, &e), 1);
+    assert_int_equal(row.len, 49);
+    CHECK_INT(get_le32(row.ptr + 16), 3 * 1000);
+    CHECK_INT(get_le32(row.ptr + 45), 3 * 10000);
+    state_abort(&txn);
+    session_kit_free(k);
+}
+
 TEST(promotions_of_another_history_do_not_count)
 {
     struct session_kit *k = begin();
@@ -273,6 +379,46 @@ TEST(a_newer_epoch_is_known_after_a_restart)
     CHECK_CONTAINS(e.text, "deposed");
     session_must(session_promote(k, true, &e), &e);
     CHECK_INT(meta_now(k).epoch, 42); /* the next of the third of three nodes */
+    session_kit_free(k);
+}
+
+/* A node that followed this one in epoch 6 up to seq 3 and was promoted then. */
+static struct link_io *
+greet_newer(struct session_kit *k)
+{
+    struct link_io *io = session_link(k, 0);
+    struct wire_hello *hello = primary_hello(k, 0, 40, 5);
+    add_epoch(hello, 6, 3);
+    add_epoch(hello, 40, 4);
+    say(io, WIRE_HELLO);
+    hear_type(io, WIRE_HELLO);
+    return io;
+}
+
+/* What its mail server did after the last record, and before or after the daemon died, is on its
+ * disk alone: a sync must not find it first. */
+TEST(a_deposed_primary_looks_at_its_stores_before_it_follows)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct err e = { 0 };
+    was_standby(k);
+    session_must(session_promote(k, true, &e), &e);
+    session_settle(k);
+    struct link_io *io = greet_newer(k);
+    wait_deposed(k);
+    link_io_free(&io);
+    session_stop(k);
+    cap_sh(k->c, "echo alone >mail/alone");
+    session_start(k);
+    io = greet_newer(k);     /* what is told of it fits, and it could be overwritten */
+    CHECK(hear(io) == NULL); /* the link ends */
+    link_io_free(&io);
+    CHECK_INT(meta_now(k).tail, 4);
+    io = greet_newer(k);
+    CHECK_INT(hear_type(io, WIRE_REFUSE)->refuse.code, WIRE_REFUSE_DIVERGED);
+    link_io_free(&io);
+    cap_sh(k->c, "grep -q alone mail/alone");
     session_kit_free(k);
 }
 

@@ -105,6 +105,7 @@ session_start(struct session_kit *k)
         control_server_open(&k->loop, k->c->conf.run_dir, session_no_orders, k, &d->control, &e),
         &e);
     d->barriers = barriers_new(d);
+    session_must(daemon_retains_begin(d, &e), &e);
     session_must(roles_begin(d, &e), &e);
     assert_int_equal(pthread_create(&k->thread, NULL, session_loop, k), 0);
 }
@@ -228,6 +229,7 @@ session_stop(struct session_kit *k)
     for (size_t i = 0; i < d->peer_count; i++)
         peer_destroy(&d->peers[i]);
     free(d->peers);
+    daemon_retains_end(d);
     turn_destroy(&d->turn);
     cap_stop(k->c);
 }

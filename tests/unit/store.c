@@ -31,7 +31,7 @@ TEST(kinds_have_words)
 #undef KIND
     CHECK_STR(store_kind_word((enum store_kind)0), "?");
     CHECK_STR(store_kind_word((enum store_kind)100), "?");
-    CHECK_STR(store_kind_word((enum store_kind)(STORE_FILES + 1)), "?");
+    CHECK_STR(store_kind_word((enum store_kind)(STORE_DUMP + 1)), "?");
     CHECK(!store_kind_parse("maildirs", &kind));
     CHECK(!store_kind_parse("", &kind));
 }
@@ -226,4 +226,14 @@ TEST(a_directory_s_times_tell_all_only_of_cur_and_new)
     CHECK(store_changes_in_place(&files, span_str("cur"), true));
     CHECK(store_tells_kinds(&maildir, span_str("cur")) &&
           !store_tells_kinds(&files, span_str("cur")));
+}
+
+TEST(what_a_spool_is_being_given_does_not_count_yet)
+{
+    static const struct store_rules ldap = { .kind = STORE_LDAP }, dump = { .kind = STORE_DUMP };
+    CHECK_INT(class_in(&ldap, "3f", ".tmp-1"), CLASS_IGNORE);
+    CHECK_INT(class_in(&dump, "", ".tmp-1"), CLASS_IGNORE);
+    CHECK_INT(class_in(&dump, "", ".tmp"), CLASS_NORMAL);
+    CHECK_INT(class_in(&ldap, "3f", "3f.entry"), CLASS_NORMAL);
+    CHECK_INT(class_in(&files, "", ".tmp-1"), CLASS_NORMAL);
 }

@@ -87,7 +87,7 @@ hear_progress(struct link_io *io)
 {
     const struct wire_msg *msg;
     while ((msg = hear_any(io))->type != WIRE_SYNC_PROGRESS)
-        CHECK_INT(msg->type, WIRE_DIGEST_ASK);
+        CHECK(msg->type == WIRE_DIGEST_ASK || msg->type == WIRE_TAIL);
     return msg->sync_progress;
 }
 

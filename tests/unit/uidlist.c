@@ -140,3 +140,92 @@ TEST(a_folder_that_has_no_uids_left_is_refused)
     CHECK_INT(uidlist_raise(span_str("3 V1 N2\n"), UINT32_MAX, &got, &next, &e), -1);
     CHECK_INT(e.code, ERR_REFUSED);
 }
+
+static int
+gap_of(const char *text, uint32_t gap, struct uidlist_gap *ret_gap)
+{
+    struct span all = span_str(text);
+    size_t len = MIN(all.len, (size_t)UIDLIST_WINDOW);
+    return uidlist_gap(span_from(all, 0, len), span_from(all, all.len - len, len), gap, ret_gap,
+                       &e);
+}
+
+TEST(a_line_behind_the_end_raises_the_next_uid_of_a_list)
+{
+    struct uidlist_gap gap;
+    struct uidlist list;
+    uint32_t uid = 0;
+    CHECK_INT(gap_of(HEADER "1 :a\n9 S1 :b\n", 1000, &gap), 1);
+    CHECK_INT(gap.next, 1010); /* not the header's 4 */
+    CHECK_INT(gap.torn, 0);
+    CHECK_STR(gap.line, "1009 :mailtwin.gap-1009\n");
+    CHECK_INT(gap.len, strlen(gap.line));
+    CHECK_INT(gap_of(HEADER, 1000, &gap), 1);
+    CHECK_INT(gap.next, 1004);
+    CHECK_INT(gap_of(HEADER "1 :a\n2 :half", 1000, &gap), 1);
+    CHECK_INT(gap.torn, strlen("2 :half"));
+    CHECK_INT(gap.next, 1004);
+    CHECK_INT(uidlist_begin(&list, span_str(HEADER "1 :a\n1003 :mailtwin.gap-1003\n"), &e), 0);
+    CHECK_INT(uidlist_free_uid(&list, &uid, &e), 0);
+    CHECK_INT(uid, 1004);
+    CHECK_INT(gap_of("1 1763800000 9\n2 a\n", 1000, &gap), 0); /* its header has to be written */
+}
+
+TEST(a_long_list_is_told_by_its_beginning_and_its_end)
+{
+    struct uidlist_gap gap;
+    _cleanup_buf_ struct buf text = { 0 };
+    char line[64];
+    buf_add(&text, HEADER, strlen(HEADER));
+    for (unsigned uid = 1; uid <= 1000; uid++)
+        buf_add(&text, line,
+                (size_t)snprintf(line, sizeof(line), "%u :1763800000.M%uP1.mx1\n", uid, uid));
+    buf_add(&text, "10", 3); /* with the NUL: the string's end */
+    CHECK(text.len > 2 * UIDLIST_WINDOW);
+    CHECK_INT(gap_of((const char *)text.ptr, 5, &gap), 1);
+    CHECK_INT(gap.next, 1006);
+    CHECK_INT(gap.torn, 2);
+}
+
+TEST(no_line_is_written_behind_a_list_that_is_not_understood_or_full)
+{
+    struct uidlist_gap gap;
+    static const char *const bad[] = { "",          "3 V1 N1",
+                                       "2 V1 N1\n", HEADER "x :a\n",
+                                       HEADER "\n", HEADER "4294967295 :a\n" };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        CHECK_INT(gap_of(bad[i], 1000, &gap), -1);
+        CHECK_INT(e.code, ERR_CORRUPT);
+    }
+    CHECK_INT(gap_of(HEADER "4294967290 :a\n", 1000, &gap), -1);
+    CHECK_INT(e.code, ERR_REFUSED);
+    CHECK_INT(gap_of(HEADER, UINT32_MAX, &gap), -1);
+    CHECK_INT(gap_of(HEADER "4294967290 :a\n", 3, &gap), 1);
+    CHECK_INT(gap.next, UIDLIST_UID_MAX);
+}
+
+static void
+check_merge(const char *later, const char *earlier, const char *want)
+{
+    _cleanup_buf_ struct buf text = { 0 };
+    if (uidlist_merge(span_str(later), span_str(earlier), &text, &e) < 0)
+        fail_msg("%s", e.text);
+    buf_add_u8(&text, '\0');
+    CHECK_STR((const char *)text.ptr, want);
+}
+
+TEST(an_emptied_list_gets_the_records_of_its_earlier_version_back)
+{
+    check_merge("3 V7 N9 G0af1c21d2b3c4d5e6f70818283848586\n",
+                "3 V7 N1 G0af1c21d2b3c4d5e6f70818283848586\n1 :a\n2 W5 :b\n8 :c\n",
+                "3 V7 N9 G0af1c21d2b3c4d5e6f70818283848586\n1 :a\n2 W5 :b\n8 :c\n");
+    check_merge("3 V7 N4 G0af1c21d2b3c4d5e6f70818283848586\n2 W6 :b\n9 :d\n",
+                "3 V7 N3 G0af1c21d2b3c4d5e6f70818283848586\n1 :a\n2 W5 :b\n",
+                "3 V7 N10 G0af1c21d2b3c4d5e6f70818283848586\n1 :a\n2 W6 :b\n9 :d\n");
+    check_merge("3 V8 N9 G0af1c21d2b3c4d5e6f70818283848586\n",
+                "3 V7 N1 G0af1c21d2b3c4d5e6f70818283848586\n1 :a\n",
+                "3 V8 N9 G0af1c21d2b3c4d5e6f70818283848586\n");
+    _cleanup_buf_ struct buf text = { 0 };
+    CHECK_INT(uidlist_merge(span_str("3 V7 N9\n"), span_str("garbage"), &text, &e), -1);
+    CHECK_INT(e.code, ERR_CORRUPT);
+}

@@ -303,7 +303,7 @@ TEST(a_copy_that_cannot_be_read_has_no_signature_and_is_replaced)
     make(r->c, "files/bad", 30);
     damage(r->c, "files/bad");
     struct apply *apply;
-    struct apply_store stores[CAP_STORES];
+    struct apply_store stores[CAP_STORES] = { 0 };
     for (size_t i = 0; i < CAP_STORES; i++)
         stores[i].path = r->c->stores[i].path;
     CHECK_INT(apply_open(stores, CAP_STORES, 1, &apply, &r->c->e), 0);

@@ -19,6 +19,7 @@ static const struct {
     { WIRE_DATA, &wire_data_codec },
     { WIRE_END, &wire_end_codec },
     { WIRE_COMMIT, &wire_commit_codec },
+    { WIRE_TAIL, &wire_tail_codec },
     { WIRE_ACK, &wire_ack_codec },
     { WIRE_DIGEST_ASK, &wire_digest_ask_codec },
     { WIRE_DIGEST_ANSWER, &wire_digest_answer_codec },
@@ -29,6 +30,9 @@ static const struct {
     { WIRE_NEED, &wire_need_codec },
     { WIRE_FETCH, &wire_fetch_codec },
     { WIRE_STALL, &wire_stall_codec },
+    { WIRE_GIVE, &wire_give_codec },
+    { WIRE_GIVEN, &wire_given_codec },
+    { WIRE_FOUND, &wire_found_codec },
     { WIRE_PING, &wire_ping_codec },
     { WIRE_PONG, &wire_ping_codec },
     { WIRE_BYE, &wire_bye_codec },
@@ -78,6 +82,19 @@ make_answer(void)
     msg.digest_answer.verdict = WIRE_DIR_DIFFERENT;
     msg.digest_answer.entry_count = ARRAY_LEN(names);
     msg.digest_answer.entries = buf_span(&entries);
+}
+
+static inline void
+make_give(void)
+{
+    msg.give = (struct wire_give){ .id = 7,
+                                   .kind = WIRE_GIVE_MESSAGE,
+                                   .mode = WIRE_GIVE_DELIVER,
+                                   .attr.mode = 0100600,
+                                   .path = span_str("ada/cur/1.M1:2,Sa"),
+                                   .keyword_count = 2 };
+    msg.give.keywords[0] = (struct wire_keyword){ 0, span_str("$Salvaged") };
+    msg.give.keywords[1] = (struct wire_keyword){ 'a', span_str("Later") };
 }
 
 /* A message of the type that is fine. */
@@ -133,8 +150,16 @@ make(enum wire_type type)
     case WIRE_BYE:
         msg.bye.text = span_str("stop");
         break;
+    case WIRE_GIVE:
+        make_give();
+        break;
+    case WIRE_GIVEN:
+        msg.given = (struct wire_given){ 7, WIRE_GIVEN_EXISTS, span_str("ada/cur/1"), { 0 } };
+        break;
+    case WIRE_FOUND:
     case WIRE_END:
     case WIRE_COMMIT:
+    case WIRE_TAIL:
     case WIRE_ACK:
     case WIRE_SYNC_DONE:
     case WIRE_PING:

@@ -1,0 +1,292 @@
+/* accounts.c - mailboxes that no account of the directory has, and accounts without a mailbox. Both
+ * sides are of one position of the journal: the directory's spool and the mail beside it. */
+#include "cli/commands.h"
+#include "lib/os/file.h"
+#include "lib/store/ldif.h"
+#include "lib/store/store.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define EXIT_SOME     4
+#define MAILBOX_DEPTH 8
+#define TEMPLATE_OPEN "%{"
+#define ENTRY_SUFFIX  ".entry"
+
+struct names {
+    char **list;
+    size_t count, cap;
+};
+
+static void
+names_add(struct names *names, char *name)
+{
+    if (names->count == names->cap) {
+        names->cap = MAX(names->cap * 2, (size_t)64);
+        names->list = xrealloc(names->list, names->cap * sizeof(char *));
+    }
+    names->list[names->count++] = name;
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void
+names_sort(struct names *names)
+{
+    if (names->count > 0)
+        qsort(names->list, names->count, sizeof(char *), by_name);
+}
+
+static bool
+names_have(const struct names *names, const char *name)
+{
+    return names->count > 0 &&
+           bsearch(&name, names->list, names->count, sizeof(char *), by_name) != NULL;
+}
+
+static void
+names_free(struct names *names)
+{
+    for (size_t i = 0; i < names->count; i++)
+        free(names->list[i]);
+    free(names->list);
+}
+#define _cleanup_names_ _cleanup_(names_free)
+
+/* --- the accounts: what `mailbox` makes of each entry --- */
+
+/* NULL: the entry has not all that the template names, so it is no account. */
+static char *
+mailbox_name(const char *template, const struct ldif_entry *entry)
+{
+    _cleanup_buf_ struct buf name = { 0 };
+    while (*template != '\0') {
+        struct span value;
+        const char *end = strncmp(template, TEMPLATE_OPEN, 2) == 0 ? strchr(template, '}') : NULL;
+        if (end == NULL) {
+            buf_add_u8(&name, (uint8_t) * template ++);
+            continue;
+        }
+        _cleanup_free_ char *attribute = xasprintf("%.*s", (int)(end - template - 2), template + 2);
+        if (!ldif_find(entry, attribute, &value) || value.len == 0)
+            return NULL;
+        buf_add(&name, value.ptr, value.len);
+        template = end + 1;
+    }
+    if (name.len == 0 || memchr(name.ptr, '\0', name.len) != NULL)
+        return NULL;
+    return xasprintf("%.*s", (int)name.len, (const char *)name.ptr);
+}
+
+static int
+read_entry(int dirfd, const char *file, const char *template, struct names *names, struct err *e)
+{
+    _cleanup_ldif_ struct ldif_entry entry = { 0 };
+    _cleanup_free_ char *text = NULL;
+    size_t len = 0;
+    int got = file_read(dirfd, file, LDIF_TEXT_MAX, &text, &len, e);
+    if (got <= 0)
+        return got;
+    if (ldif_read(span_of(text, len), &entry, e) < 0)
+        return err_wrap(e, "%s", file);
+    char *name = mailbox_name(template, &entry);
+    if (name != NULL)
+        names_add(names, name);
+    return 0;
+}
+
+typedef int each_name(void *arg, int dirfd, const char *name, struct err *e);
+
+/* Gives the names in a directory, without those that begin with a dot. What is none has none; only
+ * a root (parent AT_FDCWD) must be there. */
+static int
+each_in(int parent, const char *path, each_name *give, void *arg, struct err *e)
+{
+    int follow = parent == AT_FDCWD ? 0 : O_NOFOLLOW;
+    int fd = openat(parent, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | follow);
+    bool none = errno == ENOTDIR || errno == ENOENT || errno == ELOOP;
+    if (fd < 0)
+        return none && parent != AT_FDCWD ? 0 : err_sys(e, ERR_IO, "open %s", path);
+    DIR *dir = fdopendir(fd);
+    ASSERT(dir != NULL);
+    const struct dirent *entry;
+    int r = 0;
+    while (r == 0 && (entry = readdir(dir)) != NULL)
+        if (entry->d_name[0] != '.')
+            r = give(arg, fd, entry->d_name, e);
+    closedir(dir);
+    return r;
+}
+
+struct accounts {
+    const char *template;
+    struct names names;
+};
+
+static int
+on_file(void *arg, int dirfd, const char *name, struct err *e)
+{
+    struct accounts *accounts = arg;
+    size_t len = strlen(name);
+    if (len < strlen(ENTRY_SUFFIX) || strcmp(name + len - strlen(ENTRY_SUFFIX), ENTRY_SUFFIX) != 0)
+        return 0;
+    return read_entry(dirfd, name, accounts->template, &accounts->names, e);
+}
+
+static int
+on_folder(void *arg, int dirfd, const char *name, struct err *e)
+{
+    return each_in(dirfd, name, on_file, arg, e);
+}
+
+/* --- the mailboxes --- */
+
+struct mailboxes {
+    struct names names;
+    struct buf path; /* of the directory being read, with a slash at the end */
+    unsigned depth;
+};
+
+static bool
+is_maildir(int dirfd, const char *name)
+{
+    _cleanup_free_ char *cur = xasprintf("%s/cur", name);
+    _cleanup_free_ char *fresh = xasprintf("%s/new", name);
+    return faccessat(dirfd, cur, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+           faccessat(dirfd, fresh, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* The user's folder is the mailbox: a Maildir itself, or one that has its Maildir in it. */
+static bool
+is_mailbox(int dirfd, const char *name)
+{
+    static const char *const inside[] = { "Maildir", ".maildir", "mail" };
+    if (is_maildir(dirfd, name))
+        return true;
+    for (size_t i = 0; i < ARRAY_LEN(inside); i++) {
+        _cleanup_free_ char *path = xasprintf("%s/%s", name, inside[i]);
+        if (is_maildir(dirfd, path))
+            return true;
+    }
+    return false;
+}
+
+static int
+on_mail_folder(void *arg, int dirfd, const char *name, struct err *e)
+{
+    struct mailboxes *m = arg;
+    if (is_mailbox(dirfd, name)) {
+        names_add(&m->names, xasprintf("%.*s%s", (int)m->path.len,
+                                       m->path.len > 0 ? (const char *)m->path.ptr : "", name));
+        return 0;
+    }
+    if (m->depth == MAILBOX_DEPTH)
+        return 0;
+    size_t len = m->path.len;
+    buf_add(&m->path, name, strlen(name));
+    buf_add_u8(&m->path, '/');
+    m->depth++;
+    int r = each_in(dirfd, name, on_mail_folder, m, e);
+    m->depth--;
+    m->path.len = len;
+    return r;
+}
+
+/* --- both --- */
+
+static json_t *
+only_in(const struct names *these, const struct names *those)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < these->count; i++) {
+        if (names_have(those, these->list[i]))
+            continue;
+        json_t *name = json_string(these->list[i]);
+        json_array_append_new(list, name != NULL ? name : json_string("(not UTF-8)"));
+    }
+    return list;
+}
+
+static void
+print_list(const char *head, const json_t *list)
+{
+    if (json_array_size(list) == 0)
+        return;
+    printf("%s (%zu):\n", head, json_array_size(list));
+    for (size_t i = 0; i < json_array_size(list); i++)
+        printf("  %s\n", json_string_value(json_array_get(list, i)));
+}
+
+static int
+report(const struct line *line, const struct names *accounts, const struct names *mailboxes)
+{
+    json_t *orphans = only_in(mailboxes, accounts);
+    json_t *empty = only_in(accounts, mailboxes);
+    size_t some = json_array_size(orphans) + json_array_size(empty);
+    _cleanup_json_ json_t *json = json_pack(
+        "{s:I, s:I, s:o, s:o}", "accounts", (json_int_t)accounts->count, "mailboxes",
+        (json_int_t)mailboxes->count, "mailboxes_without_account", orphans,
+        "accounts_without_mailbox", empty);
+    if (line_has(line, "json")) {
+        print_json(json);
+        return some > 0 ? EXIT_SOME : 0;
+    }
+    printf("%zu accounts, %zu mailboxes\n", accounts->count, mailboxes->count);
+    print_list("mailboxes without an account", orphans);
+    print_list("accounts without a mailbox", empty);
+    return some > 0 ? EXIT_SOME : 0;
+}
+
+static const struct conf_store *
+find_directory(const struct conf *conf)
+{
+    for (size_t i = 0; i < conf->store_count; i++)
+        if (conf->stores[i].kind == STORE_LDAP && conf->stores[i].ldap.mailbox != NULL)
+            return &conf->stores[i];
+    return NULL;
+}
+
+static const struct conf_store *
+find_mail(const struct conf *conf, const char *name)
+{
+    for (size_t i = 0; i < conf->store_count; i++)
+        if (conf->stores[i].kind == STORE_MAILDIR &&
+            (name == NULL || strcmp(name, conf->stores[i].name) == 0))
+            return &conf->stores[i];
+    return NULL;
+}
+
+int
+cmd_accounts(const struct line *line, struct err *e)
+{
+    _cleanup_conf_ struct conf *conf = NULL;
+    if (line_conf(line, &conf, e) < 0)
+        return -1;
+    const struct conf_store *directory = find_directory(conf);
+    const struct conf_store *mail = find_mail(conf,
+                                              line->argument_count > 0 ? line->arguments[0] : NULL);
+    if (directory == NULL)
+        return err_set(e, ERR_CONFIG, "no store of kind ldap says where mail is: mailbox = \"…\"");
+    if (mail == NULL)
+        return err_set(e, ERR_USAGE, "the configuration has no such store of kind maildir");
+    struct accounts accounts = { .template = directory->ldap.mailbox };
+    struct mailboxes mailboxes = { 0 };
+    int r = each_in(AT_FDCWD, directory->path, on_folder, &accounts, e);
+    if (r == 0)
+        r = each_in(AT_FDCWD, mail->path, on_mail_folder, &mailboxes, e);
+    names_sort(&accounts.names);
+    names_sort(&mailboxes.names);
+    if (r == 0)
+        r = report(line, &accounts.names, &mailboxes.names);
+    names_free(&accounts.names);
+    names_free(&mailboxes.names);
+    buf_free(&mailboxes.path);
+    return r;
+}

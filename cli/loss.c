@@ -1,0 +1,155 @@
+/* loss.c - what a primary that died may have had alone. */
+#include "cli/commands.h"
+#include "cli/progress.h"
+#include "lib/os/control.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ANSWER_MS 60000
+
+static const char *
+text_or(const json_t *object, const char *key, const char *otherwise)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text == NULL ? otherwise : text;
+}
+
+static double
+number(const json_t *object, const char *key)
+{
+    return json_number_value(json_object_get(object, key));
+}
+
+static void
+print_line(const json_t *s)
+{
+    const json_t *known = json_object_get(s, "known");
+    printf("epoch %.0f  %s  %s took over from %s: %.0f changes known to be missing, open from %s\n",
+           number(s, "epoch"), text_or(s, "state", "?"), text_or(s, "node", "?"),
+           text_or(s, "last_primary", "a node not named"), number(known, "changes"),
+           text_or(s, "open_from", "the beginning"));
+}
+
+static void
+print_known(const json_t *s)
+{
+    const json_t *known = json_object_get(s, "known");
+    const json_t *folders = json_object_get(s, "received_in_part");
+    if (number(known, "changes") > 0)
+        printf("Known to be missing: at most %.0f changes, numbers %.0f to %.0f.\n",
+               number(known, "changes"), number(known, "first"), number(known, "last"));
+    else
+        puts("Nothing is known to be missing: all that it told of is here.");
+    for (size_t i = 0; i < json_array_size(folders); i++) {
+        const json_t *one = json_array_get(folders, i);
+        const char *folder = text_or(one, "folder", "(further folders)");
+        printf("  %.0f of them in %s %s %s\n", number(one, "changes"), text_or(one, "store", ""),
+               text_or(one, "user", ""), folder[0] == '\0' ? "INBOX" : folder);
+    }
+}
+
+static void
+print_stores(const json_t *s)
+{
+    const json_t *stores = json_object_get(s, "stores");
+    for (size_t i = 0; i < json_array_size(stores); i++) {
+        const json_t *store = json_array_get(stores, i);
+        const char *word = text_or(store, "acknowledged", "");
+        printf("  %s: %s\n", text_or(store, "name", "?"),
+               strcmp(word, "none") == 0 ? "nothing that was acknowledged is among it"
+               : strcmp(word, "none-until-last-word") == 0
+                   ? "nothing that was acknowledged up to the last word is among it"
+                   : "what was acknowledged may be among it");
+    }
+}
+
+static void
+print_found(const json_t *s)
+{
+    const json_t *found = json_object_get(s, "found");
+    if (!json_is_object(found)) {
+        puts("It is preliminary: what the last primary had alone is known when it has come back.");
+        return;
+    }
+    printf(
+        "It is final: %s came back (%s) with %.0f messages, %.0f changes of flags, %.0f expunges "
+        "and %.0f other changes that only it had.\n",
+        text_or(found, "node", "it"), text_or(found, "at", "?"), number(found, "messages"),
+        number(found, "flag_changes"), number(found, "expunges"), number(found, "others"));
+}
+
+static void
+print_statement(const json_t *s)
+{
+    printf("Loss statement of epoch %.0f: %s took over from %s (epoch %.0f) at %s.\n",
+           number(s, "epoch"), text_or(s, "node", "?"),
+           text_or(s, "last_primary", "a node not named"), number(s, "last_epoch"),
+           text_or(s, "open_until", "?"));
+    printf("Here is everything up to number %.0f, of %s.\n", number(s, "have_up_to"),
+           text_or(s, "have_up_to_time", "an unknown time"));
+    print_known(s);
+    printf("Open: what it did between %s, when it was last heard, and %s. Nobody knows that yet.\n",
+           text_or(s, "open_from", "the beginning"), text_or(s, "open_until", "?"));
+    print_stores(s);
+    print_found(s);
+}
+
+static int
+parse_epoch(const char *word, json_int_t *ret_epoch, struct err *e)
+{
+    char *end;
+    errno = 0;
+    *ret_epoch = strtoll(word, &end, 10);
+    if (errno != 0 || *end != '\0' || *ret_epoch <= 0)
+        return err_set(e, ERR_USAGE, "\"%.64s\" is no epoch; mailtwin loss lists them", word);
+    return 0;
+}
+
+static int
+show(const struct line *line, const char *word, struct err *e)
+{
+    _cleanup_json_ json_t *reply = NULL;
+    json_int_t epoch;
+    if (parse_epoch(word, &epoch, e) < 0 ||
+        line_ask(line, CONTROL_SOCKET, json_pack("{s:s, s:I}", "do", "loss", "epoch", epoch),
+                 ANSWER_MS, &reply, e) < 0)
+        return -1;
+    const json_t *statement = json_object_get(reply, "statement");
+    if (line_has(line, "json"))
+        print_json(statement);
+    else
+        print_statement(statement);
+    return 0;
+}
+
+static int
+list(const struct line *line, struct err *e)
+{
+    _cleanup_json_ json_t *reply = NULL;
+    if (line_ask(line, CONTROL_SOCKET, json_pack("{s:s}", "do", "loss"), ANSWER_MS, &reply, e) < 0)
+        return -1;
+    const json_t *all = json_object_get(reply, "statements");
+    if (line_has(line, "json")) {
+        print_json(all);
+        return 0;
+    }
+    if (json_array_size(all) == 0)
+        puts("there is no loss statement: no promotion of this node was unplanned");
+    for (size_t i = 0; i < json_array_size(all); i++)
+        print_line(json_array_get(all, i));
+    return 0;
+}
+
+int
+cmd_loss(const struct line *line, struct err *e)
+{
+    const char *word = line->argument_count == 0 ? "list" : line->arguments[0];
+    if (strcmp(word, "list") == 0 && line->argument_count < 2)
+        return list(line, e);
+    if (strcmp(word, "show") == 0 && line->argument_count == 2)
+        return show(line, line->arguments[1], e);
+    return err_set(e, ERR_USAGE, "loss takes list, or show and an epoch");
+}

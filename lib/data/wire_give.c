@@ -1,0 +1,188 @@
+/* What a node that is not the primary hands over to it, or tells it: GIVE, GIVEN, FOUND. */
+#include "lib/data/wire_codec.h"
+
+#include <sys/stat.h>
+
+static void
+give_put(const struct wire_msg *msg, struct buf *out)
+{
+    const struct wire_give *give = &msg->give;
+    buf_add_le64(out, give->id);
+    buf_add_le16(out, give->store);
+    buf_add_u8(out, give->kind);
+    buf_add_u8(out, give->mode);
+    attr_encode(&give->attr, out);
+    buf_add_span16(out, give->path);
+    wire_put_span8(out, give->guid);
+    buf_add_le16(out, give->keyword_count);
+    for (size_t i = 0; i < give->keyword_count; i++) {
+        buf_add_u8(out, give->keywords[i].letter);
+        wire_put_span8(out, give->keywords[i].name);
+    }
+}
+
+static void
+give_get(struct wire_in *in, struct wire_msg *msg)
+{
+    struct wire_give *give = &msg->give;
+    give->id = reader_le64(&in->r);
+    give->store = reader_le16(&in->r);
+    give->kind = reader_u8(&in->r);
+    give->mode = reader_u8(&in->r);
+    give->attr = attr_decode(&in->r);
+    give->path = reader_span16(&in->r);
+    give->guid = wire_get_span8(&in->r);
+    give->keyword_count = reader_le16(&in->r);
+    size_t count = MIN(give->keyword_count, WIRE_KEYWORDS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        give->keywords[i].letter = reader_u8(&in->r);
+        give->keywords[i].name = wire_get_span8(&in->r);
+    }
+}
+
+static bool
+is_keyword_name(struct span name)
+{
+    bool good = name.len >= 1 && name.len <= WIRE_KEYWORD_SIZE;
+    for (size_t i = 0; good && i < name.len; i++)
+        good = name.ptr[i] > 0x20 && name.ptr[i] != 0x7f;
+    return good;
+}
+
+static int
+check_keywords(const struct wire_give *give, struct err *e)
+{
+    if (wire_check_range(give->keyword_count, 0, WIRE_KEYWORDS_MAX, "the number of keywords", e) <
+        0)
+        return -1;
+    for (size_t i = 0; i < give->keyword_count; i++) {
+        const struct wire_keyword *k = &give->keywords[i];
+        bool letter = k->letter == 0 || (k->letter >= 'a' && k->letter <= 'z');
+        if (!letter || !is_keyword_name(k->name))
+            return err_set(e, ERR_PROTOCOL, "keyword %zu is malformed", i);
+        const struct wire_keyword *before = i > 0 ? &give->keywords[i - 1] : NULL;
+        if (before != NULL && k->letter <= before->letter && k->letter + before->letter > 0)
+            return err_set(e, ERR_PROTOCOL, "the keywords are not in the order of their letters");
+    }
+    return 0;
+}
+
+static int
+check_guid(struct span guid, struct err *e)
+{
+    static const char digits[] = "0123456789abcdef";
+    bool good = guid.len == 0 || guid.len == WIRE_GUID_SIZE;
+    for (size_t i = 0; good && i < guid.len; i++)
+        good = memchr(digits, guid.ptr[i], sizeof(digits) - 1) != NULL;
+    return good ? 0 : err_set(e, ERR_PROTOCOL, "guid is not 32 hex digits");
+}
+
+static bool
+mode_fits(enum wire_give_kind kind, enum wire_give_mode mode)
+{
+    switch (kind) {
+    case WIRE_GIVE_MESSAGE:
+        return mode != WIRE_GIVE_REPLACE;
+    case WIRE_GIVE_FILE:
+        return mode == WIRE_GIVE_PUT || mode == WIRE_GIVE_REPLACE || mode == WIRE_GIVE_REMOVE;
+    case WIRE_GIVE_DIR:
+        return mode == WIRE_GIVE_PUT;
+    }
+    return false;
+}
+
+static int
+check_kind(const struct wire_give *give, struct err *e)
+{
+    if (wire_check_range(give->kind, WIRE_GIVE_MESSAGE, WIRE_GIVE_DIR, "kind", e) < 0 ||
+        wire_check_range(give->mode, WIRE_GIVE_DELIVER, WIRE_GIVE_REMOVE, "mode", e) < 0)
+        return -1;
+    if (!mode_fits((enum wire_give_kind)give->kind, (enum wire_give_mode)give->mode))
+        return err_set(e, ERR_PROTOCOL, "mode %u does not fit kind %u", give->mode, give->kind);
+    uint32_t type = give->kind == WIRE_GIVE_DIR ? S_IFDIR : S_IFREG;
+    if ((give->attr.mode & S_IFMT) != type || wire_check_attr(&give->attr, "attr", e) < 0)
+        return err_set(e, ERR_PROTOCOL, "attr is not that of a %s",
+                       type == S_IFDIR ? "directory" : "file");
+    return wire_check_range(give->attr.size, 0, INT64_MAX, "size", e);
+}
+
+static int
+give_check(const struct wire_msg *msg, struct err *e)
+{
+    const struct wire_give *give = &msg->give;
+    if (give->path.len == 0)
+        return err_set(e, ERR_PROTOCOL, "path is the store's root");
+    if (wire_check_place(give->store, give->path, e) < 0 || check_kind(give, e) < 0 ||
+        check_guid(give->guid, e) < 0)
+        return -1;
+    if (give->kind != WIRE_GIVE_MESSAGE && (give->keyword_count > 0 || give->guid.len > 0))
+        return err_set(e, ERR_PROTOCOL, "keywords or guid with what is no message");
+    return check_keywords(give, e);
+}
+
+const struct wire_codec wire_give_codec = { give_put, give_get, give_check };
+
+static void
+given_put(const struct wire_msg *msg, struct buf *out)
+{
+    buf_add_le64(out, msg->given.id);
+    buf_add_u8(out, msg->given.result);
+    buf_add_span16(out, msg->given.path);
+    wire_put_text(out, msg->given.text);
+}
+
+static void
+given_get(struct wire_in *in, struct wire_msg *msg)
+{
+    msg->given.id = reader_le64(&in->r);
+    msg->given.result = reader_u8(&in->r);
+    msg->given.path = reader_span16(&in->r);
+    msg->given.text = wire_get_text(in);
+}
+
+static int
+given_check(const struct wire_msg *msg, struct err *e)
+{
+    if (wire_check_range(msg->given.result, WIRE_GIVEN_CREATED, WIRE_GIVEN_REFUSED, "result", e) <
+        0)
+        return -1;
+    return wire_check_place(0, msg->given.path, e);
+}
+
+const struct wire_codec wire_given_codec = { given_put, given_get, given_check };
+
+static void
+found_put(const struct wire_msg *msg, struct buf *out)
+{
+    buf_add_le64(out, msg->found.epoch);
+    buf_add_le64(out, msg->found.time_s);
+    buf_add_le64(out, msg->found.messages);
+    buf_add_le64(out, msg->found.flag_changes);
+    buf_add_le64(out, msg->found.expunges);
+    buf_add_le64(out, msg->found.others);
+}
+
+static void
+found_get(struct wire_in *in, struct wire_msg *msg)
+{
+    msg->found.epoch = reader_le64(&in->r);
+    msg->found.time_s = reader_le64(&in->r);
+    msg->found.messages = reader_le64(&in->r);
+    msg->found.flag_changes = reader_le64(&in->r);
+    msg->found.expunges = reader_le64(&in->r);
+    msg->found.others = reader_le64(&in->r);
+}
+
+static int
+found_check(const struct wire_msg *msg, struct err *e)
+{
+    const struct wire_found *f = &msg->found;
+    const uint64_t counts[] = { f->time_s, f->messages, f->flag_changes, f->expunges, f->others };
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        if (wire_check_range(counts[i], 0, WIRE_COUNT_MAX, "a count", e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+const struct wire_codec wire_found_codec = { found_put, found_get, found_check };

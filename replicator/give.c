@@ -1,0 +1,244 @@
+#include "replicator/give.h"
+
+#include "lib/base/crc.h"
+#include "lib/base/path.h"
+#include "lib/os/event.h"
+#include "lib/os/file.h"
+#include "lib/store/keywords.h"
+#include "lib/store/maildir.h"
+
+#include <stdlib.h>
+
+#define GIVE_WINDOW       256                /* objects under way */
+#define GIVE_WINDOW_BYTES (16 * 1024 * 1024) /* and their bytes, beyond one object */
+
+struct underway {
+    uint64_t id, tag, bytes;
+};
+
+struct give {
+    struct link_io *io;
+    struct give_order *order;
+    uint64_t last_id;
+    bool drained; /* the source has no more */
+    struct underway list[GIVE_WINDOW];
+    size_t count;
+    uint64_t bytes;
+    struct wire_msg out;
+    uint8_t chunk[WIRE_DATA_MAX];
+};
+
+void
+give_item_free(struct give_item *item)
+{
+    file_closep(&item->fd);
+    buf_free(&item->path);
+    buf_free(&item->guid);
+}
+
+static bool
+can_be_told(struct span name)
+{
+    bool good = name.len >= 1 && name.len <= WIRE_KEYWORD_SIZE;
+    for (size_t i = 0; good && i < name.len; i++)
+        good = name.ptr[i] > 0x20 && name.ptr[i] != 0x7f;
+    return good;
+}
+
+static void
+add_keyword(struct give_item *item, uint8_t letter, struct span name)
+{
+    if (!can_be_told(name) || item->keyword_count == WIRE_KEYWORDS_MAX)
+        return;
+    memcpy(item->keywords[item->keyword_count].name, name.ptr, name.len);
+    item->keywords[item->keyword_count].name[name.len] = '\0';
+    item->keywords[item->keyword_count++].letter = letter;
+}
+
+void
+give_item_keywords(struct give_item *item, struct span keywords, const char *mark)
+{
+    struct keywords known;
+    struct span name = path_name(buf_span(&item->path));
+    size_t base = maildir_base_len(name);
+    struct span flags = span_from(name, base, name.len - base);
+    keywords_read(keywords, &known);
+    item->keyword_count = 0;
+    add_keyword(item, 0, span_str(mark));
+    for (uint8_t i = 0; i < KEYWORDS_MAX; i++) {
+        uint8_t letter = (uint8_t)('a' + i);
+        if (flags.len > 0 && memchr(flags.ptr, letter, flags.len) != NULL)
+            add_keyword(item, letter, known.names[i]);
+    }
+}
+
+struct give *
+give_new(struct link_io *io)
+{
+    struct give *g = xcalloc(1, sizeof(*g));
+    g->io = io;
+    return g;
+}
+
+static void
+finish(struct give *g, const struct err *why)
+{
+    struct give_order *order = g->order;
+    g->order = NULL;
+    g->drained = false;
+    g->count = 0;
+    g->bytes = 0;
+    order->done(order, why);
+}
+
+void
+give_free(struct give **give, const struct err *why)
+{
+    struct give *g = *give;
+    if (g == NULL)
+        return;
+    if (g->order != NULL)
+        finish(g, why);
+    free(g);
+    *give = NULL;
+}
+
+static bool
+can_step(const struct give *g)
+{
+    return g->order != NULL && !g->drained && g->count < GIVE_WINDOW &&
+           (g->count == 0 || g->bytes < GIVE_WINDOW_BYTES);
+}
+
+/* --- sending --- */
+
+static void
+fill(struct give *g, const struct give_item *item)
+{
+    struct wire_give *give = &g->out.give;
+    g->out.type = WIRE_GIVE;
+    *give = (struct wire_give){ .id = ++g->last_id,
+                                .store = item->store,
+                                .kind = (uint8_t)item->kind,
+                                .mode = (uint8_t)item->mode,
+                                .attr = item->attr,
+                                .path = buf_span(&item->path),
+                                .guid = buf_span(&item->guid),
+                                .keyword_count = item->keyword_count };
+    for (size_t i = 0; i < item->keyword_count; i++)
+        give->keywords[i] = (struct wire_keyword){ item->keywords[i].letter,
+                                                   span_str(item->keywords[i].name) };
+}
+
+static bool
+has_bytes(const struct give_item *item)
+{
+    return item->kind != WIRE_GIVE_DIR &&
+           (item->mode == WIRE_GIVE_DELIVER || item->mode == WIRE_GIVE_PUT ||
+            item->mode == WIRE_GIVE_REPLACE);
+}
+
+static int
+send_end(struct give *g, uint64_t size, uint32_t crc, bool ok, struct err *e)
+{
+    g->out.type = WIRE_END;
+    g->out.end = (struct wire_end){ .size = size, .crc = crc, .ok = ok };
+    return link_io_send(g->io, &g->out, e);
+}
+
+/* What cannot be read here is answered as not given. */
+static int
+send_bytes(struct give *g, const struct give_item *item, struct err *e)
+{
+    uint32_t crc = 0;
+    uint64_t at = 0;
+    while (at < item->attr.size) {
+        struct err why = { 0 };
+        size_t want = (size_t)MIN(item->attr.size - at, (uint64_t)sizeof(g->chunk));
+        ssize_t got = file_pread_full(item->fd, g->chunk, want, at, &why);
+        if (got < 0)
+            event(EV_UNREADABLE, F_SPAN("path", buf_span(&item->path)), F_ERR(&why));
+        if (got <= 0)
+            return send_end(g, at, crc, false, e);
+        g->out.type = WIRE_DATA;
+        g->out.data = (struct wire_data){ at, span_of(g->chunk, (size_t)got) };
+        crc = crc32c_more(crc, g->out.data.bytes);
+        if (link_io_send(g->io, &g->out, e) < 0)
+            return -1;
+        at += (uint64_t)got;
+    }
+    return send_end(g, at, crc, true, e);
+}
+
+static int
+send_item(struct give *g, const struct give_item *item, struct err *e)
+{
+    fill(g, item);
+    uint64_t bytes = has_bytes(item) ? item->attr.size : 0;
+    g->list[g->count++] = (struct underway){ g->last_id, item->tag, bytes };
+    g->bytes += bytes;
+    if (link_io_send(g->io, &g->out, e) < 0)
+        return -1;
+    return has_bytes(item) ? send_bytes(g, item, e) : 0;
+}
+
+static int
+step(struct give *g, struct err *e)
+{
+    _cleanup_give_item_ struct give_item item = { .fd = -1 };
+    struct err why = { 0 };
+    int found = g->order->next(g->order, &item, &why);
+    if (found > 0)
+        return send_item(g, &item, e);
+    g->drained = true;
+    if (found < 0)
+        finish(g, &why);
+    else if (g->count == 0)
+        finish(g, NULL);
+    return 0;
+}
+
+int
+give_work(struct give *g, struct peer *peer, struct err *e)
+{
+    if (g->order == NULL)
+        g->order = peer_next_give(peer);
+    if (!can_step(g))
+        return 0;
+    if (step(g, e) < 0)
+        return -1;
+    if (g->order == NULL || can_step(g))
+        return 1;
+    return link_io_flush(g->io, e);
+}
+
+/* --- answers --- */
+
+static struct underway *
+find(struct give *g, uint64_t id)
+{
+    for (size_t i = 0; i < g->count; i++) {
+        if (g->list[i].id == id)
+            return &g->list[i];
+    }
+    return NULL;
+}
+
+int
+give_answer(struct give *g, const struct wire_given *given, struct err *e)
+{
+    struct underway *u = find(g, given->id);
+    if (u == NULL && given->id <= g->last_id && given->id > 0)
+        return 0; /* its order has ended */
+    if (u == NULL)
+        return err_set(e, ERR_PROTOCOL, "an answer to a GIVE that was not sent");
+    struct given told = { u->tag, (enum wire_given_result)given->result, given->path, given->text };
+    g->bytes -= u->bytes;
+    *u = g->list[--g->count];
+    struct err why = { 0 };
+    if (g->order->answered(g->order, &told, &why) < 0)
+        finish(g, &why);
+    else if (g->drained && g->count == 0)
+        finish(g, NULL);
+    return 0;
+}

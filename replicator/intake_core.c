@@ -1,0 +1,118 @@
+#include "replicator/intake_core.h"
+
+#include "lib/base/path.h"
+#include "lib/store/parked.h"
+
+#include <stdio.h>
+
+/* Above it, too: what is below an excluded directory is nobody's business. */
+static bool
+is_ignored(const struct store_rules *rules, struct span path)
+{
+    for (struct span at = path; at.len > 0; at = path_parent(at)) {
+        if (store_class_of(rules, path_parent(at), path_name(at), false) == CLASS_IGNORE)
+            return true;
+    }
+    return path_is_below(path, span_str(STORE_PRIVATE_DIR)) || parked_is_path(path);
+}
+
+static const char *
+forbids_message(const struct store_rules *rules, const struct mailbox *mailbox)
+{
+    if (rules->kind != STORE_MAILDIR)
+        return "a store that is no Maildir takes no messages";
+    return mailbox->kind == MAILBOX_MESSAGE && mailbox->base.len > 0
+               ? NULL
+               : "the path is not that of a message";
+}
+
+static const char *
+forbids_file(const struct store_rules *rules, const struct wire_give *give,
+             const struct mailbox *mailbox)
+{
+    bool back = give->mode == WIRE_GIVE_REPLACE && mailbox->kind == MAILBOX_MESSAGE;
+    if (rules->kind == STORE_MAILDIR && !back &&
+        (mailbox->kind == MAILBOX_MESSAGE || mailbox->kind == MAILBOX_DELIVERY))
+        return "the path is that of a message";
+    enum store_class class = store_class_of(rules, path_parent(give->path), path_name(give->path),
+                                            false);
+    return class == CLASS_NORMAL || give->mode == WIRE_GIVE_PUT
+               ? NULL
+               : "what names messages is the mail server's alone";
+}
+
+const char *
+intake_forbids(const struct store_rules *rules, const struct wire_give *give,
+               const struct mailbox *mailbox)
+{
+    if (rules->kind != STORE_MAILDIR && rules->kind != STORE_FILES)
+        return "only stores of the kinds maildir and files take what is given";
+    if (is_ignored(rules, give->path))
+        return "the path is not one that the store replicates";
+    switch ((enum wire_give_kind)give->kind) {
+    case WIRE_GIVE_MESSAGE:
+        return forbids_message(rules, mailbox);
+    case WIRE_GIVE_FILE:
+        return forbids_file(rules, give, mailbox);
+    case WIRE_GIVE_DIR:
+        break;
+    }
+    return NULL;
+}
+
+static enum intake_act
+decide_delivery(const struct intake_found *here, const struct intake_found *elsewhere)
+{
+    if ((here->found && !here->certain) || (elsewhere->found && !elsewhere->certain))
+        return INTAKE_AGAIN;
+    if ((here->found && here->same) || (elsewhere->found && elsewhere->same))
+        return INTAKE_EXISTS;
+    return here->found ? INTAKE_MAKE_OTHER : INTAKE_MAKE;
+}
+
+enum intake_act
+intake_decide(enum wire_give_mode mode, const struct intake_found *here,
+              const struct intake_found *elsewhere)
+{
+    if (mode == WIRE_GIVE_DELIVER)
+        return decide_delivery(here, elsewhere);
+    if (here->found && !here->certain)
+        return INTAKE_AGAIN;
+    switch (mode) {
+    case WIRE_GIVE_REPLACE:
+        return here->found ? INTAKE_REPLACE : INTAKE_MAKE;
+    case WIRE_GIVE_FLAGS:
+        return here->found && here->same ? INTAKE_REFLAG : INTAKE_ABSENT;
+    case WIRE_GIVE_REMOVE:
+        return !here->found ? INTAKE_EXISTS : here->same ? INTAKE_REMOVE : INTAKE_ABSENT;
+    case WIRE_GIVE_DELIVER:
+    case WIRE_GIVE_PUT:
+        break;
+    }
+    return here->found ? INTAKE_EXISTS : INTAKE_MAKE;
+}
+
+/* Sizes (",S=", ",W=") stay where Dovecot looks for them. */
+void
+intake_other_base(struct span base, uint32_t crc, struct buf *out)
+{
+    char mark[16];
+    const uint8_t *comma = memchr(base.ptr, ',', base.len);
+    size_t head = comma == NULL ? base.len : (size_t)(comma - base.ptr);
+    int len = snprintf(mark, sizeof(mark), "-%08x", crc);
+    buf_add(out, base.ptr, head);
+    buf_add(out, mark, (size_t)len);
+    buf_add(out, base.ptr + head, base.len - head);
+}
+
+void
+intake_flags(struct span flags, struct span letters, struct buf *out)
+{
+    for (int letter = 'A'; letter <= 'z'; letter++) {
+        bool keyword = letter >= 'a';
+        struct span from = keyword ? letters : flags;
+        bool has = from.len > 0 && memchr(from.ptr, letter, from.len) != NULL;
+        if (has && (keyword || letter <= 'Z'))
+            buf_add_u8(out, (uint8_t)letter);
+    }
+}

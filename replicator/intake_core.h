@@ -1,0 +1,43 @@
+/* intake_core.h - what the primary does with an object that it is given. Pure: facts in, act out.
+ */
+#ifndef MAILTWIN_INTAKE_CORE_H
+#define MAILTWIN_INTAKE_CORE_H
+
+#include "lib/data/wire.h"
+#include "lib/store/mailbox.h"
+#include "lib/store/store.h"
+
+/* NULL: the store may hold it there. Else why it is refused, one sentence. mailbox: that of the
+ * path, in a Maildir store. */
+const char *intake_forbids(const struct store_rules *rules, const struct wire_give *give,
+                           const struct mailbox *mailbox);
+
+/* What has the name already; for a message its base name, whatever its flags. */
+struct intake_found {
+    bool found;
+    bool certain; /* else it is being renamed at this moment */
+    bool same;    /* a file of the size given */
+};
+
+enum intake_act {
+    INTAKE_MAKE,
+    INTAKE_MAKE_OTHER, /* under a base name of its own */
+    INTAKE_REPLACE,
+    INTAKE_REFLAG,
+    INTAKE_REMOVE,
+    INTAKE_EXISTS, /* nothing is to be done */
+    INTAKE_AGAIN,  /* not now */
+    INTAKE_ABSENT, /* what it speaks of is not there, or is another one */
+};
+
+/* here: in its folder; elsewhere: in another folder of the user's mailbox. */
+enum intake_act intake_decide(enum wire_give_mode mode, const struct intake_found *here,
+                              const struct intake_found *elsewhere);
+
+/* The base name that a message gets instead of its own: the same for the same bytes. */
+void intake_other_base(struct span base, uint32_t crc, struct buf *out);
+/* The letters that a message has here: those of `flags` that mean the same everywhere, and
+ * `letters`, all once and in order. */
+void intake_flags(struct span flags, struct span letters, struct buf *out);
+
+#endif

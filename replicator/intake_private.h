@@ -1,0 +1,99 @@
+/* intake_private.h - what the files of the intake share: the folders of one batch.
+ *
+ *   intake.c         messages, the batch, answers      intake_folder.c  folders and what is in them
+ *   intake_make.c    directories that are missing      intake_letters.c dovecot-keywords
+ *   intake_search.c  a message anywhere in a mailbox */
+#ifndef MAILTWIN_INTAKE_PRIVATE_H
+#define MAILTWIN_INTAKE_PRIVATE_H
+
+#include "lib/base/path.h"
+#include "lib/os/file.h"
+#include "lib/store/keywords.h"
+#include "replicator/intake.h"
+#include "replicator/intake_core.h"
+
+struct intake_name {
+    char *name; /* owned */
+    bool is_new;
+};
+
+/* A folder of a Maildir store, for one batch: what is in it now. */
+struct intake_folder {
+    uint16_t store;
+    struct buf path;
+    struct buf asked, guid; /* what it is called by who gives */
+    int fd, cur_fd, new_fd;
+    uid_t uid;
+    gid_t gid;
+    struct intake_name *names; /* sorted; those that this batch adds behind `sorted` are not */
+    size_t count, cap, sorted;
+    struct buf keywords; /* the text of dovecot-keywords ... */
+    bool keywords_read;
+    struct err locked_out; /* its lock was not to be had in this batch */
+};
+
+/* The directories that hold the messages of one user, from the index. */
+struct intake_home {
+    uint16_t store;
+    struct buf path;
+    struct {
+        uint64_t dir;
+        struct buf path;
+    } * dirs;
+    size_t count, cap;
+};
+
+struct intake_places {
+    struct node *node;
+    struct state_txn *txn; /* a reading one, NULL until it is needed */
+    struct intake_folder *folders;
+    size_t folder_count, folder_cap;
+    struct intake_home *homes;
+    size_t home_count, home_cap;
+};
+
+void intake_places_free(struct intake_places *places);
+
+/* The folder of a message, made when it is missing. *ret_folder is valid until the next one is
+ * asked for. */
+int intake_folder_get(struct intake_places *places, const struct wire_give *give,
+                      const struct mailbox *mailbox, bool make, struct intake_folder **ret_folder,
+                      struct err *e) _must_check_;
+/* Which name has the base name; NULL none. */
+const struct intake_name *intake_folder_find(const struct intake_folder *folder, struct span base);
+void intake_folder_add(struct intake_folder *folder, struct span name, bool is_new);
+/* Reads the names anew. */
+int intake_folder_list(struct intake_folder *folder, struct err *e) _must_check_;
+
+/* Opens the directory, made with all above it that is missing. home: what is below it belongs to
+ * whom the directory above belongs to; what is not, to the owner given. */
+int intake_make_dir(int root_fd, struct span path, struct span home, const struct attr *attr,
+                    int *ret_fd, struct err *e) _must_check_;
+/* cur, new and tmp; and the mark of a Maildir++ folder. */
+int intake_make_folder(int fd, struct span path, struct span home, struct err *e) _must_check_;
+
+/* The letters of the message's keywords in this folder, new names written to its dovecot-keywords.
+ * *ret_full: there is no letter left for one. */
+int intake_letters(struct intake_folder *folder, const struct wire_give *give,
+                   struct buf *ret_letters, bool *ret_full, struct err *e) _must_check_;
+
+/* --- from the index --- */
+
+int intake_search_begin(struct intake_places *places, struct err *e) _must_check_;
+/* The path that a message of the base name has in the directory (cur or new) of that path, by the
+ * index. 1 found, 0 not. */
+int intake_search_dir(struct intake_places *places, uint16_t store, struct span dir,
+                      struct span base, struct buf *ret_path, struct err *e) _must_check_;
+/* The same in all folders of the user whose mail is below path. */
+int intake_search_home(struct intake_places *places, uint16_t store, struct span path,
+                       struct span base, struct buf *ret_path, struct err *e) _must_check_;
+/* The folder below home whose uidlist has the GUID. 1 found, 0 none has. */
+int intake_search_guid(struct intake_places *places, uint16_t store, struct span path,
+                       struct span guid, struct buf *ret_path, struct err *e) _must_check_;
+
+bool intake_has_guid(int root_fd, struct span folder, struct span guid);
+
+/* Gives the file without a name the name that another one has. From any thread. */
+int intake_replace(int root_fd, int fd, int dirfd, const char *name, struct err *e) _must_check_;
+
+#endif

@@ -1,0 +1,190 @@
+/* loss_watch.c - what a standby remembers of its primary for the day when that one is gone. */
+#include "replicator/loss.h"
+
+#include "lib/base/path.h"
+#include "lib/store/mailbox.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define HEARD_SIZE 32
+
+struct loss_watch {
+    pthread_mutex_t lock;
+    struct loss_heard heard;
+    bool changed; /* since it was saved */
+    json_t *folders;
+    uint64_t unnamed; /* changes in further folders */
+};
+
+struct loss_watch *
+loss_watch_new(void)
+{
+    struct loss_watch *w = xcalloc(1, sizeof(*w));
+    pthread_mutex_init(&w->lock, NULL);
+    w->folders = json_array();
+    return w;
+}
+
+void
+loss_watch_free(struct loss_watch **watch)
+{
+    struct loss_watch *w = *watch;
+    *watch = NULL;
+    if (w == NULL)
+        return;
+    json_decref(w->folders);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+}
+
+static uint64_t
+realtime_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void
+forget_received(struct loss_watch *w)
+{
+    w->unnamed = 0;
+    if (json_array_size(w->folders) > 0)
+        json_array_clear(w->folders);
+}
+
+void
+loss_watch_start(struct loss_watch *w, uint64_t epoch)
+{
+    pthread_mutex_lock(&w->lock);
+    if (w->heard.epoch != epoch)
+        w->heard = (struct loss_heard){ .epoch = epoch };
+    w->heard.our_ns = realtime_ns();
+    w->changed = true;
+    forget_received(w);
+    pthread_mutex_unlock(&w->lock);
+}
+
+void
+loss_watch_hear(struct loss_watch *w, uint64_t tail, uint64_t its_ns)
+{
+    pthread_mutex_lock(&w->lock);
+    w->heard.tail = MAX(w->heard.tail, tail);
+    w->heard.its_ns = MAX(w->heard.its_ns, its_ns);
+    w->heard.our_ns = realtime_ns();
+    w->changed = true;
+    pthread_mutex_unlock(&w->lock);
+}
+
+static json_t *
+text_json(struct span text)
+{
+    json_t *json = json_stringn((const char *)text.ptr, text.len);
+    return json != NULL ? json : json_string("(a name that is not UTF-8)");
+}
+
+static bool
+is_named(const json_t *one, const char *key, struct span text)
+{
+    const char *value = json_string_value(json_object_get(one, key));
+    return value != NULL && span_equal(span_str(value), text);
+}
+
+static void
+count_in(struct loss_watch *w, const char *store, struct span user, struct span folder)
+{
+    for (size_t i = json_array_size(w->folders); i > 0; i--) { /* the last is the likeliest */
+        json_t *one = json_array_get(w->folders, i - 1);
+        if (!is_named(one, "store", span_str(store)) || !is_named(one, "user", user) ||
+            !is_named(one, "folder", folder))
+            continue;
+        json_int_t count = json_integer_value(json_object_get(one, "changes"));
+        json_object_set_new(one, "changes", json_integer(count + 1));
+        return;
+    }
+    if (json_array_size(w->folders) >= LOSS_FOLDERS_MAX)
+        w->unnamed++;
+    else
+        json_array_append_new(w->folders, json_pack("{s:s, s:o, s:o, s:i}", "store", store, "user",
+                                                    text_json(user), "folder", text_json(folder),
+                                                    "changes", 1));
+}
+
+void
+loss_watch_received(struct loss_watch *w, const struct conf *conf, const struct record *r)
+{
+    struct mailbox at = { 0 };
+    if (r->op == OP_EPOCH || r->store >= conf->store_count)
+        return;
+    const struct conf_store *store = &conf->stores[r->store];
+    if (store->kind == STORE_MAILDIR)
+        mailbox_of(store->users == NULL ? "" : store->users, r->path, &at);
+    else
+        at.folder = path_parent(r->path);
+    pthread_mutex_lock(&w->lock);
+    count_in(w, store->name, at.user, at.folder);
+    pthread_mutex_unlock(&w->lock);
+}
+
+void
+loss_watch_carried_out(struct loss_watch *w)
+{
+    pthread_mutex_lock(&w->lock);
+    forget_received(w);
+    pthread_mutex_unlock(&w->lock);
+}
+
+int
+loss_watch_save(struct loss_watch *w, struct state_txn *txn, struct err *e)
+{
+    uint8_t row[HEARD_SIZE];
+    pthread_mutex_lock(&w->lock);
+    struct loss_heard heard = w->heard;
+    bool changed = w->changed;
+    w->changed = false;
+    pthread_mutex_unlock(&w->lock);
+    if (!changed)
+        return 0;
+    put_le64(row, heard.epoch);
+    put_le64(row + 8, heard.tail);
+    put_le64(row + 16, heard.its_ns);
+    put_le64(row + 24, heard.our_ns);
+    return state_put(txn, LOSS_HEARD_KEY, span_of(row, sizeof(row)), e);
+}
+
+int
+loss_watch_load(struct loss_watch *w, struct state_txn *txn, struct err *e)
+{
+    struct span row;
+    int found = state_get(txn, LOSS_HEARD_KEY, &row, e);
+    if (found <= 0)
+        return found;
+    if (row.len != HEARD_SIZE)
+        return err_set(e, ERR_CORRUPT, "the row \"%s\" of the state has %zu bytes", LOSS_HEARD_KEY,
+                       row.len);
+    w->heard = (struct loss_heard){ get_le64(row.ptr), get_le64(row.ptr + 8),
+                                    get_le64(row.ptr + 16), get_le64(row.ptr + 24) };
+    return 0;
+}
+
+void
+loss_watch_heard(struct loss_watch *w, struct loss_heard *ret_heard)
+{
+    pthread_mutex_lock(&w->lock);
+    *ret_heard = w->heard;
+    pthread_mutex_unlock(&w->lock);
+}
+
+json_t *
+loss_watch_folders(struct loss_watch *w)
+{
+    pthread_mutex_lock(&w->lock);
+    json_t *folders = json_deep_copy(w->folders);
+    if (w->unnamed > 0)
+        json_array_append_new(folders, json_pack("{s:n, s:n, s:n, s:I}", "store", "user", "folder",
+                                                 "changes", (json_int_t)w->unnamed));
+    pthread_mutex_unlock(&w->lock);
+    return folders;
+}

@@ -1,0 +1,505 @@
+#include "replicator/renumber_private.h"
+
+#include "lib/base/path.h"
+#include "lib/os/attrs.h"
+#include "lib/os/event.h"
+#include "lib/os/file.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+#include <unistd.h>
+
+#define THREADS_MAX   8    /* most of it is waiting for the disk, where the caches are cold */
+#define CHUNK         256  /* directory ids looked at with one transaction */
+#define TOLD_MAX      100  /* folders that are named in events, of those that failed */
+#define BUSY_MAX      1024 /* more are a mail server that runs */
+#define AGAIN_TRIES   30
+#define AGAIN_WAIT_US 100000
+#define ROW_SIZE      49
+#define ROW_FORMER    45 /* without the gap of UIDVALIDITY */
+
+struct row {
+    struct renumber_order order;
+    uint8_t boot_id[16]; /* the boot in which it was carried out */
+    bool carried_out;
+};
+
+/* Its lists are tried again when all other folders are done. */
+struct busy {
+    uint64_t dir;
+    unsigned lists;
+    bool told; /* something else of it failed */
+};
+
+struct work {
+    struct node *node;
+    const struct renumber_order *order;
+    bool live;
+    uint64_t end;              /* of directory ids */
+    atomic_uint_fast64_t next; /* the next chunk */
+    atomic_uint_fast64_t folders, raised, failed;
+    atomic_uint running;
+    pthread_mutex_t lock; /* of e and busy */
+    struct busy busy[BUSY_MAX];
+    size_t busy_count;
+    struct err e; /* the state failed */
+    atomic_bool broken;
+};
+
+/* --- the row --- */
+
+static void
+row_encode(const struct row *row, struct buf *out)
+{
+    buf_add_le64(out, row->order.epoch);
+    buf_add_le64(out, row->order.seq);
+    buf_add_le32(out, row->order.gap);
+    buf_add_le64(out, row->order.modseq);
+    buf_add(out, row->boot_id, sizeof(row->boot_id));
+    buf_add_u8(out, row->carried_out);
+    buf_add_le32(out, row->order.validity_gap);
+}
+
+static int
+row_put(struct state_txn *txn, const struct row *row, struct err *e)
+{
+    _cleanup_buf_ struct buf bytes = { 0 };
+    row_encode(row, &bytes);
+    return state_put(txn, RENUMBER_KEY, buf_span(&bytes), e);
+}
+
+/* 1 found, 0 none, -1. */
+static int
+row_get(struct state_txn *txn, struct row *ret_row, struct err *e)
+{
+    struct span bytes;
+    int found = state_get(txn, RENUMBER_KEY, &bytes, e);
+    if (found <= 0)
+        return found;
+    if (bytes.len != ROW_SIZE && bytes.len != ROW_FORMER)
+        return err_set(e, ERR_CORRUPT, "the row \"%s\" of the state has %zu bytes", RENUMBER_KEY,
+                       bytes.len);
+    ret_row->order = (struct renumber_order){ .epoch = get_le64(bytes.ptr),
+                                              .seq = get_le64(bytes.ptr + 8),
+                                              .gap = get_le32(bytes.ptr + 16),
+                                              .modseq = get_le64(bytes.ptr + 20) };
+    memcpy(ret_row->boot_id, bytes.ptr + 28, sizeof(ret_row->boot_id));
+    ret_row->carried_out = bytes.ptr[44] != 0;
+    ret_row->order.validity_gap = bytes.len == ROW_FORMER ? IDENTITY_VALIDITY_GAP
+                                                          : get_le32(bytes.ptr + 45);
+    return 1;
+}
+
+int
+renumber_order(struct state_txn *txn, const struct renumber_order *order, struct err *e)
+{
+    if (order == NULL)
+        return state_del(txn, RENUMBER_KEY, e);
+    return row_put(txn, &(struct row){ .order = *order }, e);
+}
+
+/* --- which directories --- */
+
+/* Names in the order of the index; all that count lie between these two. */
+#define FIRST_NAME "courierimapuidd"
+#define LAST_NAME  "dovecot-uidvalidity."
+
+static void
+note_name(struct renumber_folder *folder, struct span name, const struct state_entry *entry)
+{
+    bool file = S_ISREG(entry->attr.mode);
+    if (!file) {
+        folder->messages |= S_ISDIR(entry->attr.mode) && span_equal(name, span_str("cur"));
+        return;
+    }
+    folder->courier |= span_equal(name, span_str("courierimapuiddb"));
+    folder->sizes |= span_equal(name, span_str("courierpop3dsizelist"));
+    folder->validity |= span_equal(name, span_str(IDENTITY_VALIDITY_FILE)) ||
+                        identity_marker(name) != 0;
+    if (!span_equal(name, span_str("dovecot-uidlist")))
+        return;
+    folder->uidlist = true;
+    folder->owner = entry->attr;
+}
+
+/* 1 it has something of a mailbox, 0 not, -1. */
+static int
+read_names(struct state_txn *txn, const struct state_dir *dir, struct renumber_folder *ret_folder,
+           struct err *e)
+{
+    char at[PATH_NAME_MAX + 1] = FIRST_NAME;
+    *ret_folder = (struct renumber_folder){ .fd = -1, .owner = dir->attr };
+    for (;;) {
+        struct span name;
+        struct state_entry entry;
+        int found = state_entry_next(txn, dir->id, span_str(at), &name, &entry, e);
+        if (found < 0)
+            return -1;
+        size_t len = MIN(name.len, sizeof(LAST_NAME) - 1);
+        if (found == 0 || memcmp(name.ptr, LAST_NAME, len) > 0)
+            break;
+        note_name(ret_folder, name, &entry);
+        memcpy(at, name.ptr, name.len);
+        at[name.len] = '\0';
+    }
+    return ret_folder->messages || ret_folder->uidlist || ret_folder->courier ||
+           ret_folder->sizes || ret_folder->validity;
+}
+
+static void
+tell(struct work *w, struct state_txn *txn, const struct state_dir *dir, const struct err *why)
+{
+    _cleanup_buf_ struct buf path = { 0 };
+    struct err e = { 0 };
+    if (atomic_fetch_add(&w->failed, 1) >= TOLD_MAX)
+        return;
+    if (state_dir_path(txn, dir->id, &path, &e) < 0)
+        buf_reset(&path);
+    event(EV_IDENTITY_STUCK, F_STR("store", w->node->stores[dir->store].conf->name),
+          F_SPAN("folder", buf_span(&path)), F_ERR(why));
+}
+
+/* By handle, which costs no walk; by its path where the filesystem gives no such. */
+static int
+open_dir(struct node *node, struct state_txn *txn, const struct state_dir *dir, struct err *e)
+{
+    int root_fd = node->stores[dir->store].root_fd;
+    struct err gone = { 0 };
+    int fd = -1;
+    if (dir->handle.len > WATCH_FSID_SIZE)
+        fd = attrs_handle_open(
+            root_fd, span_from(dir->handle, WATCH_FSID_SIZE, dir->handle.len - WATCH_FSID_SIZE),
+            O_RDONLY | O_DIRECTORY, &gone);
+    if (fd >= 0)
+        return fd;
+    _cleanup_buf_ struct buf path = { 0 };
+    if (state_dir_path(txn, dir->id, &path, e) < 0)
+        return -1;
+    return file_open_beneath(root_fd, buf_span(&path), O_RDONLY | O_DIRECTORY, 0, e);
+}
+
+static bool
+is_maildir(const struct node *node, const struct state_dir *dir)
+{
+    return dir->store < node->store_count && node->stores[dir->store].conf->kind == STORE_MAILDIR;
+}
+
+/* false: there are too many, or it was waited for already. */
+static bool
+put_off(struct work *w, const struct state_dir *dir, unsigned lists, bool told)
+{
+    bool room = false;
+    if (lists == 0 || w->live)
+        return false;
+    pthread_mutex_lock(&w->lock);
+    if (w->busy_count < BUSY_MAX) {
+        w->busy[w->busy_count++] = (struct busy){ .dir = dir->id, .lists = lists, .told = told };
+        room = true;
+    }
+    pthread_mutex_unlock(&w->lock);
+    return room;
+}
+
+static int
+do_dir(struct work *w, struct state_txn *txn, const struct state_dir *dir, struct err *e)
+{
+    struct renumber_folder folder;
+    struct err why = { 0 };
+    struct renumber_result result = { 0 };
+    int found = !is_maildir(w->node, dir) ? 0 : read_names(txn, dir, &folder, e);
+    if (found <= 0)
+        return found;
+    atomic_fetch_add(&w->folders, 1);
+    folder.locks_since = w->node->opened_s;
+    folder.fd = open_dir(w->node, txn, dir, &why);
+    if (folder.fd < 0 && why.sys == ENOENT)
+        return 0; /* the index is ahead of the disk */
+    int rc = folder.fd < 0 ? -1 : renumber_folder(&folder, w->order, w->live, &result, &why);
+    bool told = rc < 0 && why.code != ERR_BUSY;
+    if (rc < 0 && (!put_off(w, dir, result.busy, told) || told))
+        tell(w, txn, dir, &why);
+    atomic_fetch_add(&w->raised, result.raised);
+    file_closep(&folder.fd);
+    return 0;
+}
+
+static int
+do_chunk(struct work *w, uint64_t from, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(w->node->state, false, &txn, e) < 0)
+        return -1;
+    for (uint64_t id = from; id < from + CHUNK;) {
+        struct state_dir dir;
+        int found = state_dir_next(txn, id, &dir, e);
+        if (found <= 0 || dir.id >= from + CHUNK)
+            return found < 0 ? -1 : 0;
+        id = dir.id + 1;
+        if (do_dir(w, txn, &dir, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void *
+work_run(void *arg)
+{
+    struct work *w = arg;
+    struct err e = { 0 };
+    uint64_t from;
+    while (!atomic_load(&w->broken) && (from = atomic_fetch_add(&w->next, CHUNK)) < w->end) {
+        if (do_chunk(w, from, &e) == 0)
+            continue;
+        pthread_mutex_lock(&w->lock);
+        if (!atomic_exchange(&w->broken, true))
+            w->e = e;
+        pthread_mutex_unlock(&w->lock);
+    }
+    return NULL;
+}
+
+static void
+join(pthread_t thread, void (*alive)(void))
+{
+    struct timespec until;
+    for (;;) {
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec++;
+        if (pthread_timedjoin_np(thread, NULL, &until) == 0)
+            return;
+        alive();
+    }
+}
+
+static void
+run_threads(struct work *w, void (*alive)(void))
+{
+    pthread_t threads[THREADS_MAX];
+    unsigned count = 0;
+    unsigned wanted = (unsigned)MIN(w->end / CHUNK + 1, (uint64_t)THREADS_MAX);
+    while (count < wanted && pthread_create(&threads[count], NULL, work_run, w) == 0)
+        count++;
+    if (count == 0) /* it takes longer then */
+        work_run(w);
+    for (unsigned i = 0; i < count; i++)
+        join(threads[i], alive);
+}
+
+/* 1 it is done, or gone, 0 not yet, -1. */
+static int
+do_again(struct work *w, struct busy *busy, bool last, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    struct renumber_folder folder;
+    struct renumber_result result = { 0 };
+    struct state_dir dir;
+    struct err why = { 0 };
+    if (state_begin(w->node->state, false, &txn, e) < 0)
+        return -1;
+    int found = state_dir_next(txn, busy->dir, &dir, e);
+    if (found <= 0 || dir.id != busy->dir)
+        return found < 0 ? -1 : 1;
+    found = read_names(txn, &dir, &folder, e);
+    if (found <= 0)
+        return found < 0 ? -1 : 1;
+    folder.locks_since = w->node->opened_s;
+    folder.fd = open_dir(w->node, txn, &dir, &why);
+    if (folder.fd < 0 && why.sys == ENOENT)
+        return 1;
+    int rc = folder.fd < 0 ? -1 : renumber_again(&folder, w->order, busy->lists, &result, &why);
+    file_closep(&folder.fd);
+    atomic_fetch_add(&w->raised, result.raised);
+    busy->lists = result.busy;
+    bool over = last || result.busy == 0;
+    if (rc < 0 && !busy->told && (over || why.code != ERR_BUSY)) {
+        tell(w, txn, &dir, &why);
+        busy->told = true;
+    }
+    return over;
+}
+
+/* Who had them locked may have been stopped just now. */
+static int
+run_again(struct work *w, void (*alive)(void), struct err *e)
+{
+    for (unsigned tries = 1; w->busy_count > 0 && tries <= AGAIN_TRIES; tries++) {
+        size_t left = 0;
+        usleep(AGAIN_WAIT_US);
+        alive();
+        for (size_t i = 0; i < w->busy_count; i++) {
+            int done = do_again(w, &w->busy[i], tries == AGAIN_TRIES, e);
+            if (done < 0)
+                return -1;
+            if (done == 0)
+                w->busy[left++] = w->busy[i];
+        }
+        w->busy_count = left;
+    }
+    return 0;
+}
+
+int
+renumber_carry_out(struct node *node, const struct renumber_order *order, bool live,
+                   void (*alive)(void), struct renumber_done *ret_done, struct err *e)
+{
+    struct work w = { .node = node, .order = order, .live = live };
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(node->state, false, &txn, e) < 0)
+        return -1;
+    w.end = state_meta(txn)->next_dir;
+    state_abort(&txn);
+    atomic_store(&w.next, 1);
+    pthread_mutex_init(&w.lock, NULL);
+    run_threads(&w, alive);
+    int again = atomic_load(&w.broken) ? 0 : run_again(&w, alive, e);
+    pthread_mutex_destroy(&w.lock);
+    if (again < 0)
+        return -1;
+    *ret_done = (struct renumber_done){ .folders = atomic_load(&w.folders),
+                                        .raised = atomic_load(&w.raised),
+                                        .failed = atomic_load(&w.failed) };
+    if (atomic_load(&w.broken))
+        *e = w.e;
+    return atomic_load(&w.broken) ? -1 : 0;
+}
+
+/* --- beforehand --- */
+
+static int
+prepare_dir(struct node *node, struct state_txn *txn, const struct state_dir *dir, struct err *e)
+{
+    struct renumber_folder folder;
+    struct err ignored = { 0 };
+    int found = !is_maildir(node, dir) ? 0 : read_names(txn, dir, &folder, e);
+    if (found <= 0 || !folder.messages)
+        return found < 0 ? -1 : 0;
+    folder.fd = open_dir(node, txn, dir, &ignored);
+    if (folder.fd >= 0 && renumber_make_log(&folder, &ignored) < 0)
+        err_clear(&ignored); /* it has its turn at the promotion, and is told then */
+    file_closep(&folder.fd);
+    return 0;
+}
+
+/* A transaction that is kept open for long keeps the database from using its pages again. */
+static int
+prepare_chunk(struct node *node, uint64_t from, const atomic_bool *stop, uint64_t *ret_next,
+              struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(node->state, false, &txn, e) < 0)
+        return -1;
+    *ret_next = state_meta(txn)->next_dir;
+    for (uint64_t id = from; id < from + CHUNK && !atomic_load(stop);) {
+        struct state_dir dir;
+        int found = state_dir_next(txn, id, &dir, e);
+        if (found <= 0 || dir.id >= from + CHUNK)
+            return found < 0 ? -1 : 0;
+        id = dir.id + 1;
+        if (prepare_dir(node, txn, &dir, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int
+renumber_prepare(struct node *node, uint64_t from, const atomic_bool *stop, uint64_t *ret_next,
+                 struct err *e)
+{
+    do {
+        if (prepare_chunk(node, from, stop, ret_next, e) < 0)
+            return -1;
+        from += CHUNK;
+    } while (from < *ret_next && !atomic_load(stop));
+    return 0;
+}
+
+/* --- when --- */
+
+/* 1 there is something to do, 0 not, -1. *ret_live: a mail server may have been started since. */
+static int
+is_due(struct node *node, struct row *ret_row, bool *ret_live, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    uint8_t boot_id[16];
+    if (state_begin(node->state, false, &txn, e) < 0)
+        return -1;
+    int found = row_get(txn, ret_row, e);
+    if (found <= 0)
+        return found;
+    const struct state_meta *meta = state_meta(txn);
+    *ret_live = ret_row->carried_out;
+    if (!ret_row->carried_out)
+        return 1;
+    node_boot_id(boot_id);
+    bool same_boot = memcmp(boot_id, ret_row->boot_id, sizeof(boot_id)) == 0;
+    return !same_boot && meta->checkpoint < ret_row->order.seq;
+}
+
+/* From here on a crash of this process alone takes nothing of it away. */
+static int
+note_done(struct node *node, struct row *row, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    row->carried_out = true;
+    node_boot_id(row->boot_id);
+    if (state_begin(node->state, true, &txn, e) < 0 || row_put(txn, row, e) < 0)
+        return -1;
+    return state_commit(&txn, e);
+}
+
+static int
+newest_time(struct state_txn *txn, uint64_t *ret_ns, struct err *e)
+{
+    struct record r;
+    int found = state_record(txn, state_meta(txn)->tail, &r, e);
+    *ret_ns = found > 0 ? r.time_ns : 0;
+    return found < 0 ? -1 : 0;
+}
+
+/* A mail server gave out sequences from the ordered one on, and UIDs from behind the gap on, and
+ * clients know them, also where the power loss took them here. On record before the first folder
+ * has it. */
+static int
+begin_above(struct node *node, struct row *row, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    uint64_t newest;
+    if (state_begin(node->state, true, &txn, e) < 0 || newest_time(txn, &newest, e) < 0)
+        return -1;
+    row->order.modseq = MAX(row->order.modseq, identity_modseq((uint64_t)time(NULL), newest));
+    row->order.gap = identity_gap_again(row->order.gap);
+    row->order.validity_gap = identity_gap_again(row->order.validity_gap);
+    return row_put(txn, row, e) < 0 ? -1 : state_commit(&txn, e);
+}
+
+static double
+now_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+int
+renumber_begin(struct node *node, void (*alive)(void), struct renumber_done *ret_done,
+               struct err *e)
+{
+    struct row row;
+    struct renumber_done done = { 0 };
+    bool live;
+    double began = now_s();
+    int due = is_due(node, &row, &live, e);
+    if (due > 0 && live)
+        due = begin_above(node, &row, e) < 0 ? -1 : 1;
+    if (due > 0)
+        due = renumber_carry_out(node, &row.order, live, alive, &done, e) < 0 ? -1 : 1;
+    if (due < 0 || (due > 0 && note_done(node, &row, e) < 0))
+        return err_wrap(e, "make the mailboxes' numbers safe");
+    if (due > 0)
+        event(EV_IDENTITY, F_U64("epoch", row.order.epoch), F_U64("gap", row.order.gap),
+              F_U64("folders", done.folders), F_U64("raised", done.raised),
+              F_U64("failed", done.failed), F_SECONDS("seconds", now_s() - began));
+    *ret_done = done;
+    return 0;
+}

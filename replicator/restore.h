@@ -1,0 +1,25 @@
+/* restore.h - retained objects go back into the live stores of the primary: given to it over the
+ * link, or, where this node is the primary by now, to its own intake. Main thread.
+ *
+ * A request names objects of one store, each as "BUCKET/NAME" or, for a file of a directory,
+ * "BUCKET/NAME/MEMBER", with bytes that a text may not have as backslash and two hex digits. Behind
+ * a line feed each stand earlier versions of a list of UIDs, the newest first: they are merged.
+ * What is given twice is there once: see intake.h. */
+#ifndef MAILTWIN_RESTORE_H
+#define MAILTWIN_RESTORE_H
+
+#include "replicator/daemon.h"
+
+#define RESTORE_MAX 1000 /* objects of one request */
+
+/* "do": "retained-give", "store", "objects", "replace" (true: overwritten ones replace what has
+ * their name now). Answers with how many were created, exist, failed, were refused or are gone, and
+ * with the first reason. */
+void restore_order(struct daemon *d, int store, struct control_call *call, const json_t *request);
+/* Waits for one that runs here. */
+void restore_end(struct daemon *d);
+
+/* The bytes of such a text; false: it is not written so. */
+bool restore_unescape(const char *text, struct buf *ret_bytes);
+
+#endif

@@ -1,0 +1,377 @@
+#include "replicator/salvage.h"
+
+#include "lib/base/path.h"
+#include "lib/os/event.h"
+#include "lib/os/file.h"
+#include "replicator/give.h"
+#include "replicator/mass.h"
+#include "replicator/salvage_box.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define RETRY_MS   5000
+#define ITEM_SHIFT 32
+
+/* --- what there is --- */
+
+static void
+add_box(void *arg, const struct node_store *store, const char *name)
+{
+    struct salvages *x = arg;
+    struct salvage_box box;
+    struct err e = { 0 };
+    int found = salvage_box_open(store, name, &box, &e);
+    if (found < 0)
+        event(EV_FAILED, F_STR("while", "opening what was salvaged"), F_ERR(&e));
+    if (found <= 0)
+        return;
+    x->boxes = xrealloc(x->boxes, (x->count + 1) * sizeof(*x->boxes));
+    x->boxes[x->count++] = box;
+}
+
+static void
+close_boxes(struct salvages *x)
+{
+    for (size_t i = 0; i < x->count; i++)
+        salvage_box_close(&x->boxes[i]);
+    free(x->boxes);
+    x->boxes = NULL;
+    x->count = 0;
+}
+
+void
+salvages_load(struct salvages *x)
+{
+    struct err e = { 0 };
+    close_boxes(x);
+    x->quiet = false;
+    for (size_t i = 0; i < x->d->node->store_count; i++) {
+        if (salvage_box_names(&x->d->node->stores[i], add_box, x, &e) < 0)
+            event(EV_FAILED, F_STR("while", "looking for what was salvaged"), F_ERR(&e));
+    }
+}
+
+void
+salvages_refresh(struct salvages *x)
+{
+    if (!x->active && atomic_exchange(&x->changed, false))
+        salvages_load(x);
+}
+
+struct salvages *
+salvages_new(struct daemon *d)
+{
+    struct salvages *x = xcalloc(1, sizeof(*x));
+    x->d = d;
+    atomic_store(&x->changed, true);
+    pthread_mutex_init(&x->lock, NULL);
+    return x;
+}
+
+void
+salvages_free(struct salvages **salvages)
+{
+    struct salvages *x = *salvages;
+    if (x == NULL)
+        return;
+    ASSERT(!x->active);
+    close_boxes(x);
+    pthread_mutex_destroy(&x->lock);
+    free(x);
+    *salvages = NULL;
+}
+
+void
+salvages_changed(struct salvages *x)
+{
+    if (x != NULL)
+        atomic_store(&x->changed, true);
+}
+
+/* Of the newest one alone: what was kept before is not in the store any more. */
+static uint64_t
+newest_count(const struct salvages *x, const struct node_store *store)
+{
+    uint64_t epoch = 0, items = 0;
+    for (size_t i = 0; i < x->count; i++) {
+        if (x->boxes[i].store != store || x->boxes[i].head.epoch < epoch)
+            continue;
+        epoch = x->boxes[i].head.epoch;
+        items = x->boxes[i].head.count;
+    }
+    return items;
+}
+
+void
+salvages_allow(struct daemon *d)
+{
+    struct salvages *x = d->salvages;
+    if (x == NULL || d->mass == NULL)
+        return;
+    pthread_mutex_lock(&x->lock);
+    salvages_refresh(x);
+    for (size_t i = 0; i < d->node->store_count; i++)
+        mass_allow(d->mass, (uint16_t)i, newest_count(x, &d->node->stores[i]));
+    pthread_mutex_unlock(&x->lock);
+}
+
+static bool
+is_automatic(const struct salvage_box *box, enum salvage_kind kind)
+{
+    return box->store->conf->salvage == SALVAGE_MODE_DELIVER &&
+           (salvage_has_content(kind) || kind == SALVAGE_FOLDER);
+}
+
+bool
+salvages_due(const struct salvage_box *box, const struct salvage_item *item)
+{
+    return box->wanted[item->number] ||
+           (box->states[item->number] == SALVAGE_OPEN && is_automatic(box, item->kind));
+}
+
+bool
+salvages_can_give(const struct salvage_item *item)
+{
+    return salvage_has_content(item->kind) || item->kind == SALVAGE_FOLDER ||
+           item->kind == SALVAGE_FLAGS || item->kind == SALVAGE_EXPUNGE ||
+           (item->kind == SALVAGE_REMOVAL && S_ISREG(item->attr.mode));
+}
+
+static bool
+any_due(struct salvages *x)
+{
+    struct salvage_item item;
+    for (size_t i = 0; i < x->count; i++) {
+        for (uint32_t n = 0; n < x->boxes[i].head.count; n++) {
+            salvage_box_item(&x->boxes[i], n, &item);
+            if (salvages_due(&x->boxes[i], &item))
+                return true;
+        }
+    }
+    x->quiet = true;
+    return false;
+}
+
+/* --- giving --- */
+
+static void
+fill_keywords(struct give_item *give, const struct salvage_item *item, const char *mark)
+{
+    if (mark != NULL) {
+        snprintf(give->keywords[0].name, sizeof(give->keywords[0].name), "%s", mark);
+        give->keyword_count = 1;
+    }
+    for (size_t i = 0; i < item->keyword_count && give->keyword_count < WIRE_KEYWORDS_MAX; i++) {
+        struct span name = item->keywords[i].name;
+        give->keywords[give->keyword_count].letter = item->keywords[i].letter;
+        memcpy(give->keywords[give->keyword_count].name, name.ptr, name.len);
+        give->keywords[give->keyword_count++].name[name.len] = '\0';
+    }
+}
+
+static bool
+is_message(const struct salvage_item *item)
+{
+    return item->kind == SALVAGE_MESSAGE || item->kind == SALVAGE_COPY ||
+           item->kind == SALVAGE_FLAGS || item->kind == SALVAGE_EXPUNGE;
+}
+
+static enum wire_give_mode
+mode_of(const struct salvage_box *box, const struct salvage_item *item)
+{
+    switch (item->kind) {
+    case SALVAGE_MESSAGE:
+        return WIRE_GIVE_DELIVER;
+    case SALVAGE_FILE: /* in the place of another one only when somebody said so */
+        return box->wanted[item->number] ? WIRE_GIVE_REPLACE : WIRE_GIVE_PUT;
+    case SALVAGE_FLAGS:
+        return WIRE_GIVE_FLAGS;
+    case SALVAGE_EXPUNGE:
+    case SALVAGE_REMOVAL:
+        return WIRE_GIVE_REMOVE;
+    case SALVAGE_FOLDER:
+    case SALVAGE_COPY: /* what has its base name in other folders is not it */
+    case SALVAGE_RENAME:
+    case SALVAGE_OTHER:
+        break;
+    }
+    return WIRE_GIVE_PUT;
+}
+
+static void
+fill(struct give_item *give, const struct salvage_box *box, const struct salvage_item *item)
+{
+    give->store = box->store->number;
+    give->kind = is_message(item)               ? WIRE_GIVE_MESSAGE
+                 : item->kind == SALVAGE_FOLDER ? WIRE_GIVE_DIR
+                                                : WIRE_GIVE_FILE;
+    give->mode = mode_of(box, item);
+    give->attr = item->attr;
+    if ((give->attr.mode & S_IFMT) == 0) /* the record did not tell */
+        give->attr.mode |= give->kind == WIRE_GIVE_DIR ? S_IFDIR : S_IFREG;
+    buf_add(&give->path, item->path.ptr, item->path.len);
+    if (is_message(item))
+        buf_add(&give->guid, item->guid.ptr, item->guid.len);
+    if (is_message(item))
+        fill_keywords(give, item, salvage_has_content(item->kind) ? SALVAGE_MARK : NULL);
+}
+
+/* The next one behind the order's place that is due and can be read. */
+static bool
+find_next(struct salvages *x, struct give_item *give)
+{
+    struct salvage_item item;
+    for (; x->box < x->count; x->box++, x->number = 0) {
+        struct salvage_box *box = &x->boxes[x->box];
+        while (x->number < box->head.count) {
+            struct err e = { 0 };
+            salvage_box_item(box, x->number++, &item);
+            if (!salvages_due(box, &item))
+                continue;
+            if (salvage_has_content(item.kind))
+                give->fd = salvage_box_content(box, item.number, &e);
+            if (salvage_has_content(item.kind) && give->fd < 0) {
+                event(EV_FAILED, F_STR("while", "reading what was salvaged"), F_ERR(&e));
+                continue;
+            }
+            give->tag = (uint64_t)x->box << ITEM_SHIFT | item.number;
+            fill(give, box, &item);
+            return true;
+        }
+    }
+    return false;
+}
+
+static int
+next(struct give_order *order, struct give_item *ret_item, struct err *e)
+{
+    (void)e;
+    struct salvages *x = order->arg;
+    pthread_mutex_lock(&x->lock);
+    bool found = find_next(x, ret_item);
+    pthread_mutex_unlock(&x->lock);
+    return found;
+}
+
+static enum salvage_state
+state_of(const struct salvage_box *box, const struct salvage_item *item, const struct given *given)
+{
+    if (given->result == WIRE_GIVEN_CREATED)
+        return SALVAGE_DELIVERED;
+    if (given->result == WIRE_GIVEN_REFUSED)
+        return SALVAGE_REFUSED;
+    if (item->kind == SALVAGE_FILE && salvage_box_same(box, item))
+        return SALVAGE_DELIVERED;
+    return SALVAGE_EXISTS;
+}
+
+static int
+answered(struct give_order *order, const struct given *given, struct err *e)
+{
+    struct salvages *x = order->arg;
+    struct salvage_item item;
+    pthread_mutex_lock(&x->lock);
+    struct salvage_box *box = &x->boxes[given->tag >> ITEM_SHIFT];
+    salvage_box_item(box, (uint32_t)given->tag, &item);
+    int rc = 0;
+    if (given->result == WIRE_GIVEN_FAILED || given->result == WIRE_GIVEN_REFUSED)
+        snprintf(x->trouble, sizeof(x->trouble), "%.*s: %.*s",
+                 (int)MIN(item.path.len, (size_t)PATH_NAME_MAX), (const char *)item.path.ptr,
+                 (int)MIN(given->text.len, (size_t)WIRE_TEXT_MAX / 2),
+                 (const char *)given->text.ptr);
+    if (given->result != WIRE_GIVEN_FAILED)
+        rc = salvage_box_mark(box, item.number, state_of(box, &item, given), e);
+    x->gave = true;
+    pthread_mutex_unlock(&x->lock);
+    return rc;
+}
+
+static void
+count(const struct salvages *x, uint64_t *delivered, uint64_t *waiting, uint64_t *listed)
+{
+    struct salvage_item item;
+    *delivered = *waiting = *listed = 0;
+    for (size_t i = 0; i < x->count; i++) {
+        for (uint32_t n = 0; n < x->boxes[i].head.count; n++) {
+            salvage_box_item(&x->boxes[i], n, &item);
+            if (salvages_due(&x->boxes[i], &item))
+                ++*waiting;
+            else if (!salvage_box_settled(&x->boxes[i], n))
+                ++*listed;
+            else
+                *delivered += x->boxes[i].states[n] != SALVAGE_DROPPED;
+        }
+    }
+}
+
+static void
+tell_done(struct salvages *x)
+{
+    uint64_t delivered, waiting, listed;
+    count(x, &delivered, &waiting, &listed);
+    if (!x->gave || waiting > 0)
+        return;
+    x->gave = false;
+    event(EV_SALVAGED, F_U64("delivered", delivered), F_U64("listed", listed));
+}
+
+static void
+done(struct give_order *order, const struct err *why)
+{
+    struct salvages *x = order->arg;
+    struct err e = { 0 };
+    pthread_mutex_lock(&x->lock);
+    for (size_t i = 0; i < x->count; i++) {
+        if (salvage_box_sync(&x->boxes[i], &e) < 0)
+            event(EV_FAILED, F_STR("while", "noting what was delivered"), F_ERR(&e));
+    }
+    if (why != NULL)
+        snprintf(x->trouble, sizeof(x->trouble), "%s", why->text);
+    x->active = false;
+    x->retry_ms = session_now_ms() + RETRY_MS;
+    tell_done(x);
+    pthread_mutex_unlock(&x->lock);
+}
+
+static void
+begin(struct salvages *x, struct peer *peer)
+{
+    x->order = (struct give_order){ next, answered, done, x, NULL };
+    x->box = 0;
+    x->number = 0;
+    x->active = true;
+    if (!peer_give(peer, &x->order)) /* takes only the peer's lock, and calls nothing */
+        x->active = false;
+}
+
+void
+salvages_tick(struct salvages *x)
+{
+    if (x == NULL)
+        return;
+    pthread_mutex_lock(&x->lock);
+    salvages_refresh(x);
+    struct peer *from = x->d->role == WIRE_ROLE_STANDBY ? peer_receives_from(x->d) : NULL;
+    if (from != NULL && !x->active && !x->quiet && session_now_ms() >= x->retry_ms && any_due(x))
+        begin(x, from);
+    pthread_mutex_unlock(&x->lock);
+}
+
+json_t *
+salvages_counts(struct salvages *x)
+{
+    uint64_t delivered = 0, waiting = 0, listed = 0;
+    char trouble[ERR_TEXT_MAX] = "";
+    if (x != NULL) {
+        pthread_mutex_lock(&x->lock);
+        salvages_refresh(x);
+        count(x, &delivered, &waiting, &listed);
+        if (waiting > 0)
+            snprintf(trouble, sizeof(trouble), "%s", x->trouble);
+        pthread_mutex_unlock(&x->lock);
+    }
+    return json_pack("{s:I, s:I, s:I, s:o}", "delivered", (json_int_t)delivered, "waiting",
+                     (json_int_t)waiting, "listed", (json_int_t)listed, "trouble",
+                     trouble[0] == '\0' ? json_null() : json_string(trouble));
+}

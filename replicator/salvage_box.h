@@ -1,0 +1,72 @@
+/* salvage_box.h - one manifest and its marks, opened; and all of them: for salvage.c and
+ * salvage_orders.c alone. */
+#ifndef MAILTWIN_SALVAGE_BOX_H
+#define MAILTWIN_SALVAGE_BOX_H
+
+#include "lib/data/salvage.h"
+#include "replicator/give.h"
+#include "replicator/salvage.h"
+
+struct salvage_box {
+    const struct node_store *store;
+    char id[SALVAGE_ID_SIZE];
+    int all_fd, dirfd, marks_fd; /* .mailtwin/salvage, the directory in it, its marks */
+    char *text;                  /* the manifest */
+    struct salvage_head head;
+    struct span *bodies; /* each item, as salvage_next() reads it */
+    uint8_t *states;     /* enum salvage_state */
+    bool *wanted;        /* an operator's word: to be given now */
+};
+
+/* The salvage `id` of a store. 1 opened, 0 it has none that is whole, -1. */
+int salvage_box_open(const struct node_store *store, const char *id, struct salvage_box *ret_box,
+                     struct err *e) _must_check_;
+void salvage_box_close(struct salvage_box *box);
+/* Calls each() with the name of every directory below the store's .mailtwin/salvage. */
+int salvage_box_names(const struct node_store *store,
+                      void (*each)(void *arg, const struct node_store *store, const char *name),
+                      void *arg, struct err *e) _must_check_;
+
+void salvage_box_item(const struct salvage_box *box, uint32_t number,
+                      struct salvage_item *ret_item);
+/* The bytes of an item; -1 with e->sys. */
+int salvage_box_content(const struct salvage_box *box, uint32_t number, struct err *e) _must_check_;
+/* Is what the store has under the item's path by now the same, byte by byte? */
+bool salvage_box_same(const struct salvage_box *box, const struct salvage_item *item);
+/* Appended; durable with salvage_box_sync(), which also removes contents that nobody needs. */
+int salvage_box_mark(struct salvage_box *box, uint32_t number, enum salvage_state state,
+                     struct err *e) _must_check_;
+int salvage_box_sync(struct salvage_box *box, struct err *e) _must_check_;
+/* All of it goes from the disk; closed afterwards. */
+int salvage_box_remove(struct salvage_box *box, struct err *e) _must_check_;
+
+/* Is nothing left to be decided about it? */
+bool salvage_box_settled(const struct salvage_box *box, uint32_t number);
+
+/* --- all of them --- */
+
+struct salvages {
+    struct daemon *d;
+    atomic_bool changed;
+    pthread_mutex_t lock; /* of what follows: an order runs in a session's thread */
+    struct salvage_box *boxes;
+    size_t count;
+    struct give_order order;
+    bool active;
+    size_t box; /* where the order is */
+    uint32_t number;
+    bool quiet; /* nothing is due until something changes */
+    bool gave;  /* something, since the last word about it */
+    uint64_t retry_ms;
+    char trouble[ERR_TEXT_MAX]; /* why the last one was not taken */
+};
+
+/* With the lock held. Opens all anew; refresh: when something was kept and nothing is under way. */
+void salvages_load(struct salvages *x);
+void salvages_refresh(struct salvages *x);
+/* Is it to be given to the primary? */
+bool salvages_due(const struct salvage_box *box, const struct salvage_item *item);
+/* Can it be given at all? The rest is for people and their mail programs. */
+bool salvages_can_give(const struct salvage_item *item);
+
+#endif

@@ -1,0 +1,222 @@
+/* salvage_orders.c - what is asked about what was salvaged, over the control socket. Main thread.
+ */
+#include "lib/os/when.h"
+#include "lib/store/mailbox.h"
+#include "replicator/salvage_box.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SHOWN 1000 /* items of one answer */
+
+struct wish {
+    const char *id, *user; /* NULL: all */
+    bool all;              /* in a list: also what is settled */
+};
+
+static struct wish
+wish_of(const json_t *request)
+{
+    return (struct wish){ json_string_value(json_object_get(request, "id")),
+                          json_string_value(json_object_get(request, "user")),
+                          json_is_true(json_object_get(request, "all")) };
+}
+
+static void
+item_id(const struct salvage_box *box, uint32_t number, char ret_id[128])
+{
+    snprintf(ret_id, 128, "%s/%s/%u", box->id, box->store->conf->name, number);
+}
+
+/* An id names a salvage, what it has of a store, or one item. */
+static bool
+id_fits(const char *wanted, const char *id)
+{
+    size_t len = strlen(wanted);
+    return strncmp(wanted, id, len) == 0 && (id[len] == '\0' || id[len] == '/');
+}
+
+static void
+mailbox(const struct salvage_box *box, const struct salvage_item *item, struct mailbox *ret)
+{
+    const char *users = box->store->conf->users;
+    mailbox_of(users == NULL ? "" : users, item->path, ret);
+}
+
+static bool
+fits(const struct wish *wish, const struct salvage_box *box, const struct salvage_item *item)
+{
+    char id[128];
+    struct mailbox m;
+    item_id(box, item->number, id);
+    if (wish->id != NULL && !id_fits(wish->id, id))
+        return false;
+    mailbox(box, item, &m);
+    return wish->user == NULL || span_equal(m.user, span_str(wish->user));
+}
+
+static json_t *
+text_json(struct span s)
+{
+    json_t *text = json_stringn((const char *)s.ptr, s.len);
+    return text == NULL ? json_string("(a name that is not UTF-8)") : text;
+}
+
+static json_t *
+item_json(const struct salvage_box *box, const struct salvage_item *item)
+{
+    char id[128], when[WHEN_SIZE];
+    struct mailbox m;
+    item_id(box, item->number, id);
+    mailbox(box, item, &m);
+    bool maildir = box->store->conf->kind == STORE_MAILDIR;
+    const char *state = salvages_due(box, item) ? "waiting"
+                                                : salvage_state_word(box->states[item->number]);
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:I, s:b, s:b}", "id", id,
+                     "store", box->store->conf->name, "kind", salvage_kind_word(item->kind),
+                     "state", state, "user", text_json(maildir ? m.user : (struct span){ 0 }),
+                     "folder", text_json(maildir ? m.folder : (struct span){ 0 }), "path",
+                     text_json(item->path), "before", text_json(item->other), "at",
+                     when_text((uint64_t)MAX(item->changed_ns / 1000000000, 0), when), "size",
+                     (json_int_t)item->attr.size, "can_apply", (int)salvages_can_give(item),
+                     "settled", (int)salvage_box_settled(box, item->number));
+}
+
+/* Calls each() for all that fit; returns how many. */
+static uint64_t
+for_each(struct salvages *x, const struct wish *wish,
+         void (*each)(void *arg, struct salvage_box *box, const struct salvage_item *item),
+         void *arg)
+{
+    uint64_t found = 0;
+    struct salvage_item item;
+    for (size_t i = 0; i < x->count; i++) {
+        for (uint32_t n = 0; n < x->boxes[i].head.count; n++) {
+            salvage_box_item(&x->boxes[i], n, &item);
+            if (!fits(wish, &x->boxes[i], &item))
+                continue;
+            found++;
+            each(arg, &x->boxes[i], &item);
+        }
+    }
+    return found;
+}
+
+struct listing_of {
+    json_t *items;
+    bool all;
+    uint64_t more;
+};
+
+static void
+list_item(void *arg, struct salvage_box *box, const struct salvage_item *item)
+{
+    struct listing_of *l = arg;
+    if (!l->all && salvage_box_settled(box, item->number))
+        return;
+    if (json_array_size(l->items) >= SHOWN)
+        l->more++;
+    else
+        json_array_append_new(l->items, item_json(box, item));
+}
+
+void
+salvages_list(struct salvages *x, struct control_call *call, const json_t *request)
+{
+    struct wish wish = wish_of(request);
+    struct listing_of l = { json_array(), wish.all, 0 };
+    pthread_mutex_lock(&x->lock);
+    salvages_refresh(x);
+    uint64_t found = for_each(x, &wish, list_item, &l);
+    pthread_mutex_unlock(&x->lock);
+    control_reply(call,
+                  json_pack("{s:I, s:I, s:o, s:o}", "found", (json_int_t)found, "more",
+                            (json_int_t)l.more, "items", l.items, "counts", salvages_counts(x)));
+}
+
+static void
+want_item(void *arg, struct salvage_box *box, const struct salvage_item *item)
+{
+    uint64_t *ordered = arg;
+    if (salvage_box_settled(box, item->number) || !salvages_can_give(item))
+        return;
+    box->wanted[item->number] = true;
+    ++*ordered;
+}
+
+/* Messages, folders and files that no one has anything in the place of. */
+static void
+deliver_item(void *arg, struct salvage_box *box, const struct salvage_item *item)
+{
+    bool ours = item->kind == SALVAGE_MESSAGE || item->kind == SALVAGE_COPY ||
+                item->kind == SALVAGE_FOLDER;
+    if (ours)
+        want_item(arg, box, item);
+}
+
+void
+salvages_give(struct salvages *x, struct control_call *call, const json_t *request)
+{
+    struct wish wish = wish_of(request);
+    uint64_t ordered = 0;
+    bool apply = json_is_true(json_object_get(request, "apply"));
+    pthread_mutex_lock(&x->lock);
+    salvages_refresh(x);
+    for_each(x, &wish, apply ? want_item : deliver_item, &ordered);
+    x->retry_ms = 0;
+    x->quiet = false;
+    pthread_mutex_unlock(&x->lock);
+    control_reply(call, json_pack("{s:I}", "ordered", (json_int_t)ordered));
+}
+
+struct dropping {
+    uint64_t dropped;
+    struct err e;
+};
+
+static void
+drop_item(void *arg, struct salvage_box *box, const struct salvage_item *item)
+{
+    struct dropping *d = arg;
+    if (d->e.code == ERR_NONE && !salvage_box_settled(box, item->number) &&
+        salvage_box_mark(box, item->number, SALVAGE_DROPPED, &d->e) >= 0)
+        d->dropped++;
+}
+
+/* What is settled as a whole goes from the disk. */
+static int
+remove_settled(struct salvages *x, struct err *e)
+{
+    for (size_t i = 0; i < x->count; i++) {
+        bool settled = true;
+        for (uint32_t n = 0; settled && n < x->boxes[i].head.count; n++)
+            settled = salvage_box_settled(&x->boxes[i], n);
+        int rc = settled ? salvage_box_remove(&x->boxes[i], e) : salvage_box_sync(&x->boxes[i], e);
+        if (rc < 0)
+            return -1;
+    }
+    return 0;
+}
+
+void
+salvages_drop(struct salvages *x, struct control_call *call, const json_t *request)
+{
+    struct wish wish = wish_of(request);
+    struct dropping d = { 0 };
+    pthread_mutex_lock(&x->lock);
+    salvages_refresh(x);
+    bool active = x->active;
+    if (active)
+        err_set(&d.e, ERR_BUSY, "salvaged mail is being delivered at this moment; try again");
+    else
+        for_each(x, &wish, drop_item, &d);
+    if (d.e.code == ERR_NONE && remove_settled(x, &d.e) >= 0)
+        ASSERT(d.e.code == ERR_NONE);
+    if (!active)
+        salvages_load(x); /* what was removed is closed */
+    pthread_mutex_unlock(&x->lock);
+    if (d.e.code != ERR_NONE)
+        control_fail(call, &d.e);
+    else
+        control_reply(call, json_pack("{s:I}", "dropped", (json_int_t)d.dropped));
+}

@@ -1,0 +1,504 @@
+/* What one node gives another takes: both ends of a link, a primary's stores behind one of them. */
+#include "tests/unit/capture_kit.h"
+
+#include "replicator/give.h"
+#include "replicator/intake.h"
+
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#define SOURCES 16
+
+/* An object to be given, from a file of the test's. */
+struct source {
+    enum wire_give_kind kind;
+    enum wire_give_mode mode;
+    uint16_t store;
+    const char *path, *bytes, *guid, *mark, *keywords;
+    uint64_t lie; /* added to the size */
+    enum wire_given_result result;
+    char where[300], text[300];
+};
+
+struct kit {
+    struct cap *c;
+    struct peer peer; /* its queue alone */
+    struct link_io *ends[2];
+    struct give *give;
+    struct intake *intake;
+    struct give_order order;
+    struct source sources[SOURCES];
+    size_t count, next;
+    bool ended;
+    struct err why;
+    bool live;                /* else: not the primary */
+    char *numbered, name[64]; /* all are one message under names of their own */
+    size_t created;
+};
+
+static int
+next(struct give_order *order, struct give_item *item, struct err *e)
+{
+    struct kit *k = order->arg;
+    (void)e;
+    if (k->next == k->count)
+        return 0;
+    struct source *s = &k->sources[MIN(k->next, (size_t)SOURCES - 1)];
+    if (k->numbered != NULL)
+        snprintf(k->numbered, sizeof(k->name), "d/ada/cur/1.M%zu,S=1000:2,S", k->next);
+    *item = (struct give_item){ .tag = k->next++,
+                                .store = s->store,
+                                .kind = s->kind,
+                                .mode = s->mode,
+                                .fd = memfd_create("given", MFD_CLOEXEC) };
+    buf_add(&item->path, s->path, strlen(s->path));
+    if (s->guid != NULL)
+        buf_add(&item->guid, s->guid, strlen(s->guid));
+    if (s->kind == WIRE_GIVE_MESSAGE)
+        give_item_keywords(item, span_str(s->keywords == NULL ? "" : s->keywords),
+                           s->mark == NULL ? "" : s->mark);
+    size_t len = strlen(s->bytes == NULL ? "" : s->bytes);
+    item->attr = (struct attr){ .mode = s->kind == WIRE_GIVE_DIR ? S_IFDIR | 0750 : S_IFREG | 0640,
+                                .uid = 5000,
+                                .gid = 5001,
+                                .size = len + s->lie,
+                                .mtime_ns = INT64_C(1700000000123456789) };
+    CHECK_INT(write(item->fd, s->bytes == NULL ? "" : s->bytes, len), len);
+    return 1;
+}
+
+static int
+answered(struct give_order *order, const struct given *given, struct err *e)
+{
+    struct kit *k = order->arg;
+    (void)e;
+    struct source *s = &k->sources[MIN(given->tag, (uint64_t)SOURCES - 1)];
+    k->created += given->result == WIRE_GIVEN_CREATED;
+    s->result = given->result;
+    snprintf(s->where, sizeof(s->where), "%.*s", (int)given->path.len, given->path.ptr);
+    snprintf(s->text, sizeof(s->text), "%.*s", (int)given->text.len, given->text.ptr);
+    return 0;
+}
+
+static void
+done(struct give_order *order, const struct err *e)
+{
+    struct kit *k = order->arg;
+    CHECK(!k->ended);
+    k->ended = true;
+    if (e != NULL)
+        k->why = *e;
+}
+
+static struct kit *
+kit_new_on(const char *image_mb)
+{
+    struct cap *c = cap_new_on(image_mb);
+    if (c == NULL)
+        return NULL;
+    struct kit *k = calloc(1, sizeof(*k));
+    assert_non_null(k);
+    k->c = c;
+    k->live = true;
+    cap_start(c);
+    pthread_mutex_init(&k->peer.lock, NULL);
+    return k;
+}
+
+static struct kit *
+kit_new(void)
+{
+    return kit_new_on(NULL);
+}
+
+static void
+kit_free(struct kit *k)
+{
+    cap_free(k->c);
+    pthread_mutex_destroy(&k->peer.lock);
+    free(k);
+}
+
+/* The primary's half: what has come is taken and answered. */
+static void
+take_all(struct kit *k)
+{
+    const struct wire_msg *msg;
+    struct err e = { 0 };
+    int got;
+    while ((got = link_io_receive(k->ends[1], 0, -1, &msg, &e)) > 0) {
+        CHECK(intake_wants(k->intake, msg->type));
+        if (intake_take(k->intake, msg, &e) < 0)
+            break;
+    }
+    if (e.code != ERR_NONE || intake_settle(k->intake, &e) < 0)
+        k->why = e;
+}
+
+static void
+hear_all(struct kit *k)
+{
+    const struct wire_msg *msg;
+    struct err e = { 0 };
+    while (link_io_receive(k->ends[0], 0, -1, &msg, &e) > 0) {
+        CHECK_INT(msg->type, WIRE_GIVEN);
+        CHECK_INT(give_answer(k->give, &msg->given, &e), 0);
+    }
+}
+
+/* Gives all sources, and waits for the answers. */
+static void
+give_all(struct kit *k)
+{
+    int fds[2];
+    struct err ended = { 0 };
+    cap_barrier(k->c); /* the index knows what is there */
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    static const int room = 16 * 1024 * 1024; /* one thread plays both ends */
+    for (size_t i = 0; i < 2; i++) {
+        CHECK_INT(setsockopt(fds[i], SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)), 0);
+        k->ends[i] = link_io_new(fds[i]);
+    }
+    k->give = give_new(k->ends[0]);
+    k->intake = intake_new(k->c->node, k->ends[1], k->live);
+    k->order = (struct give_order){ next, answered, done, k, NULL };
+    k->peer.gives = &k->order;
+    k->next = 0;
+    k->ended = false;
+    k->why = (struct err){ 0 };
+    for (size_t i = 0; i < MIN(k->count, (size_t)SOURCES); i++)
+        k->sources[i].result = 0;
+    while (!k->ended && k->why.code == ERR_NONE) {
+        struct err e = { 0 };
+        int more;
+        while ((more = give_work(k->give, &k->peer, &e)) > 0)
+            continue;
+        CHECK_INT(more, 0);
+        take_all(k);
+        hear_all(k);
+    }
+    err_set(&ended, ERR_PEER, "the link ended");
+    give_free(&k->give, &ended);
+    intake_free(&k->intake);
+    for (size_t i = 0; i < 2; i++)
+        link_io_free(&k->ends[i]);
+}
+
+#define KIT_NEEDED(k)      \
+    do {                   \
+        if ((k) == NULL) { \
+            skip();        \
+            return;        \
+        }                  \
+    } while (0)
+
+static struct source *
+message(struct kit *k, const char *path, const char *bytes)
+{
+    struct source *s = &k->sources[k->count++];
+    *s = (struct source){ WIRE_GIVE_MESSAGE, WIRE_GIVE_DELIVER, 0, .path = path, .bytes = bytes };
+    return s;
+}
+
+static void
+user(const struct kit *k)
+{
+    cap_sh(k->c, "cd mail && mkdir -p d/ada/cur d/ada/new d/ada/tmp && chown -R 5000:5001 d && "
+                 "chmod 750 d/ada");
+}
+
+/* What a shell test says of the stores. */
+static void
+check_sh(const struct kit *k, const char *test)
+{
+    char command[1024];
+    snprintf(command, sizeof(command), "cd '%s/s' && %s", k->c->base, test);
+    if (system(command) != 0)
+        fail_msg("not so: %s", test);
+}
+
+TEST(a_message_is_delivered_whole_with_flags_date_and_owner_of_the_folder)
+{
+    struct kit *k = kit_new();
+    KIT_NEEDED(k);
+    user(k);
+    struct source *s = message(k, "d/ada/cur/1.M1,S=5:2,Sa", "hello");
+    s->mark = "$Salvaged";
+    s->keywords = "0 Later\n";
+    give_all(k);
+    CHECK_INT(s->result, WIRE_GIVEN_CREATED);
+    CHECK_STR(s->where, "d/ada/cur/1.M1,S=5:2,Sab");
+    check_sh(k, "grep -qx hello mail/d/ada/cur/1.M1,S=5:2,Sab");
+    check_sh(k, "[ $(stat -c %u:%g:%a:%Y mail/d/ada/cur/1*) = 5000:5001:640:1700000000 ]");
+    check_sh(k, "printf '0 $Salvaged\\n1 Later\\n' | cmp - mail/d/ada/dovecot-keywords");
+    check_sh(k, "[ $(stat -c %u:%g mail/d/ada/dovecot-keywords) = 5000:5001 ]");
+    check_sh(k, "[ ! -e mail/d/ada/dovecot-uidlist.lock ]");
+    kit_free(k);
+}
+
+TEST(a_message_given_again_is_there_already_wherever_it_went_and_whatever_its_flags)
+{
+    struct kit *k = kit_new();
+    KIT_NEEDED(k);
+    user(k);
+    struct source *s = message(k, "d/ada/new/1.M1", "hello");
+    s->mark = "$Salvaged";
+    struct source *twin = message(k, "d/ada/new/1.M1", "hello"); /* in the same batch */
+    give_all(k);
+    CHECK_INT(s->result, WIRE_GIVEN_CREATED);
+    CHECK_INT(twin->result, WIRE_GIVEN_FAILED); /* another time */
+    give_all(k);
+    CHECK_INT(s->result, WIRE_GIVEN_EXISTS);
+    CHECK_INT(twin->result, WIRE_GIVEN_EXISTS);
+    cap_sh(k->c, "cd mail/d/ada && mkdir -p .Old/cur && mv cur/1.M1* .Old/cur/1.M1:2,RS");
+    give_all(k);
+    CHECK_INT(s->result, WIRE_GIVEN_EXISTS);
+    CHECK_STR(s->where, "d/ada/.Old/cur/1.M1:2,RS");
+    check_sh(k, "[ $(find mail -name '1.M1*' | wc -l) = 1 ]");
+    kit_free(k);
+}
+
+TEST(another_message_of_the_same_name_costs_neither_its_bytes)
+{
+    struct kit *k = kit_new();
+    KIT_NEEDED(k);
+    user(k);
+    cap_sh(k->c, "printf other-bytes >mail/d/ada/cur/1.M1,S=5:2,F");
+    struct source *s = message(k, "d/ada/cur/1.M1,S=5:2,S", "hello");
+    give_all(k);
+    CHECK_INT(s->result, WIRE_GIVEN_CREATED);
+    check_sh(k, "[ $(cat mail/d/ada/cur/1.M1,S=5:2,F) = other-bytes ]");
+    check_sh(k, "[ $(cat mail/d/ada/cur/1.M1-????????,S=5:2,S) = hello ]");
+    give_all(k);
+    CHECK_INT(s->result, WIRE_GIVEN_EXISTS);
+    check_sh(k, "[ $(ls mail/d/ada/cur | wc -l) = 2 ]");
+    kit_free(k);
+}
+
+TEST(a_folder_that_is_missing_is_made_like_the_one_above_it)
+{
+    struct kit *k = kit_new();
+    KIT_NEEDED(k);
+    user(k);
+    struct source *s = message(k, "d/ada/.Work/cur/1.M1:2,", "hello");
+    struct source *o = message(k, "d/bob/cur/1.M1:2,", "hello");
+    give_all(k);
+    CHECK_INT(s->result, WIRE_GIVEN_CREATED);
+    CHECK_INT(o->result, WIRE_GIVEN_CREATED);
+    check_sh(k, "[ -f mail/d/ada/.Work/maildirfolder -a -d mail/d/ada/.Work/tmp -a -d "
+                "mail/d/ada/.Work/new ]");
+    check_sh(k, "[ $(stat -c %u:%g:%a mail/d/ada/.Work) = 5000:5001:750 ]");
+    check_sh(k, "[ $(stat -c %u:%g:%a mail/d/bob/cur) = 5000:5001:700 ]");
+    check_sh(k, "[ ! -e mail/d/bob/maildirfolder ]");
+    kit_free(k);
+}
+
+TEST(a_message_follows_its_mailbox_when_that_was_renamed)
+{
+    struct kit *k = kit_new();
+    KIT_NEEDED(k);
+    user(k);
+    static const char guid[] = "0123456789abcdef0123456789abcdef";
+    cap_sh(k->c,
+           "cd mail/d/ada && mkdir -p .New/cur .New/new .New/tmp .Work/cur .Work/new .Work/tmp && "
+           "echo '3 V1 N1 G%s' >.New/dovecot-uidlist && chown -R 5000:5001 .",
+           guid);
+    struct source *s = message(k, "d/ada/.Work/cur/1.M1:2,", "hello");
+    struct source *t = message(k, "d/ada/.Work/cur/2.M2:2,", "hello");
+    s->guid = guid;
+    give_all(k);
+    CHECK_STR(s->where, "d/ada/.New/cur/1.M1:2,");
+    CHECK_STR(t->where, "d/ada/.Work/cur/2.M2:2,");
+    kit_free(k);
+}
+
+TEST(a_folder_that_is_locked_is_given_to_another_time)
+{
+    struct kit *k = kit_new();
+    KIT_NEEDED(k);
+    user(k);
+    cap_sh(k->c, "echo 1:elsewhere >mail/d/ada/dovecot-uidlist.lock");
+    struct source *s = message(k, "d/ada/cur/1.M1:2,", "hello");
+    struct source *plain = message(k, "d/ada/cur/2.M2:2,", "hello"); /* needs no new keyword */
+    s->mark = "$Salvaged";
+    give_all(k);
+    CHECK_INT(s->result, WIRE_GIVEN_FAILED);
+    CHECK_INT(plain->result, WIRE_GIVEN_CREATED);
+    cap_sh(k->c, "rm mail/d/ada/dovecot-uidlist.lock");
+    give_all(k);
+    CHECK_INT(s->result, WIRE_GIVEN_CREATED);
+    CHECK_INT(plain->result, WIRE_GIVEN_EXISTS);
+    kit_free(k);
+}
+
+TEST(a_keyword_beyond_the_last_letter_is_told_and_the_message_delivered)
+{
+    struct kit *k = kit_new();
+    KIT_NEEDED(k);
+    user(k);
+    cap_sh(k->c, "for i in $(seq 0 25); do echo \"$i k$i\"; done >mail/d/ada/dovecot-keywords");
+    struct source *s = message(k, "d/ada/cur/1.M1:2,S", "hello");
+    s->mark = "$Salvaged";
+    give_all(k);
+    CHECK_INT(s->result, WIRE_GIVEN_CREATED);
+    CHECK_CONTAINS(s->text, "no letter left");
+    CHECK_STR(s->where, "d/ada/cur/1.M1:2,S");
+    kit_free(k);
+}
+
+static struct source *
+other(struct kit *k, enum wire_give_kind kind, enum wire_give_mode mode, uint16_t store,
+      const char *path)
+{
+    struct source *s = &k->sources[k->count++];
+    *s = (struct source){ kind, mode, store, .path = path, .bytes = "given" };
+    return s;
+}
+
+TEST(a_file_is_put_only_where_nothing_is_and_replaced_on_an_operators_word)
+{
+    struct kit *k = kit_new();
+    KIT_NEEDED(k);
+    cap_sh(k->c, "echo mine >files/a; ln -s /etc/passwd files/link; mkdir files/dir");
+    struct source *s = other(k, WIRE_GIVE_FILE, WIRE_GIVE_PUT, 1, "a");
+    struct source *b = other(k, WIRE_GIVE_FILE, WIRE_GIVE_PUT, 1, "x/y/b");
+    struct source *link = other(k, WIRE_GIVE_FILE, WIRE_GIVE_REPLACE, 1, "link");
+    struct source *dir = other(k, WIRE_GIVE_FILE, WIRE_GIVE_REPLACE, 1, "dir");
+    struct source *made = other(k, WIRE_GIVE_DIR, WIRE_GIVE_PUT, 1, "m/n");
+    struct source *gone = other(k, WIRE_GIVE_FILE, WIRE_GIVE_REMOVE, 1, "gone/with/all");
+    give_all(k);
+    CHECK_INT(s->result, WIRE_GIVEN_EXISTS);
+    CHECK_INT(b->result, WIRE_GIVEN_CREATED);
+    CHECK_INT(link->result, WIRE_GIVEN_REFUSED);
+    CHECK_INT(dir->result, WIRE_GIVEN_REFUSED);
+    CHECK_INT(made->result, WIRE_GIVEN_CREATED);
+    CHECK_INT(gone->result, WIRE_GIVEN_EXISTS);
+    check_sh(k, "grep -qx mine files/a && [ $(cat files/x/y/b) = given ] && [ -d files/m/n ]");
+    k->count = 0;
+    s = other(k, WIRE_GIVE_FILE, WIRE_GIVE_REPLACE, 1, "a");
+    b = other(k, WIRE_GIVE_FILE, WIRE_GIVE_REMOVE, 1, "x/y/b");
+    give_all(k);
+    CHECK_INT(s->result, WIRE_GIVEN_CREATED);
+    CHECK_INT(b->result, WIRE_GIVEN_CREATED);
+    check_sh(k, "[ $(cat files/a) = given -a ! -e files/x/y/b ]");
+    check_sh(k, "[ $(find files/.mailtwin -type f | wc -l) = 0 ]");
+    kit_free(k);
+}
+
+TEST(a_message_that_was_overwritten_is_put_back_and_never_made_a_second_time)
+{
+    struct kit *k = kit_new();
+    KIT_NEEDED(k);
+    user(k);
+    cap_sh(k->c, "cd mail/d/ada && echo encrypted >cur/1.M1:2,S && echo mine >cur/2.M2:2,FS && "
+                 "chown -R 5000:5001 .");
+    struct source *back = other(k, WIRE_GIVE_FILE, WIRE_GIVE_REPLACE, 0, "d/ada/cur/1.M1:2,S");
+    struct source *moved = other(k, WIRE_GIVE_FILE, WIRE_GIVE_REPLACE, 0, "d/ada/cur/2.M2:2,S");
+    give_all(k);
+    CHECK_INT(back->result, WIRE_GIVEN_CREATED);
+    CHECK_INT(moved->result, WIRE_GIVEN_REFUSED);
+    check_sh(k, "cd mail/d/ada && [ $(cat cur/1.M1:2,S) = given -a ! -e cur/2.M2:2,S ]");
+    kit_free(k);
+}
+
+TEST(flags_and_an_expunge_reach_the_message_whatever_it_is_called_by_now)
+{
+    struct kit *k = kit_new();
+    KIT_NEEDED(k);
+    user(k);
+    cap_sh(k->c, "cd mail/d/ada && printf given >cur/1.M1:2,F && printf given >new/2.M2 && "
+                 "printf other >cur/3.M3:2, && chown -R 5000:5001 .");
+    struct source *flags = other(k, WIRE_GIVE_MESSAGE, WIRE_GIVE_FLAGS, 0, "d/ada/cur/1.M1:2,Sa");
+    struct source *gone = other(k, WIRE_GIVE_MESSAGE, WIRE_GIVE_REMOVE, 0, "d/ada/cur/2.M2:2,S");
+    struct source *differs = other(k, WIRE_GIVE_MESSAGE, WIRE_GIVE_REMOVE, 0, "d/ada/cur/3.M3:2,");
+    struct source *none = other(k, WIRE_GIVE_MESSAGE, WIRE_GIVE_FLAGS, 0, "d/ada/cur/4.M4:2,S");
+    struct source *nowhere = other(k, WIRE_GIVE_MESSAGE, WIRE_GIVE_FLAGS, 0, "d/x/cur/4.M4:2,S");
+    flags->keywords = "0 Later\n";
+    differs->bytes = "longer than it is";
+    give_all(k);
+    CHECK_INT(flags->result, WIRE_GIVEN_CREATED);
+    CHECK_STR(flags->where, "d/ada/cur/1.M1:2,Sa");
+    CHECK_INT(gone->result, WIRE_GIVEN_CREATED);
+    CHECK_INT(differs->result, WIRE_GIVEN_REFUSED);
+    CHECK_INT(none->result, WIRE_GIVEN_REFUSED);
+    CHECK_INT(nowhere->result, WIRE_GIVEN_REFUSED);
+    check_sh(k, "cd mail/d/ada && [ -e cur/1.M1:2,Sa -a ! -e new/2.M2 -a -e cur/3.M3:2, ]");
+    check_sh(k, "[ ! -e mail/d/x ]");
+    kit_free(k);
+}
+
+TEST(a_giver_that_lies_reaches_nothing_outside_the_store)
+{
+    struct kit *k = kit_new();
+    KIT_NEEDED(k);
+    user(k);
+    cap_sh(k->c, "ln -s ../../../out mail/d/ada/.Out; mkdir -p out/cur out/new out/tmp");
+    static const struct {
+        enum wire_give_kind kind;
+        enum wire_give_mode mode;
+        uint16_t store;
+        const char *path;
+    } lies[] = {
+        { WIRE_GIVE_MESSAGE, WIRE_GIVE_DELIVER, 0, "d/ada/.Out/cur/1.M1" },
+        { WIRE_GIVE_MESSAGE, WIRE_GIVE_DELIVER, 0, ".mailtwin/cur/1.M1" },
+        { WIRE_GIVE_MESSAGE, WIRE_GIVE_DELIVER, 0, "d/ada/passwd" },
+        { WIRE_GIVE_MESSAGE, WIRE_GIVE_DELIVER, 1, "d/ada/cur/1.M1" },
+        { WIRE_GIVE_FILE, WIRE_GIVE_PUT, 0, "d/ada/cur/1.M1" },
+        { WIRE_GIVE_FILE, WIRE_GIVE_PUT, 0, "d/ada/tmp/1.M1" },
+        { WIRE_GIVE_FILE, WIRE_GIVE_PUT, 0, "d/ada/dovecot.index" },
+        { WIRE_GIVE_FILE, WIRE_GIVE_REPLACE, 0, "d/ada/dovecot-uidlist" },
+        { WIRE_GIVE_FILE, WIRE_GIVE_PUT, 1, ".mailtwin/state" },
+        { WIRE_GIVE_FILE, WIRE_GIVE_PUT, 7, "a" },
+        { WIRE_GIVE_DIR, WIRE_GIVE_PUT, 1, ".mailtwin" },
+        { WIRE_GIVE_DIR, WIRE_GIVE_PUT, 0, "d/ada/.Out/x" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(lies); i++)
+        other(k, lies[i].kind, lies[i].mode, lies[i].store, lies[i].path);
+    give_all(k);
+    for (size_t i = 0; i < ARRAY_LEN(lies); i++) {
+        if (k->sources[i].result != WIRE_GIVEN_REFUSED)
+            fail_msg("%s: %d %s", lies[i].path, k->sources[i].result, k->sources[i].text);
+    }
+    check_sh(k, "[ $(find out mail files -type f | wc -l) = 0 ]");
+    kit_free(k);
+}
+
+TEST(what_cannot_be_read_is_not_given_and_a_node_that_is_no_primary_takes_nothing)
+{
+    struct kit *k = kit_new();
+    KIT_NEEDED(k);
+    user(k);
+    struct source *s = message(k, "d/ada/cur/1.M1:2,", "hello");
+    s->lie = 1;
+    give_all(k);
+    CHECK_INT(s->result, WIRE_GIVEN_FAILED);
+    s->lie = 0;
+    k->live = false;
+    give_all(k);
+    CHECK_INT(s->result, WIRE_GIVEN_FAILED);
+    CHECK_STR(s->text, "this node is not the primary");
+    check_sh(k, "[ $(find mail -type f | wc -l) = 0 ]");
+    kit_free(k);
+}
+
+TEST(ten_thousand_messages_of_one_folder_are_delivered_in_batches)
+{
+    enum {
+        MANY = 10000
+    };
+    static char bytes[1001];
+    memset(bytes, 'x', 1000);
+    struct kit *k = kit_new_on("256");
+    KIT_NEEDED(k);
+    user(k);
+    k->numbered = k->name;
+    for (size_t i = 0; i < SOURCES; i++)
+        message(k, k->name, bytes)->mark = "$Salvaged";
+    k->count = MANY;
+    uint64_t begun = capture_now_ms();
+    give_all(k);
+    print_message("%d messages: %llu ms\n", MANY, (unsigned long long)(capture_now_ms() - begun));
+    CHECK_INT(k->created, MANY);
+    check_sh(k, "[ $(ls mail/d/ada/cur | grep -c ':2,Sa$') = 10000 ]");
+    kit_free(k);
+}

@@ -1,0 +1,123 @@
+#include "tests/unit/wire_kit.h"
+
+#include <sys/stat.h>
+
+TEST(an_object_that_is_given_comes_out_as_it_went_in)
+{
+    make(WIRE_GIVE);
+    msg.give.guid = span_str("0123456789abcdef0123456789abcdef");
+    check_accepted();
+    CHECK_INT(got.give.id, 7);
+    CHECK_INT(got.give.keyword_count, 2);
+    CHECK(span_equal(got.give.keywords[1].name, span_str("Later")));
+    CHECK(span_equal(got.give.guid, msg.give.guid));
+    make(WIRE_GIVEN);
+    check_accepted();
+    CHECK(span_equal(got.given.path, span_str("ada/cur/1")));
+    msg.given.path = span_str("");
+    check_accepted();
+}
+
+TEST(mode_and_attributes_fit_the_kind_of_what_is_given)
+{
+    static const bool fits[4][6] = { { false },
+                                     { false, true, true, false, true, true },
+                                     { false, false, true, true, false, true },
+                                     { false, false, true, false, false, false } };
+    for (uint8_t kind = 1; kind <= 3; kind++) {
+        for (uint8_t mode = 1; mode <= 5; mode++) {
+            make(WIRE_GIVE);
+            msg.give.kind = kind;
+            msg.give.mode = mode;
+            msg.give.keyword_count = 0;
+            msg.give.attr.mode = kind == WIRE_GIVE_DIR ? S_IFDIR : S_IFREG;
+            _cleanup_buf_ struct buf body = { 0 };
+            put_body(&body);
+            CHECK_INT(decode(WIRE_GIVE, buf_span(&body), NULL), fits[kind][mode] ? 0 : -1);
+        }
+    }
+    make(WIRE_GIVE);
+    msg.give.attr.mode = S_IFDIR;
+    check_refused("malformed GIVE: attr is not that of a file");
+    make(WIRE_GIVE);
+    msg.give.kind = WIRE_GIVE_DIR;
+    check_refused("malformed GIVE: mode 1 does not fit kind 3");
+    make(WIRE_GIVE);
+    msg.give.kind = 4;
+    check_refused("malformed GIVE: kind is 4, allowed are 1 to 3");
+    make(WIRE_GIVE);
+    msg.give.mode = 0;
+    check_refused("malformed GIVE: mode is 0, allowed are 1 to 5");
+    make(WIRE_GIVE);
+    msg.give.attr.size = UINT64_MAX;
+    check_refused("malformed GIVE: size is 18446744073709551615, allowed are 0 to "
+                  "9223372036854775807");
+}
+
+TEST(what_is_given_has_a_place_below_the_root)
+{
+    make(WIRE_GIVE);
+    msg.give.path = span_str("");
+    check_refused("malformed GIVE: path is the store's root");
+    make(WIRE_GIVE);
+    msg.give.path = span_str("a/../b");
+    check_refused("malformed GIVE: path is not a store path");
+    make(WIRE_GIVE);
+    msg.give.store = WIRE_STORES_MAX;
+    check_refused("malformed GIVE: store is 64, allowed are 0 to 63");
+    make(WIRE_GIVEN);
+    msg.given.path = span_str("/etc");
+    check_refused("malformed GIVEN: path is not a store path");
+    make(WIRE_GIVEN);
+    msg.given.result = 5;
+    check_refused("malformed GIVEN: result is 5, allowed are 1 to 4");
+}
+
+TEST(keywords_are_told_once_each_and_with_messages_alone)
+{
+    make(WIRE_GIVE);
+    msg.give.keywords[0].letter = 'A';
+    check_refused("malformed GIVE: keyword 0 is malformed");
+    make(WIRE_GIVE);
+    msg.give.keywords[1].name = span_str("a b");
+    check_refused("malformed GIVE: keyword 1 is malformed");
+    make(WIRE_GIVE);
+    msg.give.keywords[0].letter = 'b';
+    check_refused("malformed GIVE: the keywords are not in the order of their letters");
+    make(WIRE_GIVE);
+    msg.give.keywords[0].letter = 'a';
+    check_refused("malformed GIVE: the keywords are not in the order of their letters");
+    make(WIRE_GIVE);
+    msg.give.keywords[1].letter = 0; /* two marks */
+    check_accepted();
+    make(WIRE_GIVE);
+    msg.give.keyword_count = WIRE_KEYWORDS_MAX + 1;
+    for (size_t i = 0; i < WIRE_KEYWORDS_MAX; i++)
+        msg.give.keywords[i] = msg.give.keywords[0];
+    _cleanup_buf_ struct buf body = { 0 };
+    msg.give.keyword_count = WIRE_KEYWORDS_MAX;
+    put_body(&body);
+    body.ptr[8 + 2 + 2 + 28 + 2 + msg.give.path.len + 1]++;
+    CHECK_INT(decode(WIRE_GIVE, buf_span(&body), NULL), -1);
+    make(WIRE_GIVE);
+    msg.give.kind = WIRE_GIVE_FILE;
+    msg.give.mode = WIRE_GIVE_PUT;
+    check_refused("malformed GIVE: keywords or guid with what is no message");
+    make(WIRE_GIVE);
+    msg.give.guid = span_str("abc");
+    check_refused("malformed GIVE: guid is not 32 hex digits");
+    make(WIRE_GIVE);
+    msg.give.guid = span_str("0123456789abcdef0123456789abcdeF");
+    check_refused("malformed GIVE: guid is not 32 hex digits");
+}
+
+TEST(what_was_found_is_counted_in_numbers_that_json_has)
+{
+    make(WIRE_FOUND);
+    msg.found = (struct wire_found){ 3, 1700000000, 5, 6, 7, 8 };
+    check_accepted();
+    CHECK_INT(got.found.expunges, 7);
+    msg.found.others = UINT64_MAX;
+    check_refused("malformed FOUND: a count is 18446744073709551615, allowed are 0 to "
+                  "9223372036854775807");
+}
