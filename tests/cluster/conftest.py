@@ -7,7 +7,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lab import Lab  # noqa: E402
+from lab import Lab, config  # noqa: E402
+from lab.host import STORE  # noqa: E402
 
 
 def _show_logs(lab):
@@ -39,6 +40,14 @@ def make_lab(request):
         if getattr(request.node, "failed_call", False):
             _show_logs(lab)
         lab.close()
+
+
+@pytest.fixture
+def guarded(make_lab):
+    """A pair() whose standby pauses when much is deleted at once."""
+    lab = make_lab(["mx1", "mx2"], stores=config.default_stores(STORE, "20%"))
+    lab.start()
+    return lab
 
 
 @pytest.fixture

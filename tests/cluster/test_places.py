@@ -119,6 +119,7 @@ def test_verify_finds_planted_differences_and_repair_mends_them(with_mail):
     assert len(mail.idents(primary.path(primary.mail))) == 5
 
 
+@pytest.mark.long
 def test_each_store_is_compared_by_schedule_all_contents_in_parts(make_lab):
     """Half of the directories each time. The date of the last proof decides, also behind a restart; a byte that
     rotted on the standby is told."""

@@ -104,32 +104,6 @@ def test_a_primary_that_returns_with_nothing_of_its_own_becomes_the_standby(pair
     pair.same(new)
 
 
-def test_a_primary_that_returns_with_mail_of_its_own_is_held_and_keeps_it(pair):
-    old, new = pair["mx1"], pair["mx2"]
-    work(pair, "mx1")
-    pair.level(old)
-    pair.network.cut(old, new)
-    with pair.lmtp("mx1") as lmtp:
-        alone = [lmtp.deliver(BOB) for _ in range(5)]
-    kill_primary_and_promote(pair, old, new)
-    work(pair, "mx2")
-    old.boot()
-    pair.network.heal(old, new)
-    old.daemon.start()
-
-    def held(status):
-        peer = new.daemon.peer("mx1", status)
-        return peer.get("state") == "refused" and "fork" in str(peer).lower()
-    new.daemon.wait_status(held, 60, "mx1 is refused, with the position of the fork")
-    assert mail.missing(alone, old.path(old.mail)) == []
-    assert old.daemon.status()["role"] != "primary"
-    old.mailtwin("resync", "--from", "mx2", "--yes")
-    assert old.daemon.status()["sync"] == "none"
-    new.daemon.wait_peer("mx1", "connected")
-    pair.level(new)
-    pair.same(new)
-
-
 def test_of_two_primaries_a_resync_takes_the_data_of_the_one_it_names(make_lab):
     """Two histories, and a standby of the one that is to be given the other."""
     lab = make_lab(names=("mx1", "mx2", "mx3"))

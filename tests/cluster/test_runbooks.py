@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from lab import mail
 from lab.host import STATE, STORE
 from lab.wait import wait_until
 from runbook import REPOSITORY, Page
@@ -50,6 +51,14 @@ def is_pair(lab, primary, standby):
     lab.compare(lab[primary], lab[standby])
 
 
+def test_the_loss_statement_is_read_as_the_page_says(pair, page):
+    deliver(pair, "mx1")
+    pair.level(pair["mx1"])
+    pair["mx1"].halt()
+    pair["mx2"].mailtwin("promote", "--force")
+    assert page(pair, "runbooks/loss-statement.md").play(set()) == 1
+
+
 def test_promote_by_hand_moves_the_role_of_a_living_primary(pair, page):
     deliver(pair, "mx1")
     assert page(pair, "runbooks/promote-by-hand.md").play({"alive", "finally"}) == 6
@@ -71,6 +80,22 @@ def test_promote_by_hand_takes_over_from_a_dead_primary(pair, page):
     is_pair(pair, "mx2", "mx1")
 
 
+def test_returning_primary_gives_what_it_had_alone(pair, page):
+    known = deliver(pair, "mx1")
+    pair.level(pair["mx1"])
+    pair.network.cut(pair["mx1"], pair["mx2"])
+    alone = deliver(pair, "mx1", 5)
+    pair["mx1"].mailtwin("barrier", "--timeout", "1s", check=False)
+    pair["mx1"].halt()
+    pair["mx2"].mailtwin("promote", "--force")
+    pair["mx2"].dovecot.start()
+    pair["mx1"].boot()
+    pair.network.heal(pair["mx1"], pair["mx2"])
+    assert page(pair, "runbooks/returning-primary.md").play() == 4
+    assert mail.missing(known + alone, pair["mx2"].path(pair["mx2"].mail)) == []
+    is_pair(pair, "mx2", "mx1")
+
+
 def test_standby_behind_sees_a_pair_level_again(pair, page):
     pair["mx2"].daemon.freeze()
     deliver(pair, "mx1")
@@ -80,6 +105,21 @@ def test_standby_behind_sees_a_pair_level_again(pair, page):
             pair["mx2"].daemon.thaw()
     page(pair, "runbooks/standby-behind.md").play((), thaw)
     is_pair(pair, "mx1", "mx2")
+
+
+def test_dumps_shows_makes_and_restores(make_lab, page):
+    data = f"{STORE}/web"
+    stores = {"mail": {"kind": "maildir", "path": f"{STORE}/vmail"},
+              "webdb": {"kind": "dump", "command": f"cat {data}", "restore": f"tee {data}"}}
+    lab = make_lab(stores=stores)
+    primary = lab.start(dovecot=False)
+    primary.path(data).write_text("one")
+    assert page(lab, "runbooks/dumps.md").play() == 3
+    lab.level(primary)
+    lab.same(primary)
+    primary.halt()
+    lab["mx2"].mailtwin("promote", "--force")
+    assert lab["mx2"].path(data).read_text() == "one"
 
 
 def test_disk_full_brings_a_stalled_journal_back(pair, page):
@@ -174,3 +214,66 @@ def test_what_is_installed_is_complete(tmp_path):
     assert all(name.startswith("usr/") for name in names)
     unit = (tmp_path / "usr/lib/systemd/system/mailtwin-replicatord.service").read_text()
     assert "ExecStart=/usr/sbin/mailtwin-replicatord" in unit
+
+
+def test_accidental_delete_brings_back_a_mail_a_folder_and_a_user(pair, page):
+    """Each step on its own damage."""
+    primary = pair["mx1"]
+    kept = deliver(pair, "mx1", 6)
+    with pair.imap("mx1", ANN) as client:
+        client.do("create", '"Projects"')
+        client.select()
+        client.uid("MOVE", client.uids()[:3], '"Projects"')
+        client.view()
+    pair.level(primary)
+
+    def damage(case):
+        with pair.imap("mx1", ANN) as client:
+            client.select()
+            if case == "folder":
+                client.do("delete", '"Projects"')
+            elif case == "mail":
+                client.uid("STORE", client.uids()[:1], "+FLAGS", "(\\Deleted)")
+                client.do("expunge")
+        if case == "user":
+            primary.run("rm", "-rf", f"{primary.mail}/example.org/ann")
+        pair.level(primary)
+    for case in ("mail", "folder", "user"):
+        damage(case)
+        assert mail.missing(kept, primary.path(primary.mail)) != []
+        page(pair, "runbooks/accidental-delete.md").play({case})
+        assert mail.missing(kept, primary.path(primary.mail)) == []
+    is_pair(pair, "mx1", "mx2")
+
+
+def test_lost_mail_claim_finds_what_was_deleted_and_gives_it_back(pair, page):
+    kept = deliver(pair, "mx1", 2)
+    pair.level(pair["mx1"])
+    with pair.imap("mx1", ANN) as client:
+        client.select()
+        client.uid("STORE", client.uids()[:1], "+FLAGS", "(\\Deleted)")
+        client.do("expunge")
+    pair.level(pair["mx1"])
+    assert len(mail.missing(kept, pair["mx1"].path(pair["mx1"].mail))) == 1
+    page(pair, "runbooks/lost-mail-claim.md").play({"deleted"})
+    assert mail.missing(kept, pair["mx1"].path(pair["mx1"].mail)) == []
+
+
+@pytest.mark.parametrize("case", ["meant", "mistake", "attack"])
+def test_ransomware_is_released_discarded_or_left_behind(guarded, page, case):
+    primary, standby = guarded["mx1"], guarded["mx2"]
+    kept = deliver(guarded, "mx1", 300)
+    guarded.level(primary)
+    primary.run("sh", "-c", f"find {primary.mail} -type f -path '*/new/*' -exec sh -c 'for f; do rm -f $f; done' sh {{}} +")
+    wait_until(lambda: standby.daemon.status()["mass_change"] is not None, 30, "the guard closes")
+
+    def machine_goes_off(_line, _node, script):
+        if "promote" in script:
+            primary.halt()
+    page(guarded, "runbooks/ransomware.md").play({case}, machine_goes_off)
+    if case == "attack":
+        assert mail.missing(kept, standby.path(standby.mail)) == []
+        return
+    guarded.level(primary)
+    assert (mail.missing(kept, primary.path(primary.mail)) == []) == (case == "mistake")
+    is_pair(guarded, "mx1", "mx2")

@@ -112,6 +112,27 @@ def test_two_machines_replicate_under_the_unit_as_installed(machines):
         assert (machine.unit("Result"), machine.unit("ExecMainStatus")) == ("success", "0")
 
 
+def test_a_dump_is_made_and_restored_under_the_unit_as_installed(machines):
+    primary, standby = machines
+    store = 'store "web" {{ kind = dump  command = "cat {0}"  restore = "tee {0}"  every = "1s"  user = "nobody" }}\n'
+    for machine in machines:
+        machine.run("sh", "-ec", "install -d -o nobody /srv/web; install -o nobody /dev/null /srv/web/data;"
+                    "mkdir -p /var/lib/mailtwin; mount -t tmpfs -o mode=700 state /var/lib/mailtwin")  # the layer below cannot be watched
+        with open(machine.path("/etc/mailtwin/mailtwin.conf"), "a", encoding="ascii") as conf:
+            conf.write(store.format("/srv/web/data"))
+    start(machines)
+    Path(primary.path("/srv/web/data")).write_text("one")
+    for machine in machines:
+        machine.run("systemctl", "start", "mailtwin-dumpd")
+    wait_until(lambda: '"stored"' in primary.run("mailtwin", "dump", "list", "--json").stdout, 30,
+               lambda: primary.run("journalctl", "-u", "mailtwin-dumpd", check=False).stdout)
+    wait_safe(primary)
+    primary.run("mailtwin", "demote")
+    primary.run("systemctl", "stop", "mailtwin-dumpd")
+    assert "restored" in standby.run("mailtwin", "promote").stdout
+    assert Path(standby.path("/srv/web/data")).read_text() == "one"
+
+
 def test_the_service_manager_starts_a_daemon_that_hangs_or_dies(machines):
     primary = machines[0]
     drop_in = Path(primary.path(f"/etc/systemd/system/{UNIT}.d"))
@@ -140,3 +161,53 @@ def test_a_restart_keeps_the_queue_and_looks_at_nothing_again(machines):
         assert primary.events("CAPTURE_READY")[-1]["MAILTWIN_SWEEP"] == "0"
     assert "Cannot store more fds" not in primary.log("all")
     same(machines)
+
+
+# An LMTP server in one breath: says yes to everything.
+SERVER = """
+import socketserver
+class Yes(socketserver.StreamRequestHandler):
+    def handle(self):
+        say = lambda text: self.wfile.write(text + b"\\r\\n")
+        say(b"220 yes")
+        content = False
+        for line in self.rfile:
+            if content and line != b".\\r\\n":
+                continue
+            say(b"354 go" if line == b"DATA\\r\\n" else b"250 yes")
+            content = line == b"DATA\\r\\n"
+socketserver.ThreadingTCPServer.allow_reuse_address = True
+socketserver.ThreadingTCPServer(("127.0.0.1", 2424), Yes).serve_forever()
+"""
+CLIENT = """
+import socket
+sock = socket.create_connection(("127.0.0.1", 24), timeout=20)
+file = sock.makefile("rwb")
+for text, code in ((b"", b"220"), (b"LHLO x", b"250"), (b"MAIL FROM:<a@b>", b"250"), (b"RCPT TO:<c@d>", b"250"),
+                   (b"DATA", b"354"), (b"hello\\r\\n.", b"250")):
+    if text:
+        file.write(text + b"\\r\\n")
+        file.flush()
+    line = file.readline()
+    assert line.startswith(code), line
+"""
+GATE = "mailtwin-gate.service"
+
+
+def test_the_gate_passes_mail_under_the_unit_as_installed(machines):
+    primary = machines[0]
+    for machine in machines:
+        with open(machine.path("/etc/mailtwin/mailtwin.conf"), "a", encoding="ascii") as file:
+            file.write('gate "lmtp" { listen = "inet:127.0.0.1:24"  backend = "inet:127.0.0.1:2424" }\n')
+    start(machines)
+    Path(primary.path("/root/server.py")).write_text(SERVER)
+    Path(primary.path("/root/client.py")).write_text(CLIENT)
+    primary.run("systemd-run", "-q", "--unit=server", "/usr/bin/python3", "/root/server.py")
+    wait_until(lambda: primary.run("ss", "-Hlt", "sport", "=", ":2424", check=False).stdout != "", 20, "no server")
+    for _ in range(2):  # the second start finds what the first one left
+        primary.run("systemctl", "restart", GATE)
+        primary.run("/usr/bin/python3", "/root/client.py")
+    pid = primary.run("systemctl", "show", "-P", "MainPID", GATE).stdout.strip()
+    assert primary.run("ps", "-o", "user:20=", "-p", pid).stdout.strip() == "mailtwin-gate"
+    primary.run("systemctl", "stop", GATE)
+    assert primary.run("systemctl", "show", "-P", "Result", GATE).stdout.strip() == "success"

@@ -10,12 +10,21 @@ import stat
 MAILDIR_IGNORED = ("[!.]*.lock", ".dovecot.lda-dupes.lock", "dovecot-uidlist.tmp", "dovecot.index", "dovecot.index.*",
                    "dovecot.list.index", "dovecot.list.index.*", "dovecot.mailbox.log", "dovecot.mailbox.log.*",
                    "maildirsize", "dovecot-acl-list")
+# What of an MTA's queue is mail; all else is of one host alone. In QUEUE_WRITTEN a file counts once its owner
+# may execute it.
+QUEUE_PARTS = (b"incoming", b"active", b"deferred", b"hold", b"corrupt", b"defer", b"bounce", b"trace", b"flush",
+               b"saved", b"maildrop")
+QUEUE_WRITTEN = (b"incoming", b"maildrop")
 PRIVATE = b".mailtwin"
 CHUNK = 1 << 20
 
 
 def ignored(directory, name, kind, in_tmp):
     """Is the name left out in this directory of a store of this kind?"""
+    if kind == "queue":
+        return directory == b"" and name not in QUEUE_PARTS
+    if kind in ("ldap", "dump"):
+        return name.startswith(b".tmp-")
     if kind != "maildir":
         return False
     if name[:1].isdigit() and (in_tmp or os.path.basename(directory) in (b"cur", b"new")):
@@ -43,6 +52,8 @@ class Tree:
                 continue
             path = os.path.join(directory, name)
             facts = os.lstat(self.full(path))
+            if self._is_unfinished(directory, facts.st_mode):
+                continue
             self.found[path] = facts
             if stat.S_ISDIR(facts.st_mode):
                 self._walk(path, self._is_tmp(name, names))
@@ -52,6 +63,11 @@ class Tree:
     def _is_tmp(self, name, siblings):
         """The tmp of a Maildir: deliveries in it are nobody's yet."""
         return self.kind == "maildir" and name == b"tmp" and (b"cur" in siblings or b"new" in siblings)
+
+    def _is_unfinished(self, directory, mode):
+        """A queue file that is being written."""
+        return (self.kind == "queue" and directory.split(b"/")[0] in QUEUE_WRITTEN and stat.S_ISREG(mode)
+                and not mode & stat.S_IXUSR)
 
     def partners(self, path):
         """All names of the file below the root."""

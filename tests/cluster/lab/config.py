@@ -9,9 +9,10 @@ PORT = 7411
 PKI = "/run/lab/pki"
 
 
-def default_stores(place):
-    """A store of each kind below place."""
-    return {"mail": {"kind": "maildir", "path": f"{place}/vmail"}, "files": {"kind": "files", "path": f"{place}/files"}}
+def default_stores(place, limit="100%"):
+    """A store of each kind below place. limit: of mass changes, which a test's load is by nature."""
+    return {"mail": {"kind": "maildir", "path": f"{place}/vmail", "mass-delete-limit": limit},
+            "files": {"kind": "files", "path": f"{place}/files", "mass-delete-limit": limit}}
 
 
 def _value(value):

@@ -1,5 +1,8 @@
 """A real Dovecot of a host's own: LMTP over TCP and a unix socket, IMAP, POP3; virtual users of one uid."""
 
+import os
+from pathlib import Path
+
 from .wait import wait_until
 
 LMTP_PORT, IMAP_PORT, POP3_PORT = 24, 143, 110
@@ -60,6 +63,27 @@ plugin {{
 """
 
 
+MODULES = "/usr/lib/dovecot/modules"
+PLUGIN = "lib95_mailtwin_plugin.so"
+WITH_PLUGIN = """\
+mail_plugin_dir = /run/lab/modules
+mail_plugins = quota acl mailtwin
+protocol lmtp {{
+  mail_plugins = quota acl mailtwin sieve
+}}
+protocol lda {{
+  mail_plugins = quota acl mailtwin sieve
+}}
+protocol imap {{
+  mail_plugins = quota acl mailtwin imap_acl
+}}
+plugin {{
+  sieve = file:/run/lab/sieve/%n.sieve
+  mailtwin = {kinds}
+{more}}}
+"""
+
+
 class Dovecot:
     """The mail server of one host. It runs where the mail is served: on the primary."""
 
@@ -76,6 +100,26 @@ class Dovecot:
         host.run("mkdir", "-p", "/run/dovecot-state")
         self.process = host.spawn("dovecot", "-F", "-c", "/run/lab/dovecot.conf", log="dovecot.out")
         wait_until(self._answers, 20, lambda: f"Dovecot of {host.name} does not answer:\n{self.log()}")
+
+    def with_plugin(self, kinds="all", **more):
+        """What start() takes as extra for our plugin to be loaded, and sieve; more: its other settings, such as
+        timeout="2s"."""
+        modules = self.host.directory / "modules"
+        modules.mkdir(exist_ok=True)
+        links = {Path(MODULES, name).name: Path(MODULES, name) for name in os.listdir(MODULES)}
+        links[PLUGIN] = Path(self.host.lab.build_inside, PLUGIN)
+        for name, target in links.items():
+            if not os.path.lexists(modules / name):
+                (modules / name).symlink_to(target)
+        scripts = self.host.directory / "sieve"
+        scripts.mkdir(exist_ok=True)
+        os.chown(scripts, VMAIL_UID, VMAIL_UID)  # compiled scripts lie there, too
+        lines = "".join(f"  mailtwin_{key} = {value}\n" for key, value in more.items())
+        return WITH_PLUGIN.format(kinds=kinds, more=lines)
+
+    def sieve(self, user, script):
+        """A user's script; user without the domain."""
+        (self.host.directory / "sieve" / f"{user}.sieve").write_text(script)
 
     def _answers(self):
         if not self.process.running():

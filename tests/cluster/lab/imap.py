@@ -21,7 +21,7 @@ class _Imap(imaplib.IMAP4):
         return self._lab_host.connect(IMAP_PORT, self._lab_timeout)
 
 
-class _Pop(poplib.POP3):
+class Pop(poplib.POP3):
     """poplib over a socket of the lab's network."""
 
     def __init__(self, host, timeout):
@@ -104,7 +104,7 @@ def _identity_row(row):
 
 def pop3_uidls(host, user):
     """What a POP3 client remembers: the list of UIDLs."""
-    pop = _Pop(host, 20)
+    pop = Pop(host, 20)
     pop.user(user)
     pop.pass_(PASSWORD)
     answer = [line.split()[1].decode() for line in pop.uidl()[1]]

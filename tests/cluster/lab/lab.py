@@ -155,8 +155,8 @@ class Lab:
     def compare(self, one, other):
         """Fails with the first differences of the stores of two hosts."""
         found = []
-        for store in self.stores.values():
-            path = store["path"]
+        for name, store in self.stores.items():
+            path = store.get("path", f"{STATE}/spool/{name}")
             found += compare.differences(one.path(path), other.path(path), store["kind"])
         assert not found, (f"{one.name} and {other.name}: {len(found)} differences:\n" + "\n".join(found[:40]))
 

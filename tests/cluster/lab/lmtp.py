@@ -10,9 +10,9 @@ from .dovecot import LMTP_PORT
 _counter = itertools.count(1)
 
 
-def message(number, user, size=1200):
+def message(number, user, size=1200, ident=None):
     """A small mail with an id that says which it is: (id, bytes)."""
-    ident = f"lab-{os.getpid()}-{number}@lab.invalid"
+    ident = ident or f"lab-{os.getpid()}-{number}@lab.invalid"
     head = (f"Message-ID: <{ident}>\r\nFrom: sender@lab.invalid\r\nTo: {user}\r\n"
             f"Subject: message {number}\r\nDate: Thu, 01 Jan 2026 00:00:00 +0000\r\n\r\n")
     line = (f"This is line {{}} of message {number}. ").ljust(70, "x") + "\r\n"
@@ -40,8 +40,8 @@ class LmtpError(Exception):
 class LmtpClient:
     """One connection for any number of mails."""
 
-    def __init__(self, host, timeout=20):
-        self.sock = host.connect(LMTP_PORT, timeout)
+    def __init__(self, host, timeout=20, port=LMTP_PORT):
+        self.sock = host.connect(port, timeout)
         self.file = self.sock.makefile("rb")
         self._expect(b"220")
         self._command(b"LHLO client.lab.invalid\r\n", b"250")
@@ -70,9 +70,13 @@ class LmtpClient:
         self.sock.sendall(text)
         self._expect(code)
 
-    def deliver(self, user, size=1200):
+    def deliver(self, user, size=1200, ident=None):
         """Returns Delivered once the server has taken the mail."""
-        ident, data = message(next(_counter), user, size)
+        ident, data = message(next(_counter), user, size, ident)
+        return self.deliver_bytes(user, data, ident)
+
+    def deliver_bytes(self, user, data, ident=None):
+        """The same with a mail of the caller's."""
         sent = time.monotonic()
         self.sock.sendall(f"MAIL FROM:<sender@lab.invalid>\r\nRCPT TO:<{user}>\r\nDATA\r\n".encode())
         for code in (b"250", b"250", b"354"):
@@ -86,8 +90,9 @@ class LmtpLoad:
     """A thread that delivers to the users in turn; history is what was accepted. rate: mails a second,
     None for as many as the server takes. Connections that break are made again, as an MTA does."""
 
-    def __init__(self, host, users, rate=None, size=1200, after=None):
+    def __init__(self, host, users, rate=None, size=1200, after=None, port=LMTP_PORT):
         self.host = host
+        self.port = port
         self.users = itertools.cycle(users)
         self.rate = rate
         self.size = size
@@ -116,7 +121,7 @@ class LmtpLoad:
     def _work(self):
         while not self._stop.is_set():
             try:
-                with LmtpClient(self.host) as client:
+                with LmtpClient(self.host, port=self.port) as client:
                     self._deliver(client)
             except (OSError, LmtpError):
                 self.errors += 1

@@ -1,0 +1,53 @@
+"""A barrier socket of the harness's own: it counts who asks, and answers what a scenario wants."""
+
+import json
+import socket
+import threading
+
+SAFE = {"ok": True, "state": "safe"}
+DEGRADED = {"ok": True, "state": "degraded"}
+LATE = {"ok": True, "state": "late"}
+REFUSED = {"ok": False, "code": "refused", "error": "no standby"}
+
+
+class FakeBarrier:
+    """Listens in the host's folder of the lab, at `inside` as the host sees it. answer: None says nothing at all."""
+
+    def __init__(self, host, answer=None):
+        self.inside = "/run/lab/barrier.sock"
+        self.answer = answer or SAFE
+        self.requests = []
+        self._path = host.directory / "barrier.sock"
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(self._path))
+        self._path.chmod(0o666)
+        self._server.listen(50)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self._server.close()
+        self._path.unlink()
+
+    def _accept(self):
+        while True:
+            try:
+                sock, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock):
+        with sock, sock.makefile("rb") as lines:
+            for line in lines:
+                self.requests.append(json.loads(line))
+                if self.answer is not None:
+                    sock.sendall(json.dumps(self.answer).encode() + b"\n")
+
+    def count(self, act):
+        """How many asked while act() ran."""
+        before = len(self.requests)
+        act()
+        return len(self.requests) - before

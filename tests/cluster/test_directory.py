@@ -1,0 +1,371 @@
+"""A directory on both nodes: every change arrives, as it is; what one server cannot take holds up nothing else."""
+
+import json
+import re
+
+import pytest
+from lab.slapd import BASE, PEOPLE, Directoryd, Slapd, person, store
+from lab.wait import wait_until
+from runbook import Page
+
+STORES = {"mail": {"kind": "maildir", "path": "/srv/store/vmail"}, "directory": store()}
+
+
+class Pair:
+    """mx1 the primary and mx2 its standby, each with a slapd and mailtwin-directoryd."""
+
+    def __init__(self, make_lab, extra=True, keys=None, stores=None):
+        stores = stores or {**STORES, "directory": store(**(keys or {}))}
+        self.lab = make_lab(["mx1", "mx2"], stores=stores, settings={"directory-user": "nobody"}, state_mb=256)
+        self.one, self.other = self.lab["mx1"], self.lab["mx2"]
+        self.slapd = {"mx1": Slapd(self.one), "mx2": Slapd(self.other, extra=extra)}
+        self.daemon = {name: Directoryd(self.lab[name]) for name in self.slapd}
+        self.lab.start(dovecot=False)
+        for name, slapd in self.slapd.items():
+            slapd.install()
+            slapd.start()
+        self.slapd["mx1"].fill()
+
+    def start(self):
+        for daemon in self.daemon.values():
+            daemon.start()
+        self.daemon["mx1"].wait_mode("capture")
+        self.level()
+        return self
+
+    @property
+    def here(self):
+        return self.slapd["mx1"]
+
+    @property
+    def there(self):
+        return self.slapd["mx2"]
+
+    @staticmethod
+    def spool(host):
+        """The texts of all its files."""
+        return [file.read_text() for file in host.path("/srv/state/spool/directory").glob("??/*.entry")]
+
+    def clock(self):
+        """Now, as servers write it."""
+        return [self.one.run("date", "-u", "+%Y%m%d%H%M%SZ").stdout.strip()]
+
+    def barrier(self):
+        self.one.mailtwin("barrier", "--timeout", "20s", "directory", within=30)
+
+    def level(self, within=20):
+        """Both servers have the same entries, to the last attribute."""
+        self.barrier()
+        seen = []
+
+        def same():
+            seen[:] = [self.here.entries(), self.there.entries()]
+            return seen[0] == seen[1]
+        wait_until(same, within, lambda: "\n".join(f"{dn}: {seen[0].get(dn)} != {seen[1].get(dn)}" for dn in
+                   sorted({*seen[0], *seen[1]}) if seen[0].get(dn) != seen[1].get(dn)) + self.daemon["mx2"].log(),
+                   every=0.05)
+
+
+@pytest.fixture
+def pair(make_lab):
+    return Pair(make_lab).start()
+
+
+def test_every_kind_of_change_arrives_with_ids_times_and_passwords(pair):
+    here = pair.here
+    here.add(person("ann", description=[" leading", "zwölf"]) + person("bob", userPassword="{SSHA}kept as it is"))
+    pair.level()
+    ids = here.uuids()
+    here.replace(f"uid=ann,{PEOPLE}", "userPassword", "other")
+    here.modify(f"dn: uid=bob,{PEOPLE}\nchangetype: modify\nadd: mail\nmail: second@example.org\n-\n"
+                "delete: cn\n-\nadd: cn\ncn: Robert\n")
+    here.rename(f"uid=bob,{PEOPLE}", "uid=rob")
+    for title in ("by herself", "and again"):
+        here.modify_as("ann", "other", f"dn: uid=ann,{PEOPLE}\nchangetype: modify\nreplace: title\ntitle: {title}\n")
+        pair.level()
+    assert here.entries()[f"uid=ann,{PEOPLE}"]["modifiersName"] == [f"uid=ann,{PEOPLE}"]
+    assert here.uuids().keys() == ids.keys() == pair.there.uuids().keys()
+    assert pair.there.login("ann", "other") and not pair.there.login("ann", "pass-ann")
+    here.delete(f"uid=ann,{PEOPLE}")
+    here.add(person("ann"))
+    pair.level()
+    assert pair.there.uuids() == here.uuids() != ids
+
+
+def test_a_subtree_moves_without_being_made_anew(pair):
+    here = pair.here
+    here.add(f"dn: ou=sales,{PEOPLE}\nobjectClass: organizationalUnit\nou: sales\n\n"
+             f"dn: ou=staff,{BASE}\nobjectClass: organizationalUnit\nou: staff\n\n"
+             f"dn: cn=a,ou=sales,{PEOPLE}\nobjectClass: device\ncn: a\n\n"
+             f"dn: cn=b,cn=a,ou=sales,{PEOPLE}\nobjectClass: device\ncn: b\n\n")
+    pair.level()
+    ids = here.uuids()
+    here.rename(f"ou=sales,{PEOPLE}", "ou=vendors", f"ou=staff,{BASE}")
+    pair.level()
+    assert here.uuids().keys() == ids.keys()
+    assert f"cn=b,cn=a,ou=vendors,ou=staff,{BASE}" in pair.there.entries()
+    for old, new in (("a", "spare"), ("b", "c")):  # names that change hands at once
+        here.add(f"dn: cn={old},{PEOPLE}\nobjectClass: device\ncn: {old}\n\n")
+    pair.level()
+    pair.daemon["mx2"].stop()
+    here.rename(f"cn=a,{PEOPLE}", "cn=x")
+    here.rename(f"cn=b,{PEOPLE}", "cn=a")
+    here.rename(f"cn=x,{PEOPLE}", "cn=b")
+    pair.barrier()
+    pair.daemon["mx2"].start()
+    pair.level()
+    assert pair.daemon["mx2"].status()["refused"] == 0
+    assert not any("ou=sales" in text for text in pair.spool(pair.one)), "what was below has its new name in the spool"
+    here.delete(f"cn=b,cn=a,ou=vendors,ou=staff,{BASE}", f"cn=a,ou=vendors,ou=staff,{BASE}",
+                f"ou=vendors,ou=staff,{BASE}")
+    pair.level()
+
+
+def test_what_one_server_cannot_take_is_told_and_the_rest_goes_on(make_lab):
+    pair = Pair(make_lab, extra=False).start()
+    pair.here.add(person("odd", objectClass=["inetOrgPerson", "extraThing"], extraText="x"))
+    pair.here.add(person("plain"))
+    pair.here.add(f"dn: cn=below,uid=odd,{PEOPLE}\nobjectClass: device\ncn: below\n\n")
+    status = pair.daemon["mx2"].wait(lambda status: status.get("refused") == 2, 10, "two refused")
+    problem = next(problem for problem in status["problems"] if problem["code"] != 32)
+    assert problem["dn"] == f"uid=odd,{PEOPLE}" and "extra" in problem["why"]
+    wait_until(lambda: f"uid=plain,{PEOPLE}" in pair.there.entries(), 10, "plain arrives")
+    wait_until(lambda: len(pair.daemon["mx2"].events("DIR_REFUSED")) == 2, 10, "both are told")
+    shown = pair.other.mailtwin("directory", "status", check=False)
+    assert shown.returncode == 4 and "uid=odd" in shown.stdout
+    pair.here.modify(f"dn: uid=odd,{PEOPLE}\nchangetype: modify\ndelete: extraText\n-\n"
+                     "delete: objectClass\nobjectClass: extraThing\n")
+    pair.level()
+    assert pair.daemon["mx2"].status()["refused"] == 0
+    assert pair.other.mailtwin("directory", "status").returncode == 0
+
+
+def test_a_server_that_died_and_a_lost_cookie_lose_and_delete_nothing(pair):
+    here = pair.here
+    here.add("".join(person(f"p{i}") for i in range(20)))
+    pair.level()
+    here.kill9()
+    here.start()
+    here.add(person("late"))
+    here.delete(f"uid=p3,{PEOPLE}")
+    pair.level()
+    pair.daemon["mx1"].stop()
+    here.delete(f"uid=p4,{PEOPLE}")
+    here.add(person("later"))
+    alone = pair.one.mailtwin("barrier", "--timeout", "1s", "directory", check=False)
+    assert alone.returncode == 1 and "directory" in alone.stderr, "a barrier nobody stands for is not safe"
+    cookie = pair.one.path("/srv/state/directory/directory.cookie")
+    cookie.unlink()
+    pair.daemon["mx1"].start()
+    pair.level()
+    wait_until(cookie.exists, 10, "the cookie is saved")
+    pair.daemon["mx1"].kill9()
+    here.delete(f"uid=p5,{PEOPLE}")
+    cookie.write_text(re.sub(r"csn=.*", "csn=20200101000000.000000Z#000000#001#000000", cookie.read_text()))
+    pair.daemon["mx1"].start()
+    pair.level()
+    assert f"uid=p6,{PEOPLE}" in pair.there.entries()
+    lost = next(file for file in pair.one.path("/srv/state/spool/directory").glob("??/*.entry") if "uid=p7," in file.read_text())
+    lost.unlink()
+    pair.one.mailtwin("directory", "retry", "directory")
+    wait_until(lost.exists, 10, "the lost file is written again")
+    pair.level()
+
+
+def test_a_directory_that_came_up_without_most_of_its_entries_deletes_nothing(pair):
+    here = pair.here
+    here.add("".join(person(f"p{i}") for i in range(30)))
+    pair.level()
+    pair.daemon["mx1"].stop()
+    here.delete(*[f"uid=p{i},{PEOPLE}" for i in range(25)])
+    pair.one.path("/srv/state/directory/directory.cookie").unlink()
+    pair.daemon["mx1"].start()
+    pair.daemon["mx1"].wait(lambda status: status.get("held_back") == 25, 10, "the guard")
+    here.add(person("meanwhile"))
+    pair.barrier()
+    wait_until(lambda: f"uid=meanwhile,{PEOPLE}" in pair.there.entries(), 10, "other changes go on")
+    assert f"uid=p1,{PEOPLE}" in pair.there.entries()
+    pair.one.mailtwin("directory", "release", "directory", "--yes")
+    pair.level()
+    assert f"uid=p1,{PEOPLE}" not in pair.there.entries()
+
+
+def test_an_account_made_a_second_before_the_crash_can_log_in_afterwards(make_lab):
+    pair = Pair(make_lab, extra=False).start()
+    pair.here.add(person("odd", objectClass=["inetOrgPerson", "extraThing"], extraText="x"))
+    pair.here.add(person("fresh"))
+    pair.barrier()
+    pair.one.halt()
+    pair.other.mailtwin("promote", "--force")
+    pair.other.daemon.wait_role("primary")
+    status = pair.daemon["mx2"].wait_mode("capture")
+    assert status["level"]["position"] > 0 and status["kept"] == 1
+    assert pair.there.login("fresh", "pass-fresh")
+    pair.there.add(person("next"))
+    pair.other.mailtwin("barrier", "directory", check=False)
+    texts = pair.spool(pair.other)
+    for name in ("odd", "fresh", "next"):
+        assert any(f"dn: uid={name}," in text for text in texts), name
+    old = pair.one
+    old.boot()
+    pair.here.start()
+    old.daemon.start()
+    pair.daemon["mx1"].start()
+    pair.daemon["mx1"].wait_mode("apply")
+    wait_until(lambda: f"uid=next,{PEOPLE}" in pair.here.entries(), 20, lambda: pair.daemon["mx1"].log())
+    assert f"uid=odd,{PEOPLE}" in pair.here.entries()
+
+
+def test_a_node_promoted_while_its_daemon_was_away_gives_its_server_what_the_spool_has_first(pair):
+    pair.here.add(person("ann") + person("bob"))
+    pair.level()
+    pair.daemon["mx2"].stop()
+    pair.here.add(person("fresh"))
+    pair.here.replace(f"uid=ann,{PEOPLE}", "userPassword", "newer")
+    pair.here.delete(f"uid=bob,{PEOPLE}")
+    pair.barrier()
+    pair.one.halt()
+    left = pair.other.mailtwin("promote", "--force", check=False)
+    assert left.returncode == 4 and "mailtwin-directoryd does not answer" in left.stdout + left.stderr
+    pair.daemon["mx2"].start()
+    pair.other.mailtwin("promote")
+    pair.daemon["mx2"].wait_mode("capture")
+    assert pair.there.login("fresh", "pass-fresh") and pair.there.login("ann", "newer")
+    assert f"uid=bob,{PEOPLE}" not in pair.there.entries()
+
+
+def test_mail_and_directory_of_a_promoted_node_belong_to_one_position(make_lab):
+    """An account and then its mail: the mail is never there without the account."""
+    pair = Pair(make_lab).start()
+    vmail = pair.one.path(pair.one.mail)
+    for i in range(40):
+        pair.here.add(person(f"m{i}"))
+        pair.one.mailtwin("barrier", "--timeout", "10s", "directory")
+        (vmail / f"m{i}").mkdir()
+    pair.one.halt()
+    pair.other.mailtwin("promote", "--force")
+    pair.daemon["mx2"].wait_mode("capture")
+    accounts = pair.there.entries()
+    folders = [folder.name for folder in pair.other.path(pair.other.mail).iterdir() if folder.name != ".mailtwin"]
+    assert len(folders) >= 20
+    assert [name for name in folders if f"uid={name},{PEOPLE}" not in accounts] == []
+
+
+def test_what_only_the_standby_had_is_saved_before_it_is_replaced(pair):
+    """A server that returns with changes nobody else has becomes what the spool says, and keeps a copy."""
+    pair.here.add(person("ann") + person("bob"))
+    pair.level()
+    for text in ("the first time", "only here"):
+        pair.daemon["mx2"].stop()
+        wait_until(lambda: pair.there.entries()[f"uid=ann,{PEOPLE}"]["modifyTimestamp"] < pair.clock(), 5, "a second passes")
+        pair.there.replace(f"uid=ann,{PEOPLE}", "description", text)
+        if text != "only here":
+            pair.daemon["mx2"].start()
+            pair.level()
+    pair.there.rename(f"uid=bob,{PEOPLE}", "uid=moved")
+    pair.there.add(person("extra"))
+    pair.daemon["mx2"].start()
+    pair.level()
+    saved = [file.read_text() for file in pair.other.path("/srv/state/directory/directory.saved").glob("*.entry")]
+    for what in ("description: the first time", "description: only here"):
+        assert any(what in text for text in saved), what
+    assert any("dn: uid=extra," in text for text in saved)
+    assert pair.other.mailtwin("directory", "status").returncode == 0
+
+
+def test_mailboxes_without_an_account_and_accounts_without_a_mailbox_are_listed(make_lab):
+    pair = Pair(make_lab, keys={"mailbox": "example.org/%{uid}"}).start()
+    pair.here.add(person("ann") + person("bob"))
+    pair.barrier()
+    for name in ("ann", "orphan"):
+        for folder in ("cur", "new", "tmp"):
+            pair.one.run("mkdir", "-p", f"{pair.one.mail}/example.org/{name}/Maildir/{folder}")
+    pair.level()
+    pair.lab.level(pair.one)
+    for host in (pair.one, pair.other):
+        done = host.mailtwin("accounts", "--json", check=False)
+        found = json.loads(done.stdout)
+        assert done.returncode == 4
+        assert found["mailboxes_without_account"] == ["example.org/orphan"]
+        assert found["accounts_without_mailbox"] == ["example.org/bob"]
+    pair.one.run("rm", "-r", f"{pair.one.mail}/example.org/orphan")
+    pair.here.delete(f"uid=bob,{PEOPLE}")
+    pair.barrier()
+    assert pair.one.mailtwin("accounts").returncode == 0
+
+
+def test_a_directory_that_replicates_by_itself_is_only_watched(make_lab):
+    stores = {"directory": store(**{"native": "true", "peer-uri": "ldap://10.9.0.2:389"})}
+    pair = Pair(make_lab, stores=stores)
+    pair.there.fill()
+    for daemon in pair.daemon.values():
+        daemon.start()
+    pair.here.add(person("ann"))
+    watching = pair.daemon["mx1"]
+    status = watching.wait(lambda status: status.get("is_level") is False and status["state"] == "live", 10, "a lag")
+    assert status["mode"] == "watch" and status["lag_seconds"] > 0
+    assert not list(pair.one.path("/srv/state/spool/directory").glob("??"))
+    assert f"uid=ann,{PEOPLE}" not in pair.there.entries()
+
+
+def test_changes_behind_a_barrier_are_on_the_standby_whatever_is_killed(pair):
+    """Kills either daemon, either server, while accounts are made; what a barrier covered is there."""
+    victims = [pair.daemon["mx1"].kill9, pair.daemon["mx2"].kill9, pair.here.kill9, pair.there.kill9]
+    starts = [pair.daemon["mx1"].start, pair.daemon["mx2"].start, pair.here.start, pair.there.start]
+    for turn in range(8):
+        pair.here.add("".join(person(f"t{turn}-{i}") for i in range(5)))
+        if turn:
+            pair.here.delete(f"uid=t{turn - 1}-0,{PEOPLE}")
+            pair.here.rename(f"uid=t{turn - 1}-1,{PEOPLE}", f"uid=renamed-{turn}")
+        victims[turn % 4]()
+        starts[turn % 4]()
+        if turn % 4 != 2:  # the primary's own server has to answer to be asked how far it is
+            pair.barrier()
+    pair.level()
+    ids = pair.here.uuids()
+    pair.one.halt()
+    pair.other.mailtwin("promote", "--force")
+    pair.daemon["mx2"].wait_mode("capture")
+    assert pair.there.uuids() == ids
+
+
+def test_over_a_unix_socket_the_account_of_the_daemon_is_who_logs_in(make_lab):
+    """No password anywhere: the server maps the account's number."""
+    pair = Pair(make_lab, stores={"directory": {"kind": "ldap", "uri": "ldapi://%2frun%2fldapi", "base": BASE}}).start()
+    pair.here.add(person("ann"))
+    pair.level()
+    assert pair.there.login("ann", "pass-ann")
+
+
+def test_a_server_is_spoken_to_only_when_its_certificate_is_right(make_lab):
+    keys = {"uri": "ldap://127.0.0.1:389", "starttls": "true", "ca": "/run/lab/ldap.pem"}
+    pair = Pair(make_lab, keys=keys)
+    for host in (pair.one, pair.other):
+        for name in ("ldap", "strange"):
+            host.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                     "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"/run/lab/{name}.key", "-out", f"/run/lab/{name}.pem")
+    pair.here.use_tls("/run/lab/ldap.pem", "/run/lab/ldap.pem", "/run/lab/ldap.key")
+    pair.there.use_tls("/run/lab/strange.pem", "/run/lab/strange.pem", "/run/lab/strange.key")
+    for daemon in pair.daemon.values():
+        daemon.start()
+    pair.daemon["mx1"].wait_mode("capture")
+    status = pair.daemon["mx2"].wait(lambda status: status.get("state") == "failed", 10, "no connection")
+    assert "TLS" in status["why"]
+    assert pair.there.entries() == {}
+
+
+def test_the_runbook_mends_a_standby_that_lacked_a_schema(make_lab):
+    pair = Pair(make_lab, extra=False, keys={"mailbox": "%{uid}"}).start()
+    pair.here.add(person("odd", objectClass=["inetOrgPerson", "extraThing"], extraText="x"))
+    pair.daemon["mx2"].wait(lambda status: status.get("refused") == 1, 10, "one refused")
+
+    def mend(_, node, script):
+        if "retry" in script:
+            pair.there.learn_schema()
+    page = Page(pair.lab, "runbooks/directory.md")
+    try:
+        assert page.play(before=mend) == 6
+    finally:
+        page.close()
+    pair.level()
+    assert pair.daemon["mx2"].status()["refused"] == 0

@@ -1,0 +1,158 @@
+"""Durable mode under load: whatever dies, what clients were told is so on the machine that is left."""
+
+import os
+import random
+
+import pytest
+from lab import config, proc
+from lab.clients import Crowd
+from lab.history import History
+from lab.host import STORE
+
+TIMEOUT = "1s"  # of the plugin: what is not safe by then is refused
+
+
+class War:
+    """A pair that refuses what is not safe, a crowd of clients, and one fault after another."""
+
+    def __init__(self, make_lab, seed, kinds="all"):
+        stores = config.default_stores(STORE)
+        stores["mail"]["when-alone"] = "refuse"
+        self.lab = make_lab(["mx1", "mx2"], stores=stores)
+        self.primary, self.standby = self.lab["mx1"], self.lab["mx2"]
+        self.kinds = kinds
+        self.lab.start(dovecot=False)
+        self.start_dovecot(self.primary)
+        self.seed, self.dice = seed, random.Random(seed)
+        self.history = History()
+        self.crowd = None
+        self.problems = []
+
+    def start_dovecot(self, host):
+        host.dovecot.start(host.dovecot.with_plugin(self.kinds, timeout=TIMEOUT))
+
+    # --- faults: each leaves both machines as they are to be found at the primary's death ---
+
+    def nothing(self):
+        pass
+
+    def replicatord_of_the_primary(self):
+        self.primary.daemon.kill9(self.dice.choice(["store", "network", "both"]))
+        if self.dice.random() < 0.7:
+            self.primary.daemon.ensure()
+
+    def replicatord_of_the_standby(self):
+        self.standby.daemon.kill9(self.dice.choice(["store", "network", "both"]))
+        if self.dice.random() < 0.7:
+            self.standby.daemon.ensure()
+
+    def dovecot(self):
+        master = self.primary.dovecot.process
+        proc.kill([master.pid, *proc.descendants(master.pid)])
+        master.wake()
+        master.wait(20)
+        self.start_dovecot(self.primary)
+
+    def link(self):
+        self.lab.network.cut(self.primary, self.standby)
+        if self.dice.random() < 0.5:
+            self.crowd.wait_acts(5)
+            self.lab.network.heal(self.primary, self.standby)
+
+    def standby_frozen(self):
+        self.standby.daemon.freeze("store")
+        self.crowd.wait_acts(5)
+        self.standby.daemon.thaw("store")
+
+    def standby_dead(self):
+        """In the middle of an apply that stands still."""
+        self.standby.daemon.freeze("store")
+        self.crowd.wait_acts(20)
+        self.standby.daemon.kill9()
+
+    def primary_frozen(self):
+        self.primary.daemon.freeze("store")
+        self.crowd.wait_acts(5)
+        self.primary.daemon.thaw("store")
+
+    def full_disk_of_the_standby(self):
+        self.standby.fill_disk(STORE)
+        self.crowd.wait_acts(10)
+        self.standby.free_disk(STORE)
+
+    FAULTS = [nothing, replicatord_of_the_primary, replicatord_of_the_standby, dovecot, link, standby_frozen,
+              standby_dead, primary_frozen, full_disk_of_the_standby]
+
+    # --- one battle ---
+
+    def crash(self, fault):
+        """Load, the fault, some more load; then the whole primary dies, and the standby takes over."""
+        old = self.crowd
+        self.crowd = Crowd(self.primary, self.history, self.dice.randrange(1 << 30), self.lab.directory / "mbsync",
+                           old and old.quick, old and old.mbsync)
+        self.crowd.wait_acts(self.dice.randint(20, 80))
+        fault(self)
+        self.crowd.wait_acts(self.dice.randint(1, 8))
+        if self.dice.random() < 0.3:
+            self.primary.power_cut()
+        self.primary.halt()
+        self.crowd.stop()
+        self.lab.network.heal_one_way(self.primary, self.standby)
+        self.promote()
+
+    def promote(self):
+        new = self.standby
+        new.daemon.ensure()
+        new.mailtwin("promote", "--force")
+        new.daemon.wait_role("primary")
+        self.start_dovecot(new)
+
+    def check(self, round_number, name):
+        found = self.crowd.check(self.standby)
+        self.problems += [f"round {round_number} ({name}): {what}: {text}" for what, text in found]
+
+    def rejoin(self):
+        """The dead one comes back as the standby of the other."""
+        self.primary, self.standby = self.standby, self.primary
+        old = self.standby
+        old.boot()
+        old.daemon.start()
+
+        def settled(status):
+            return self.primary.daemon.peer(old.name, status).get("state") in ("connected", "refused")
+        if self.primary.daemon.peer(old.name, self.primary.daemon.wait_status(settled, 60, "settled"))["state"] == "refused":
+            old.mailtwin("resync", "--from", self.primary.name, "--yes", within=120)
+        self.primary.daemon.wait_peer(old.name, "connected")
+        self.lab.level(self.primary)
+
+    def fight(self, crashes):
+        for number in range(crashes):
+            fault = self.dice.choice(self.FAULTS)
+            print(f"seed {self.seed}, round {number}: {fault.__name__}, {self.history.acts} acts acknowledged, "
+                  f"{self.history.refused} not", flush=True)
+            self.crash(fault)
+            self.check(number, fault.__name__)
+            self.rejoin()
+        assert not self.problems, f"seed {self.seed}: {len(self.problems)} broken:\n" + "\n".join(self.problems[:60])
+
+
+def seed_of(default):
+    return int(os.environ.get("MAILTWIN_SEED", default))
+
+
+def test_what_clients_were_told_is_so_after_crashes_under_load(make_lab):
+    War(make_lab, seed_of(5)).fight(3)
+
+
+@pytest.mark.long
+def test_without_the_plugin_the_history_breaks(make_lab):
+    """The scenario above can fail."""
+    war = War(make_lab, 1, "none")
+    war.crash(War.standby_dead)
+    assert {what for what, _ in war.crowd.check(war.standby)} >= {"mail"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(101, 111))
+def test_what_clients_were_told_is_so_after_two_hundred_crashes(make_lab, seed):
+    War(make_lab, seed_of(seed)).fight(20)

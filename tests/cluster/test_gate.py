@@ -1,0 +1,179 @@
+"""The LMTP gate: what was answered with 250 is on the standby, and nothing is delivered twice."""
+
+import pytest
+from lab import mail, proc, wait_until
+from lab.gate import PORT, Gate, section
+from lab.lmtp import LmtpClient, LmtpError, LmtpLoad
+from lab.postfix import Postfix
+
+ANN = "ann@example.org"
+USERS = [f"u{number}@example.org" for number in range(10)]
+
+
+def gated(make_lab, when_alone="continue", timeout="30s"):
+    """A pair with a gate before the primary's Dovecot."""
+    lab = make_lab(["mx1", "mx2"], stores={"mail": {"kind": "maildir", "path": "/srv/store/vmail",
+                                                    "durability": "durable", "when-alone": when_alone}})
+    lab.text = section(timeout) + lab.text
+    for host in lab.hosts.values():
+        lab.configure(host)
+    lab.start()
+    gate = Gate(lab["mx1"])
+    gate.start()
+    return lab, gate
+
+
+def mta(lab):
+    """Postfix on mx1 that delivers through the gate."""
+    postfix = Postfix(lab["mx1"], f"inet:127.0.0.1:{PORT}")
+    postfix.start()
+    return postfix
+
+
+def promote(old, new):
+    """All of the old primary dies at once."""
+    old.halt()
+    new.mailtwin("promote", "--force")
+    new.daemon.wait_role("primary")
+
+
+def copies(host, ident):
+    return len(mail.idents(host.path(host.mail)).get(ident, []))
+
+
+def test_mail_answered_with_250_is_on_the_standby_when_the_primary_dies(make_lab):
+    lab, _ = gated(make_lab)
+    old, new = lab["mx1"], lab["mx2"]
+    loads = [LmtpLoad(old, USERS[n:] + USERS[:n], port=PORT).start() for n in range(5)]
+    wait_until(lambda: sum(len(load.history) for load in loads) > 200, 60, "no mail goes through")
+    promote(old, new)
+    history = [one for load in loads for one in load.stop()]
+    assert mail.missing(history, new.path(new.mail)) == []
+
+
+def test_mail_that_postfix_has_delivered_is_on_the_standby_when_the_primary_dies(make_lab):
+    lab, _ = gated(make_lab)
+    old, new = lab["mx1"], lab["mx2"]
+    postfix = mta(lab)
+    for number in range(40):
+        postfix.send(f"mail-{number}@lab.invalid", USERS[:1 + number % 3])
+    wait_until(lambda: old.log_text("postfix.log").count("status=sent") >= 60, 60, postfix.log)
+    promote(old, new)
+    log = old.log_text("postfix.log")
+    assert "status=bounced" not in log
+    found = mail.idents(new.path(new.mail))
+    queued = dict(line.split(": ", 2)[1:] for line in log.splitlines() if "message-id=" in line)
+    sent = [line.split(": ", 2)[1] for line in log.splitlines() if "status=sent" in line]
+    for ident in queued:
+        name = queued[ident].partition("<")[2].rstrip(">")
+        assert len(found.get(name, [])) >= sent.count(ident), name
+
+
+def test_without_a_standby_the_mta_keeps_the_mail_and_delivers_it_once(make_lab):
+    lab, gate = gated(make_lab, when_alone="refuse")
+    primary, standby = lab["mx1"], lab["mx2"]
+    postfix = mta(lab)
+    postfix.send("first@lab.invalid", USERS)
+    postfix.wait_empty()
+    standby.daemon.stop()
+    primary.daemon.wait_status(lambda status: primary.daemon.peer("mx2", status).get("state") != "connected", 30,
+                               "the standby is gone")
+    wait_until(lambda: _refused(primary), 10, "the gate still takes mail", every=0.1)
+    for number in range(5):
+        postfix.send(f"mail-{number}@lab.invalid", [ANN])
+    wait_until(lambda: len(postfix.reasons()) == 5 and all("451 4.3.0" in why for why in postfix.reasons()), 30,
+               lambda: f"{postfix.queue()}\n{postfix.log()}")
+    assert "No standby protects mail now" in postfix.reasons()[0]
+    assert copies(primary, "mail-0@lab.invalid") == 0, "the server got what the barrier would not have let through"
+    assert gate.events("GATE_SHUT")
+    standby.daemon.start()
+    postfix.wait_empty()
+    assert gate.events("GATE_OPEN")
+    for number in range(5):
+        assert copies(primary, f"mail-{number}@lab.invalid") == 1
+    lab.level(primary)
+    assert all(copies(standby, f"mail-{number}@lab.invalid") == 1 for number in range(5))
+
+
+def _refused(host):
+    """Nothing is delivered by asking."""
+    with LmtpClient(host, port=PORT) as client:
+        client.sock.sendall(b"MAIL FROM:<sender@lab.invalid>\r\n")
+        return client.file.readline().startswith(b"451 4.3.0 ")
+
+
+@pytest.mark.parametrize("kill", [False, pytest.param(True, marks=pytest.mark.long)],
+                         ids=["same_gate", "gate_killed_meanwhile"])
+def test_a_retry_of_what_the_server_has_is_confirmed_and_not_delivered_again(make_lab, kill):
+    lab, gate = gated(make_lab, when_alone="refuse", timeout="1s")
+    primary, standby = lab["mx1"], lab["mx2"]
+    postfix = mta(lab)
+    postfix.send("first@lab.invalid", [ANN])
+    postfix.wait_empty()
+    standby.daemon.freeze()
+    for number in range(3):
+        postfix.send(f"mail-{number}@lab.invalid", [ANN, *USERS[:2]])
+    wait_until(lambda: len([why for why in postfix.reasons() if "451 4.3.0" in why]) == 9, 30,
+               lambda: f"{postfix.queue()}\n{postfix.log()}")
+    assert copies(primary, "mail-0@lab.invalid") == 3, "the server has them"
+    if kill:
+        gate.kill9()
+        gate.start()
+    standby.daemon.thaw()
+    postfix.wait_empty()
+    for number in range(3):
+        assert copies(primary, f"mail-{number}@lab.invalid") == 3, "each recipient once"
+    assert gate.events("GATE_HELD_BACK") and gate.events("GATE_CONFIRMED")
+    postfix.send("last@lab.invalid", [ANN])
+    postfix.wait_empty()
+    lab.level(primary)
+    lab.same(primary)
+
+
+def test_a_gate_that_is_killed_under_load_loses_nothing_and_doubles_only_what_was_under_way(make_lab):
+    lab, gate = gated(make_lab)
+    primary, standby = lab["mx1"], lab["mx2"]
+    postfix = mta(lab)
+    sent = 0
+    for _ in range(5):
+        for _ in range(20):
+            postfix.send(f"mail-{sent}@lab.invalid", [USERS[sent % 10]])
+            sent += 1
+        gate.kill9()
+        gate.start()
+    postfix.wait_empty()
+    counts = [copies(primary, f"mail-{number}@lab.invalid") for number in range(sent)]
+    assert min(counts) == 1, "a mail is missing"
+    under_way = primary.log_text("postfix.log").count("while sending end of data")
+    assert sum(counts) - sent <= under_way, "more was doubled than what the server was working on when the gate died"
+    lab.level(primary)
+    lab.same(primary)
+
+
+def test_fifty_deliveries_at_a_time_share_barriers(make_lab):
+    lab, gate = gated(make_lab)
+    primary, standby = lab["mx1"], lab["mx2"]
+    loads = [LmtpLoad(primary, USERS[n % 10:] + USERS[:n % 10], port=PORT).start() for n in range(50)]
+    wait_until(lambda: sum(len(load.history) for load in loads) > 500, 60, "no mail goes through")
+    history = [one for load in loads for one in load.stop()]
+    assert mail.missing(history, standby.path(standby.mail)) == []
+    assert sum(load.errors for load in loads) == 0
+    gate.stop()
+
+
+def test_a_large_mail_does_not_stay_in_the_memory_of_the_gate(make_lab):
+    lab, gate = gated(make_lab)
+    primary = lab["mx1"]
+    with LmtpClient(primary, port=PORT, timeout=60) as client:
+        client.deliver(ANN, size=30_000_000)
+        assert proc.memory_bytes(gate.process.pid) < 20_000_000, "the gate keeps mail in its memory"
+        client.deliver(ANN, size=1000)
+
+
+def test_a_node_that_is_no_primary_takes_no_mail(make_lab):
+    lab, _ = gated(make_lab)
+    standby = lab["mx2"]
+    standby.dovecot.start()
+    Gate(standby).start()
+    with LmtpClient(standby, port=PORT) as client, pytest.raises(LmtpError, match="451 4.3.0 .*not the primary"):
+        client.deliver(ANN)

@@ -1,0 +1,209 @@
+"""What was deleted on the primary is found on the standby and comes back; a mass change pauses the standby."""
+
+import json
+import random
+import time
+
+import pytest
+
+from lab import mail
+from lab.load import ANN, BOB
+from lab.wait import wait_until
+
+
+def found(host, *filters):
+    """The retained objects that fit, as mailtwin retained list tells them."""
+    return json.loads(host.mailtwin("retained", "list", "--json", *filters).stdout)["objects"]
+
+
+def restore(host, *filters):
+    return json.loads(host.mailtwin("retained", "restore", "--yes", "--json", *filters).stdout)
+
+
+def deliver(lab, user, count, name="mx1"):
+    with lab.lmtp(name) as lmtp:
+        return [lmtp.deliver(user) for _ in range(count)]
+
+
+def expunge(lab, user, uids, folder="INBOX"):
+    with lab.imap("mx1", user) as client:
+        client.select(folder)
+        client.uid("STORE", uids, "+FLAGS", "(\\Deleted)")
+        client.do("expunge")
+
+
+def test_an_expunged_mail_is_found_by_its_subject_and_comes_back_once(pair):
+    primary, standby = pair["mx1"], pair["mx2"]
+    mails = deliver(pair, ANN, 5)
+    with pair.imap("mx1", ANN) as client:
+        client.select()
+        uids = client.uids()
+        client.uid("STORE", uids[:1], "+FLAGS", "(\\Seen \\Flagged)")
+        known = client.identity()[1]
+    expunge(pair, ANN, uids[1:2])
+    pair.level(primary)
+    ident = mails[1].ident
+    [row] = found(standby, "--user", ANN, "--since", "1h", "--message-id", ident)
+    assert row["why"] == "deleted" and row["from"] == "sender@lab.invalid" and row["folder"] == ""
+    number = ident.split("-")[-1].split("@")[0]
+    assert [one["id"] for one in found(standby, "--subject", f"MESSAGE {number}")] == [row["id"]]
+    assert found(primary) == []
+    assert "Nothing has been changed" in standby.mailtwin("retained", "restore", row["id"], "--plan").stdout
+    assert restore(standby, row["id"])["restored"] == 1
+    assert restore(standby, row["id"])["restored"] == 0
+    with pair.imap("mx1", ANN) as client:
+        now = client.identity()[1]
+    back = [uid for uid, (one, _) in now.items() if one == ident]
+    assert len(back) == 1 and back[0] > max(known) and len(now) == 5
+    pair.level(primary)
+    pair.same(primary)
+
+
+def test_a_deleted_folder_comes_back_with_its_uids(pair):
+    primary, standby = pair["mx1"], pair["mx2"]
+    deliver(pair, ANN, 12)
+    with pair.imap("mx1", ANN) as client:
+        client.do("create", '"Projects"')
+        client.select()
+        uids = client.uids()
+        client.uid("COPY", uids[:8], '"Projects"')
+        client.select("Projects")
+        client.uid("STORE", client.uids()[:3], "+FLAGS", "(\\Seen \\Answered)")
+        client.uid("STORE", client.uids()[3:4], "+FLAGS", "(\\Deleted)")  # a gap in the UIDs
+        client.do("expunge")
+        client.select()
+        client.uid("STORE", uids, "+FLAGS", "(\\Deleted)")  # the folder has the only copies
+        client.do("expunge")
+        known = client.identity("Projects")
+        pair.level(primary)  # what was gone again before the standby heard of it, it cannot keep
+        client.select()
+        client.do("delete", '"Projects"')
+    pair.level(primary)
+    rows = found(standby, "--user", ANN, "--folder", "Projects")
+    assert all(row["folder"] == "Projects" and "TRASHED" not in row["path"] for row in rows)
+    assert not [row for row in found(standby) if "TRASHED" in row["path"]]
+    standby.daemon.restart()
+    primary.daemon.wait_peer("mx2", "connected")
+    result = restore(standby, "--user", ANN, "--folder", "Projects", "--since", "1h")
+    assert result["restored"] >= 7 and result["failed"] == 0 and result["refused"] == 0, (result, rows)
+    with pair.imap("mx1", ANN) as client:
+        validity, mails = client.identity("Projects")
+        assert validity == known[0]
+        assert {uid: mails.get(uid) for uid in known[1]} == known[1]
+    pair.level(primary)
+    pair.same(primary)
+
+
+def remove_mailbox(host, user):
+    name, domain = user.split("@")
+    home = f"{host.mail}/{domain}/{name}"
+    assert host.path(home).is_dir(), sorted(host.path(host.mail).rglob("*"))
+    host.run("rm", "-rf", home)
+
+
+def test_an_rm_of_a_mailbox_is_undone(pair):
+    primary, standby = pair["mx1"], pair["mx2"]
+    kept = deliver(pair, BOB, 20)
+    with pair.imap("mx1", BOB) as client:
+        client.do("create", '"Old"')
+        client.select()
+        client.uid("MOVE", client.uids()[:5], '"Old"')
+        client.view()
+    pair.level(primary)
+    remove_mailbox(primary, BOB)
+    pair.level(primary)
+    begun = time.monotonic()
+    assert restore(standby, "--user", BOB)["restored"] >= 20
+    assert time.monotonic() - begun < 60
+    assert mail.missing(kept, primary.path(primary.mail)) == []
+    with pair.imap("mx1", BOB) as client:
+        assert len(client.identity()[1]) == 15 and len(client.identity("Old")[1]) == 5
+
+
+def encrypt_all(host, seed=7):
+    """As ransomware does it: each file another name and another content. Returns how many."""
+    chance = random.Random(seed)
+    files = sorted(one for folder in ("cur", "new") for one in host.path(host.mail).rglob(f"{folder}/*"))
+    for file in files:
+        locked = file.with_name(file.name + ".locked")
+        file.rename(locked)
+        locked.write_bytes(chance.randbytes(1500))
+    return len(files)
+
+
+def paused(host):
+    return host.daemon.status()["mass_change"] is not None
+
+
+def test_ransomware_closes_the_guard_and_the_standby_keeps_the_originals(guarded):
+    primary, standby = guarded["mx1"], guarded["mx2"]
+    kept = deliver(guarded, ANN, 400) + deliver(guarded, BOB, 200)
+    guarded.level(primary)
+    encrypt_all(primary)
+    wait_until(lambda: paused(standby), 30, "the guard closes")
+    status = standby.daemon.status()
+    assert status["mass_change"]["state"] == "closed" and status["stores"][0]["state"] == "paused"
+    assert "retained release" in status["mass_change"]["why"]
+    assert "event=MASS_CHANGE " in standby.daemon.log(20000)
+    primary.daemon.wait_status(lambda now: now["state"] == "degraded", 30, "the primary is degraded")
+    # over a restart, too
+    standby.daemon.restart()
+    primary.daemon.wait_status(lambda now: now["state"] == "degraded", 30, "the primary is degraded")
+    assert paused(standby)
+    lost = mail.missing(kept, standby.path(standby.mail))
+    assert len(lost) <= len(kept) * 0.21
+    retained = {row["message_id"].strip("<>") for row in found(standby) if "message_id" in row}
+    assert {one.ident for one in lost} <= retained
+    # the way back: the standby has what is good
+    primary.halt()
+    standby.mailtwin("promote", "--force")
+    standby.daemon.wait_role("primary")
+    assert not paused(standby)
+    assert restore(standby, "--since", "1h")["failed"] == 0
+    assert mail.missing(kept, standby.path(standby.mail)) == []
+
+
+def test_what_is_released_goes_on_and_what_is_discarded_comes_back(guarded):
+    primary, standby = guarded["mx1"], guarded["mx2"]
+    kept = deliver(guarded, ANN, 300)
+    guarded.level(primary)
+    for turn in ("release", "discard"):
+        with guarded.imap("mx1", ANN) as client:
+            client.select()
+            uids = client.uids()
+        expunge(guarded, ANN, uids[:150] if turn == "release" else uids)
+        wait_until(lambda: paused(standby), 30, "the guard closes")
+        fresh = deliver(guarded, BOB, 1)
+        standby.mailtwin("retained", turn, "--yes")
+        wait_until(lambda: not paused(standby), 10, "it goes on")
+        guarded.level(primary)
+        assert mail.missing(fresh, standby.path(standby.mail)) == []
+        if turn == "release":
+            assert len(mail.missing(kept, standby.path(standby.mail))) == 150
+    assert len(mail.missing(kept, primary.path(primary.mail))) <= 150
+    guarded.level(primary)
+    guarded.same(primary)
+    refused = standby.mailtwin("retained", "release", "--yes", check=False)
+    assert refused.returncode == 3 and "not paused" in refused.stderr
+
+
+@pytest.mark.parametrize("act", ["flags", "moves", "copies"])
+def test_normal_life_does_not_close_the_guard(guarded, act):
+    primary, standby = guarded["mx1"], guarded["mx2"]
+    deliver(guarded, ANN, 250)
+    with guarded.imap("mx1", ANN) as client:
+        client.do("create", '"Other"')
+        client.select()
+        uids = client.uids()
+        if act == "flags":
+            client.uid("STORE", uids, "+FLAGS", "(\\Seen)")
+            client.uid("STORE", uids, "-FLAGS", "(\\Seen)")
+        elif act == "moves":
+            client.uid("MOVE", uids, '"Other"')
+        else:
+            client.uid("COPY", uids, '"Other"')
+            client.uid("STORE", uids, "+FLAGS", "(\\Deleted)")
+            client.do("expunge")
+    guarded.level(primary)
+    assert not paused(standby)
+    assert [row for row in found(standby) if row["why"] == "deleted" and "message_id" in row] == []
