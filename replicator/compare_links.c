@@ -37,17 +37,14 @@ tell_other(struct same_object *s, uint64_t dir, struct span name, struct err *e)
 }
 
 static int
-other_follows(struct same_object *s, uint64_t dir, struct span name, struct err *e)
+other_follows(struct same_object *s, uint64_t dir, struct span name, const struct state_entry *row,
+              struct err *e)
 {
     uint8_t copy[PATH_NAME_MAX];
     memcpy(copy, name.ptr, name.len);
     struct span other = span_of(copy, name.len);
-    struct state_entry row;
-    int found = state_entry_get(s->c->txn, dir, other, &row, e);
-    if (found < 0)
-        return -1;
-    bool same = found > 0 && !compare_owner_moved(&row.attr, &s->entry.attr) &&
-                row.attr.mtime_ns == s->entry.attr.mtime_ns;
+    bool same = !compare_owner_moved(&row->attr, &s->entry.attr) &&
+                row->attr.mtime_ns == s->entry.attr.mtime_ns;
     bool untold = s->op == OP_META && same;
     if (s->op != 0 && !untold && tell_other(s, dir, other, e) < 0)
         return -1;
@@ -58,14 +55,15 @@ other_follows(struct same_object *s, uint64_t dir, struct span name, struct err 
 static int
 others_follow(struct same_object *s, struct err *e)
 {
-    for (unsigned i = 0;; i++) {
+    for (unsigned i = 0;;) {
         uint64_t dir;
         struct span name;
-        int found = state_name_of(s->c->txn, s->store, s->entry.ino, i, &dir, &name, e);
+        struct state_entry row;
+        int found = state_object_name(s->c->txn, s->store, &s->entry, &i, &dir, &name, &row, e);
         if (found <= 0)
             return found;
         bool is_self = dir == s->dir && span_equal(name, s->name);
-        if (!is_self && other_follows(s, dir, name, e) < 0)
+        if (!is_self && other_follows(s, dir, name, &row, e) < 0)
             return -1;
     }
 }
@@ -251,19 +249,25 @@ compare_look_at_others(struct compare *c, const struct place *place, struct span
 int
 compare_look_at_bereaved(struct compare *c, uint16_t store, uint64_t ino, struct err *e)
 {
-    uint64_t dir;
-    struct span name;
-    struct known known;
-    uint8_t copy[PATH_NAME_MAX];
-    int found = state_name_of(c->txn, store, ino, 0, &dir, &name, e);
-    if (found <= 0)
-        return found;
-    name = span_of(memcpy(copy, name.ptr, name.len), name.len);
-    found = known_get(c->txn, dir, name, &known, e);
-    if (found <= 0)
-        return found;
-    struct told_object object = { .ino = ino,
-                                  .handle = known.entry.handle,
-                                  .what = WATCH_ATTRIB | HINT_WRITTEN };
-    return tell_store(c, store, &object, e);
+    uint8_t last[sizeof(((struct known *)NULL)->handle)];
+    struct told_object object = { .ino = ino, .what = WATCH_ATTRIB | HINT_WRITTEN };
+    for (unsigned i = 0;; i++) { /* another object may have had the number before */
+        uint64_t dir;
+        struct span name;
+        struct known known;
+        uint8_t copy[PATH_NAME_MAX];
+        int found = state_name_of(c->txn, store, ino, i, &dir, &name, e);
+        if (found <= 0)
+            return found;
+        name = span_of(memcpy(copy, name.ptr, name.len), name.len);
+        found = known_get(c->txn, dir, name, &known, e);
+        if (found <= 0)
+            return found;
+        if (span_equal(known.entry.handle, object.handle))
+            continue;
+        object.handle = span_of(memcpy(last, known.handle, known.entry.handle.len),
+                                known.entry.handle.len);
+        if (tell_store(c, store, &object, e) < 0)
+            return -1;
+    }
 }

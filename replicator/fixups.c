@@ -26,9 +26,11 @@ fixups_further_link(struct fixups *f, struct span name, const struct state_entry
 {
     uint64_t dir;
     struct span first;
+    struct state_entry row;
+    unsigned i = 0;
     if (!S_ISREG(entry->attr.mode) || entry->nlink < 2)
         return 0;
-    int found = state_name_of(f->txn, f->place->store, entry->ino, 0, &dir, &first, e);
+    int found = state_object_name(f->txn, f->place->store, entry, &i, &dir, &first, &row, e);
     if (found <= 0 || (dir == f->place->dir && span_equal(first, name)))
         return found < 0 ? -1 : 0;
     _cleanup_buf_ struct buf first_dir = { 0 };
@@ -60,12 +62,15 @@ relink(struct fixups *f, struct span name, const struct state_entry *entry, stru
     _cleanup_buf_ struct buf dir_path = { 0 };
     _cleanup_buf_ struct buf path = { 0 };
     path_join(&first, buf_span(&f->place->path), name);
-    for (unsigned i = 1;; i++) {
+    for (unsigned i = 0;;) {
         uint64_t dir;
         struct span other;
-        int found = state_name_of(f->txn, f->place->store, entry->ino, i, &dir, &other, e);
+        struct state_entry row;
+        int found = state_object_name(f->txn, f->place->store, entry, &i, &dir, &other, &row, e);
         if (found <= 0)
             return found;
+        if (dir == f->place->dir && span_equal(other, name))
+            continue;
         if (state_dir_path(f->txn, dir, &dir_path, e) < 0)
             return -1;
         path_join(&path, buf_span(&dir_path), other);

@@ -46,17 +46,14 @@ index_dir(struct ledger *l, uint64_t parent, struct span name, const struct appl
 static int
 others_follow(struct ledger *l, uint16_t store, const struct state_entry *entry, struct err *e)
 {
-    for (unsigned i = 0;; i++) {
+    for (unsigned i = 0;;) {
         uint64_t dir;
         struct span name;
         struct state_entry other;
-        int found = state_name_of(l->txn, store, entry->ino, i, &dir, &name, e);
-        if (found > 0)
-            found = state_entry_get(l->txn, dir, name, &other, e);
+        int found = state_object_name(l->txn, store, entry, &i, &dir, &name, &other, e);
         if (found <= 0)
             return found;
-        if (span_equal(other.handle, entry->handle) &&
-            state_entry_put(l->txn, dir, name, entry, e) < 0)
+        if (state_entry_put(l->txn, dir, name, entry, e) < 0)
             return -1;
     }
 }

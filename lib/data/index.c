@@ -152,6 +152,22 @@ state_entry_get(struct state_txn *txn, uint64_t dir, struct span name,
     return entry_decode(row, ret_entry, e) < 0 ? -1 : 1;
 }
 
+int
+state_object_name(struct state_txn *txn, uint16_t store, const struct state_entry *object,
+                  unsigned *index, uint64_t *ret_dir, struct span *ret_name,
+                  struct state_entry *ret_entry, struct err *e)
+{
+    for (;;) {
+        int found = state_name_of(txn, store, object->ino, (*index)++, ret_dir, ret_name, e);
+        if (found > 0)
+            found = state_entry_get(txn, *ret_dir, *ret_name, ret_entry, e);
+        if (found <= 0)
+            return found;
+        if (span_equal(ret_entry->handle, object->handle))
+            return 1;
+    }
+}
+
 static int
 entry_set_nlink(struct state_txn *txn, struct span key, uint32_t nlink, struct err *e)
 {

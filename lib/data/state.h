@@ -149,6 +149,12 @@ int state_entry_next(struct state_txn *txn, uint64_t dir, struct span after, str
 /* Names of an inode of a store: the index-th. 1 found, 0 no more. */
 int state_name_of(struct state_txn *txn, uint16_t store, uint64_t ino, unsigned index,
                   uint64_t *ret_dir, struct span *ret_name, struct err *e) _must_check_;
+/* Names of an object of a store: of its inode's, those that have its handle. The number of an
+ * object that is gone is given to another at once, and until the name of the first was looked at
+ * the index has both. *index begins at 0 and is moved behind the name found; 1 found, 0 no more. */
+int state_object_name(struct state_txn *txn, uint16_t store, const struct state_entry *object,
+                      unsigned *index, uint64_t *ret_dir, struct span *ret_name,
+                      struct state_entry *ret_entry, struct err *e) _must_check_;
 
 /* Names that a power loss took or may have spoilt, until a standby gave them back or no node can. A
  * row goes with its entry: moved with it, removed with it. */

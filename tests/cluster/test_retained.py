@@ -21,8 +21,11 @@ def restore(host, *filters):
 
 
 def deliver(lab, user, count, name="mx1"):
+    """Mails that the standby has: one that came and went between two shipments never was there to be kept."""
     with lab.lmtp(name) as lmtp:
-        return [lmtp.deliver(user) for _ in range(count)]
+        mails = [lmtp.deliver(user) for _ in range(count)]
+    lab.level(lab[name])
+    return mails
 
 
 def expunge(lab, user, uids, folder="INBOX"):

@@ -1,6 +1,7 @@
 /* Names looked at by hand, in an order that events would not give. Each begins with two mailboxes.
  */
 #include "replicator/batch.h"
+#include "replicator/fixups.h"
 #include "replicator/strays.h"
 #include "tests/unit/hand_kit.h"
 
@@ -288,5 +289,71 @@ TEST(what_is_told_of_an_object_behind_a_scan_that_found_it_elsewhere_counts)
     CHECK_INT(h.compare.emitted, 2); /* meta */
     hints_free(&strays);
     by_hand_end(&h, c);
+    cap_free(c);
+}
+
+/* --- the number of an object that is gone is given to another --- */
+
+/* The index still has `name` in the root, for an object that had the number of f before. */
+static void
+leave_name(struct by_hand *h, struct cap *c, const char *name)
+{
+    uint64_t root = state_root(h->txn, 0);
+    struct known f;
+    CHECK_INT(known_get(h->txn, root, span_str("f"), &f, &c->e), 1);
+    f.handle[f.entry.handle.len - 1] ^= 1; /* another generation */
+    CHECK_INT(state_entry_put(h->txn, root, span_str(name), &f.entry, &c->e), 0);
+}
+
+static void
+check_still_another(struct by_hand *h, struct cap *c, const char *name)
+{
+    uint64_t root = state_root(h->txn, 0);
+    struct known f, old;
+    CHECK_INT(known_get(h->txn, root, span_str("f"), &f, &c->e), 1);
+    CHECK_INT(known_get(h->txn, root, span_str(name), &old, &c->e), 1);
+    CHECK(!span_equal(f.entry.handle, old.entry.handle));
+}
+
+static void
+check_fixups(struct by_hand *h, struct cap *c)
+{
+    struct known f;
+    struct record r;
+    struct reclist out = { 0 };
+    struct fixups fix = { .txn = h->txn, .place = h->root, .out = &out };
+    CHECK_INT(known_get(h->txn, h->root->dir, span_str("f"), &f, &c->e), 1);
+    CHECK_INT(fixups_make(&fix, span_str("f"), &f.entry, &c->e), 0);
+    CHECK_INT(reclist_count(&out), 1);
+    reclist_get(&out, 0, &r);
+    CHECK_INT(r.op, OP_PUT);
+    reclist_free(&out);
+    fixups_free(&fix);
+}
+
+TEST(what_is_seen_of_an_object_does_not_hold_for_one_that_had_its_number_before)
+{
+    struct cap *c = begin_mailboxes();
+    CAP_NEEDED(c);
+    cap_sh(c, "echo x >mail/f");
+    cap_barrier(c);
+    cap_stop(c);
+    static const char *const changes[] = { "chmod 640 mail/f", "echo more >>mail/f" };
+    for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+        struct by_hand h;
+        struct look look;
+        by_hand_begin(&h, c);
+        leave_name(&h, c, "a");
+        leave_name(&h, c, "z");
+        cap_sh(c, "%s", changes[i]);
+        CHECK_INT(look_at(h.root->fd, "f", &look, &c->e), 0);
+        CHECK_INT(compare_present(&h.compare, h.root, "f", &look, WATCH_ATTRIB, &c->e), 0);
+        CHECK_INT(h.compare.emitted, 1); /* of f alone */
+        check_still_another(&h, c, "a");
+        check_still_another(&h, c, "z");
+        check_fixups(&h, c);
+        by_hand_end(&h, c);
+        cap_stop(c);
+    }
     cap_free(c);
 }

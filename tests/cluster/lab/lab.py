@@ -148,16 +148,23 @@ class Lab:
         """The primary's verify finds no difference, and the independent compare agrees."""
         standbys = self.standbys(primary) if standbys is None else standbys
         if verify:
-            primary.mailtwin("verify", "--content", within=120)
+            done = primary.mailtwin("verify", "--content", within=120, check=False)
+            seen = [one for host in standbys for one in self.differences(primary, host)]
+            assert done.returncode == 0, f"verify: {done}\ncompared here:\n" + "\n".join(seen[:40])
         for host in standbys:
             self.compare(primary, host)
 
-    def compare(self, one, other):
-        """Fails with the first differences of the stores of two hosts."""
+    def differences(self, one, other):
+        """What differs in the stores of two hosts, a line each."""
         found = []
         for name, store in self.stores.items():
             path = store.get("path", f"{STATE}/spool/{name}")
             found += compare.differences(one.path(path), other.path(path), store["kind"])
+        return found
+
+    def compare(self, one, other):
+        """Fails with the first differences of the stores of two hosts."""
+        found = self.differences(one, other)
         assert not found, (f"{one.name} and {other.name}: {len(found)} differences:\n" + "\n".join(found[:40]))
 
     # --- clients ---
