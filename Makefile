@@ -284,14 +284,15 @@ check-cppcheck:
 check-analyzer:
 	@$(MAKE) VARIANT=analyze objects
 
-# A file is looked at again when it, a header of it or the settings changed.
-build/tidy/%.ok: %.c build/clang/%.o .clang-tidy tests/tools/analyzer.h
+# A file is looked at again when it, a header of it or the settings changed. The variant is the one that
+# `make test` has built already with clang's warnings.
+build/tidy/%.ok: %.c build/asan/%.o .clang-tidy tests/tools/analyzer.h
 	@mkdir -p $(@D)
 	@echo "  TIDY    $<"
 	@clang-tidy-14 -quiet $< -- $(CLANG_FLAGS) $(SEEN_analyze) >$@.log 2>&1 || { cat $@.log; exit 1; }
 	@touch $@
 check-tidy tidy: ## clang-tidy
-	@$(MAKE) VARIANT=clang tidy-files
+	@$(MAKE) VARIANT=asan tidy-files
 .PHONY: tidy-files
 tidy-files: $(patsubst %.c,build/tidy/%.ok,$(PRODUCT_SRC))
 
