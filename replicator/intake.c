@@ -13,6 +13,7 @@
 #define BATCH_MAX       256
 #define BATCH_BYTES     (64 * 1024 * 1024)
 #define OBJECT_SIZE_MAX (UINT64_C(1) << 40)
+#define OPEN_TO_COMPARE (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
 
 /* One object. Directories that are named here are those of the batch's folders, or dir_fd. */
 struct item {
@@ -241,10 +242,23 @@ text_of(const struct buf *name)
 }
 
 static bool
-is_same(const struct stat *st, const struct wire_give *give)
+may_be_same(const struct item *item, const struct stat *st)
 {
     return S_ISREG(st->st_mode) &&
-           (give->mode == WIRE_GIVE_FLAGS || (uint64_t)st->st_size == give->attr.size);
+           (item->give.mode == WIRE_GIVE_FLAGS || (uint64_t)st->st_size == item->give.attr.size);
+}
+
+/* A message is known by its name and its bytes; where no bytes came with it, by its size. fd, of
+ * what has the name here, is closed. 1, 0, -1. */
+static int
+is_same(const struct item *item, const struct stat *st, int fd, struct err *e)
+{
+    _cleanup_close_ int here = fd;
+    if (!may_be_same(item, st) || !has_bytes(&item->give))
+        return may_be_same(item, st);
+    if (here < 0)
+        return err_sys(e, ERR_IO, "open a message to compare it");
+    return file_same_bytes(here, item->fd, e);
 }
 
 static void
@@ -268,12 +282,14 @@ find_here(struct intake_folder *f, struct item *item, struct intake_found *ret_f
     item->from_fd = name->is_new ? f->new_fd : f->cur_fd;
     set_name(&item->from, span_str(name->name));
     set_where(item, f, name->is_new, span_str(name->name));
-    if (fstatat(item->from_fd, name->name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-        ret_found->certain = true;
-        ret_found->same = is_same(&st, &item->give);
-        return 0;
-    }
-    return errno == ENOENT ? 0 : err_sys(e, ERR_IO, "look at a message");
+    if (fstatat(item->from_fd, name->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : err_sys(e, ERR_IO, "look at a message");
+    int same = is_same(item, &st, openat(item->from_fd, name->name, OPEN_TO_COMPARE), e);
+    if (same < 0)
+        return -1;
+    ret_found->certain = true;
+    ret_found->same = same > 0;
+    return 0;
 }
 
 /* What the index tells: also of this folder, for a directory that is read while names move in it
@@ -291,14 +307,18 @@ find_elsewhere(struct intake *x, struct item *item, struct intake_found *ret_fou
     if (found <= 0)
         return found;
     struct span path = buf_span(&item->where);
-    _cleanup_close_ int fd = file_open_beneath(x->node->stores[store].root_fd, path,
-                                               O_PATH | O_NOFOLLOW, 0, e);
+    int fd = file_open_beneath(x->node->stores[store].root_fd, path, OPEN_TO_COMPARE, 0, e);
     if (fd < 0 && e->sys != ENOENT)
         return -1;
     ret_found->found = true;
-    ret_found->certain = fd >= 0 && fstat(fd, &st) == 0;
-    ret_found->same = ret_found->certain && is_same(&st, &item->give);
-    return 0;
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        file_closep(&fd);
+        return 0;
+    }
+    int same = is_same(item, &st, fd, e);
+    ret_found->certain = true;
+    ret_found->same = same > 0;
+    return same < 0 ? -1 : 0;
 }
 
 static int
@@ -389,7 +409,7 @@ prepare_file(struct intake *x, struct item *item, struct err *e)
     set_name(&item->from, path_name(path));
     item->from_fd = item->to_fd = item->dir_fd;
     if (fstatat(item->dir_fd, text_of(&item->to), &st, AT_SYMLINK_NOFOLLOW) == 0)
-        here = (struct intake_found){ true, true, is_same(&st, &item->give) };
+        here = (struct intake_found){ true, true, may_be_same(item, &st) };
     else if (errno != ENOENT)
         return err_sys(e, ERR_IO, "look at a file");
     if (here.found && item->give.mode == WIRE_GIVE_REPLACE && !S_ISREG(st.st_mode))

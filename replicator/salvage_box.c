@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define CHUNK 65536
 
 static void
 content_name(uint32_t number, char ret_name[16])
@@ -157,27 +156,13 @@ salvage_box_content(const struct salvage_box *box, uint32_t number, struct err *
     return file_open_beneath(box->dirfd, span_str(name), O_RDONLY, 0, e);
 }
 
-static bool
-same_bytes(int a, int b)
-{
-    static _Thread_local uint8_t left[CHUNK], right[CHUNK];
-    for (uint64_t at = 0;; at += CHUNK) {
-        ssize_t got = file_pread_full(a, left, CHUNK, at, NULL);
-        if (got < 0 || file_pread_full(b, right, CHUNK, at, NULL) != got ||
-            memcmp(left, right, (size_t)got) != 0)
-            return false;
-        if (got < CHUNK)
-            return true;
-    }
-}
-
 bool
 salvage_box_same(const struct salvage_box *box, const struct salvage_item *item)
 {
     _cleanup_close_ int kept = salvage_box_content(box, item->number, NULL);
     _cleanup_close_ int live = file_open_beneath(box->store->root_fd, item->path,
                                                  O_RDONLY | O_NONBLOCK, 0, NULL);
-    return kept >= 0 && live >= 0 && same_bytes(kept, live);
+    return kept >= 0 && live >= 0 && file_same_bytes(kept, live, NULL) > 0;
 }
 
 int

@@ -10,6 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define SAME_CHUNK 65536
+
 enum err_code
 file_err_code(int errnum, enum err_code otherwise)
 {
@@ -86,6 +88,22 @@ file_pread_full(int fd, void *ptr, size_t len, uint64_t offset, struct err *e)
         got += (size_t)n;
     }
     return (ssize_t)got;
+}
+
+int
+file_same_bytes(int a, int b, struct err *e)
+{
+    static _Thread_local uint8_t left[SAME_CHUNK], right[SAME_CHUNK];
+    for (uint64_t at = 0;; at += SAME_CHUNK) {
+        ssize_t of_a = file_pread_full(a, left, SAME_CHUNK, at, e);
+        ssize_t of_b = of_a < 0 ? -1 : file_pread_full(b, right, SAME_CHUNK, at, e);
+        if (of_b < 0)
+            return -1;
+        if (of_a != of_b || memcmp(left, right, (size_t)of_a) != 0)
+            return 0;
+        if (of_a < SAME_CHUNK)
+            return 1;
+    }
 }
 
 int

@@ -29,6 +29,8 @@ int file_write_full(int fd, struct span data, struct err *e) _must_check_;
 int file_pwrite_full(int fd, struct span data, uint64_t offset, struct err *e) _must_check_;
 /* Up to len bytes; fewer only at the end of the file. Returns the count or -1. */
 ssize_t file_pread_full(int fd, void *ptr, size_t len, uint64_t offset, struct err *e) _must_check_;
+/* Have the two the same bytes from the beginning to the end? 1, 0, -1. */
+int file_same_bytes(int a, int b, struct err *e) _must_check_;
 
 int file_sync(int fd, struct err *e) _must_check_; /* fsync of a file or of a directory */
 /* Waits until the file's bytes are on the disk. Where they lie there, and its size, is not durable

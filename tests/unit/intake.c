@@ -258,21 +258,31 @@ TEST(a_message_given_again_is_there_already_wherever_it_went_and_whatever_its_fl
     kit_free(k);
 }
 
-TEST(another_message_of_the_same_name_costs_neither_its_bytes)
+static void
+check_another_message(const char *there)
 {
+    char still_there[64];
+    snprintf(still_there, sizeof(still_there), "[ $(cat mail/d/ada/cur/1.M1,S=5:2,F) = %s ]",
+             there);
     struct kit *k = kit_new();
     KIT_NEEDED(k);
     user(k);
-    cap_sh(k->c, "printf other-bytes >mail/d/ada/cur/1.M1,S=5:2,F");
+    cap_sh(k->c, "printf %s >mail/d/ada/cur/1.M1,S=5:2,F", there);
     struct source *s = message(k, "d/ada/cur/1.M1,S=5:2,S", "hello");
     give_all(k);
     CHECK_INT(s->result, WIRE_GIVEN_CREATED);
-    check_sh(k, "[ $(cat mail/d/ada/cur/1.M1,S=5:2,F) = other-bytes ]");
+    check_sh(k, still_there);
     check_sh(k, "[ $(cat mail/d/ada/cur/1.M1-????????,S=5:2,S) = hello ]");
     give_all(k);
     CHECK_INT(s->result, WIRE_GIVEN_EXISTS);
     check_sh(k, "[ $(ls mail/d/ada/cur | wc -l) = 2 ]");
     kit_free(k);
+}
+
+TEST(another_message_of_the_same_name_costs_neither_its_bytes)
+{
+    check_another_message("other-bytes");
+    check_another_message("HELLO"); /* as long as the one that is given */
 }
 
 TEST(a_folder_that_is_missing_is_made_like_the_one_above_it)
