@@ -20,7 +20,12 @@ struct give {
     struct link_io *io;
     struct give_order *order;
     uint64_t last_id;
-    bool drained; /* the source has no more */
+    bool drained;          /* the source has no more */
+    struct give_item item; /* whose bytes are on their way, while `sending` */
+    uint64_t item_at;
+    uint32_t item_crc;
+    bool sending;
+    bool broken_off; /* its order has ended: no more bytes of it */
     struct underway list[GIVE_WINDOW];
     size_t count;
     uint64_t bytes;
@@ -77,6 +82,7 @@ give_new(struct link_io *io)
 {
     struct give *g = xcalloc(1, sizeof(*g));
     g->io = io;
+    g->item.fd = -1;
     return g;
 }
 
@@ -88,6 +94,7 @@ finish(struct give *g, const struct err *why)
     g->drained = false;
     g->count = 0;
     g->bytes = 0;
+    g->broken_off = g->sending;
     order->done(order, why);
 }
 
@@ -99,6 +106,7 @@ give_free(struct give **give, const struct err *why)
         return;
     if (g->order != NULL)
         finish(g, why);
+    give_item_free(&g->item);
     free(g);
     *give = NULL;
 }
@@ -106,8 +114,8 @@ give_free(struct give **give, const struct err *why)
 static bool
 can_step(const struct give *g)
 {
-    return g->order != NULL && !g->drained && g->count < GIVE_WINDOW &&
-           (g->count == 0 || g->bytes < GIVE_WINDOW_BYTES);
+    return g->sending || (g->order != NULL && !g->drained && g->count < GIVE_WINDOW &&
+                          (g->count == 0 || g->bytes < GIVE_WINDOW_BYTES));
 }
 
 /* --- sending --- */
@@ -139,39 +147,43 @@ has_bytes(const struct give_item *item)
 }
 
 static int
-send_end(struct give *g, uint64_t size, uint32_t crc, bool ok, struct err *e)
+send_end(struct give *g, bool ok, struct err *e)
 {
     g->out.type = WIRE_END;
-    g->out.end = (struct wire_end){ .size = size, .crc = crc, .ok = ok };
+    g->out.end = (struct wire_end){ .size = g->item_at, .crc = g->item_crc, .ok = ok };
+    g->sending = g->broken_off = false;
+    give_item_free(&g->item);
+    g->item = (struct give_item){ .fd = -1 };
     return link_io_send(g->io, &g->out, e);
 }
 
-/* What cannot be read here is answered as not given. */
+/* One piece: what else is to be said on this link, an acknowledgement above all, waits no longer
+ * than that. What cannot be read here is answered as not given. */
 static int
-send_bytes(struct give *g, const struct give_item *item, struct err *e)
+send_piece(struct give *g, struct err *e)
 {
-    uint32_t crc = 0;
-    uint64_t at = 0;
-    while (at < item->attr.size) {
-        struct err why = { 0 };
-        size_t want = (size_t)MIN(item->attr.size - at, (uint64_t)sizeof(g->chunk));
-        ssize_t got = file_pread_full(item->fd, g->chunk, want, at, &why);
-        if (got < 0)
-            event(EV_UNREADABLE, F_SPAN("path", buf_span(&item->path)), F_ERR(&why));
-        if (got <= 0)
-            return send_end(g, at, crc, false, e);
-        g->out.type = WIRE_DATA;
-        g->out.data = (struct wire_data){ at, span_of(g->chunk, (size_t)got) };
-        crc = crc32c_more(crc, g->out.data.bytes);
-        if (link_io_send(g->io, &g->out, e) < 0)
-            return -1;
-        at += (uint64_t)got;
-    }
-    return send_end(g, at, crc, true, e);
+    struct err why = { 0 };
+    uint64_t left = g->item.attr.size - g->item_at;
+    size_t want = (size_t)MIN(left, (uint64_t)sizeof(g->chunk));
+    if (g->broken_off || want == 0)
+        return send_end(g, !g->broken_off, e);
+    ssize_t got = file_pread_full(g->item.fd, g->chunk, want, g->item_at, &why);
+    if (got < 0)
+        event(EV_UNREADABLE, F_SPAN("path", buf_span(&g->item.path)), F_ERR(&why));
+    if (got <= 0)
+        return send_end(g, false, e);
+    g->out.type = WIRE_DATA;
+    g->out.data = (struct wire_data){ g->item_at, span_of(g->chunk, (size_t)got) };
+    g->item_crc = crc32c_more(g->item_crc, g->out.data.bytes);
+    g->item_at += (uint64_t)got;
+    if (link_io_send(g->io, &g->out, e) < 0)
+        return -1;
+    return g->item_at == g->item.attr.size ? send_end(g, true, e) : 0;
 }
 
+/* Takes the item over when its bytes are to follow. */
 static int
-send_item(struct give *g, const struct give_item *item, struct err *e)
+send_item(struct give *g, struct give_item *item, struct err *e)
 {
     fill(g, item);
     uint64_t bytes = has_bytes(item) ? item->attr.size : 0;
@@ -179,7 +191,14 @@ send_item(struct give *g, const struct give_item *item, struct err *e)
     g->bytes += bytes;
     if (link_io_send(g->io, &g->out, e) < 0)
         return -1;
-    return has_bytes(item) ? send_bytes(g, item, e) : 0;
+    if (!has_bytes(item))
+        return 0;
+    g->item = *item;
+    *item = (struct give_item){ .fd = -1 };
+    g->item_at = 0;
+    g->item_crc = 0;
+    g->sending = true;
+    return send_piece(g, e);
 }
 
 static int
@@ -187,6 +206,8 @@ step(struct give *g, struct err *e)
 {
     _cleanup_give_item_ struct give_item item = { .fd = -1 };
     struct err why = { 0 };
+    if (g->sending)
+        return send_piece(g, e);
     int found = g->order->next(g->order, &item, &why);
     if (found > 0)
         return send_item(g, &item, e);
@@ -210,6 +231,16 @@ give_work(struct give *g, struct peer *peer, struct err *e)
     if (g->order == NULL || can_step(g))
         return 1;
     return link_io_flush(g->io, e);
+}
+
+int
+give_end_item(struct give *g, struct err *e)
+{
+    while (g->sending) {
+        if (send_piece(g, e) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 /* --- answers --- */

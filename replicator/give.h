@@ -65,10 +65,13 @@ struct give;
 struct give *give_new(struct link_io *io);
 /* What is under way ends with `why`. NULL is fine. */
 void give_free(struct give **give, const struct err *why);
-/* Takes the peer's next order when it has none, and sends an object when there is one and room in
- * the window. 1 there may be more to send, 0 not before an answer or an order comes, -1 the link.
- */
+/* Takes the peer's next order when it has none, and sends an object, or the next piece of the one
+ * in hand, when there is one and room in the window. 1 there may be more to send, 0 not before an
+ * answer or an order comes, -1 the link. Not to be called while the primary sends a run: it does
+ * not read meanwhile, or keeps what it reads in its memory. */
 int give_work(struct give *give, struct peer *peer, struct err *e) _must_check_;
+/* Sends the rest of the object in hand: before other bytes go to the primary on this link. */
+int give_end_item(struct give *give, struct err *e) _must_check_;
 int give_answer(struct give *give, const struct wire_given *given, struct err *e) _must_check_;
 
 #endif

@@ -405,7 +405,7 @@ handle(struct receiver *x, const struct wire_msg *msg, struct err *e)
     case WIRE_FETCH:
         if (x->in_run && msg->type != WIRE_SIG_ASK)
             return err_set(e, ERR_PROTOCOL, "%s within a run", wire_type_word(msg->type));
-        if (!x->in_run && carry_out(x, e) < 0)
+        if (!x->in_run && (carry_out(x, e) < 0 || give_end_item(x->give, e) < 0))
             return -1;
         return on_question(x, msg, e);
     default:
@@ -440,7 +440,8 @@ step(struct receiver *x, struct err *e)
     int timeout = may_carry_out ? 0 : x->ledger.txn != NULL ? LEDGER_MS : -1;
     if (may_carry_out && group_is_full(x))
         return carry_out(x, e);
-    int gives = x->started && !x->syncing ? give_work(x->give, x->s->peer, e) : 0;
+    bool may_give = x->started && !x->syncing && !x->in_run;
+    int gives = may_give ? give_work(x->give, x->s->peer, e) : 0;
     if (gives < 0 || tell_readings(x, e) < 0)
         return -1;
     timeout = gives > 0 ? 0 : timeout;

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-
 static void
 content_name(uint32_t number, char ret_name[16])
 {
