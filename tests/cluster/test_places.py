@@ -11,7 +11,7 @@ from lab.host import STORE
 from lab.load import BOB, Mix
 
 
-@pytest.mark.parametrize("fs", ["xfs", "btrfs"])
+@pytest.mark.parametrize("fs", ["xfs", pytest.param("btrfs", marks=pytest.mark.long)])
 def test_other_filesystems(make_lab, fs):
     lab = make_lab(fs=fs)
     primary = lab.start()

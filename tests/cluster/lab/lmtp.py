@@ -1,7 +1,9 @@
 """Delivering mail by LMTP, and remembering exactly what was accepted."""
 
+import contextlib
 import itertools
 import os
+import socket
 import threading
 import time
 
@@ -99,6 +101,7 @@ class LmtpLoad:
         self.after = after  # called with each Delivered before the next one is sent
         self.history = []
         self.errors = 0
+        self._client = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
@@ -107,8 +110,12 @@ class LmtpLoad:
         return self
 
     def stop(self):
-        """Ends after the mail under way; returns the history."""
+        """Ends after the mail under way, which nobody answers when the host is down; returns the history."""
         self._stop.set()
+        client = self._client
+        if client is not None and not self.host.up:
+            with contextlib.suppress(OSError):
+                client.sock.shutdown(socket.SHUT_RDWR)
         self._thread.join(60)
         return self.history
 
@@ -122,6 +129,7 @@ class LmtpLoad:
         while not self._stop.is_set():
             try:
                 with LmtpClient(self.host, port=self.port) as client:
+                    self._client = client
                     self._deliver(client)
             except (OSError, LmtpError):
                 self.errors += 1
