@@ -83,7 +83,7 @@ command_runner(const struct command *command)
         { "held", cmd_held },         { "help", cmd_help },           { "version", cmd_version },
         { "generate", cmd_generate }, { "salvage", cmd_salvage },     { "loss", cmd_loss },
         { "retained", cmd_retained }, { "directory", cmd_directory }, { "accounts", cmd_accounts },
-        { "dump", cmd_dump },
+        { "dump", cmd_dump },         { "audit", cmd_audit },
     };
     for (size_t i = 0; i < ARRAY_LEN(runners); i++)
         if (strcmp(runners[i].name, command->name) == 0)

@@ -66,6 +66,7 @@ command_run cmd_accounts;
 command_run cmd_promote;
 command_run cmd_demote;
 command_run cmd_dump;
+command_run cmd_audit;
 command_run cmd_inspect;
 command_run cmd_help;
 command_run cmd_version;

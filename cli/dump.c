@@ -163,8 +163,10 @@ restore_dump(const struct line *line, const struct conf *conf, const struct conf
     }
     if (line_confirm(line, "a restore replaces the program's data on this node",
                      "The program's data on this node is replaced by the version.", e) < 0 ||
-        dump_role_of_node(conf, &role, e) < 0 ||
-        dump_restore(conf, store, wanted, role.epoch, &result, e) < 0)
+        dump_role_of_node(conf, &role, e) < 0 || line_audit(conf, e) < 0)
+        return -1;
+    line_note(line, "dump-restore", store->name);
+    if (dump_restore(conf, store, wanted, role.epoch, &result, e) < 0)
         return -1;
     print_result(line, "restored", &result);
     return 0;

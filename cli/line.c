@@ -1,6 +1,7 @@
 #include "cli/line.h"
 
 #include "cli/commands.h"
+#include "cli/line_sign.h"
 #include "cli/progress.h"
 #include "lib/base/nearest.h"
 #include "lib/os/control.h"
@@ -134,6 +135,7 @@ line_ask(const struct line *line, const char *socket, json_t *request, int timeo
     if (line_conf(line, &conf, e) < 0)
         return -1;
     struct progress progress;
+    line_sign(line, owned);
     progress_begin(&progress);
     int r = control_ask(conf->run_dir, socket, owned, timeout_ms, progress_show, &progress,
                         ret_reply, e);

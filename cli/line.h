@@ -29,12 +29,23 @@ int line_parse(char **argv, struct line *ret_line, struct err *e) _must_check_;
 const char *line_value(const struct line *line, const char *name); /* NULL: not given */
 bool line_has(const struct line *line, const char *name);
 
+/* A point in time: "2h" is two hours ago, or a date. *ret_ms since 1970 stays when it is not given.
+ */
+int line_time(const struct line *line, const char *name, uint64_t *ret_ms,
+              struct err *e) _must_check_;
+
 /* The configuration that the line names. */
 int line_conf(const struct line *line, struct conf **ret_conf, struct err *e) _must_check_;
 /* Asks the daemon of that configuration, with progress on the terminal; takes the reference to
- * request. */
+ * request. The reason that the line gives, and who gives the order, go with it. */
 int line_ask(const struct line *line, const char *socket, json_t *request, int timeout_ms,
              json_t **ret_reply, struct err *e) _must_check_;
+
+/* What this process does by itself from here on is in the audit trail of the configuration's node.
+ */
+int line_audit(const struct conf *conf, struct err *e) _must_check_;
+/* After line_audit(): what this process is about to do, who wants it, and why. */
+void line_note(const struct line *line, const char *what, const char *store);
 
 /* Before what deletes or overwrites: asks once on a terminal; elsewhere wants --yes, which does not
  * ask. `what` is a sentence for the refusal, without a full stop. */

@@ -1,6 +1,7 @@
 /* main.c - mailtwin: finds what a command is, and runs it. */
 #include "cli/commands.h"
 #include "cli/external.h"
+#include "lib/os/event.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -47,6 +48,7 @@ main(int argc, char **argv)
 {
     struct err e = { 0 };
     signal(SIGPIPE, SIG_IGN);
+    event_init("mailtwin", EVENT_CRIT); /* what it does it says in its own words */
     int status = run(argc > 0 ? argv + 1 : argv, &e);
     if ((fflush(stdout) != 0 || ferror(stdout)) && status >= 0)
         status = err_set(&e, ERR_IO, "standard output cannot be written");

@@ -1,6 +1,7 @@
 #include "cli/steps.h"
 
 #include "cli/line.h"
+#include "lib/os/event.h"
 #include "lib/os/file.h"
 
 #include <stdio.h>
@@ -175,6 +176,9 @@ run_step(const struct conf *conf, uint64_t epoch, json_t *step)
     json_object_set_new(step, "text", json_string(rc < 0 ? e.text : text));
     json_object_set_new(step, "at", json_integer((json_int_t)time(NULL)));
     json_object_set_new(step, "seconds", json_real(now_seconds() - begun));
+    event(EV_STEP, F_STR("step", json_text(step, "step")), F_STR("store", json_text(step, "store")),
+          F_U64("epoch", epoch), F_STR("result", json_text(step, "state")),
+          F_STR("what", json_text(step, "text")));
 }
 
 static bool
@@ -216,6 +220,8 @@ steps_run(const struct conf *conf, uint64_t epoch, void (*told)(const json_t *st
     char name[NAME_SIZE];
     _cleanup_json_ json_t *record = NULL;
     *ret_record = NULL;
+    if (line_audit(conf, e) < 0)
+        return -1;
     snprintf(name, sizeof(name), "%llu.json", (unsigned long long)epoch);
     _cleanup_close_ int folder = open_folder(conf, e);
     if (folder < 0)

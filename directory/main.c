@@ -4,6 +4,7 @@
 #include "directory/worker.h"
 #include "lib/os/event.h"
 #include "lib/os/file.h"
+#include "lib/os/order.h"
 #include "lib/os/program.h"
 #include "lib/os/sandbox.h"
 
@@ -89,8 +90,7 @@ on_request(struct control_call *call, const json_t *request, const struct contro
         if (worker == NULL)
             break;
         if (orders[i].changes)
-            event(EV_CONTROL, F_STR("order", word), F_STR("store", worker_name(worker)),
-                  F_U64("uid", peer->uid), F_U64("pid", (uint64_t)peer->pid));
+            order_note(call, request, peer);
         uint64_t timeout = orders[i].kind == ORDER_LEVEL ? LEVEL_MS : REACH_MS;
         if (ms > 0)
             timeout = MIN((uint64_t)ms, TIMEOUT_MAX_MS);

@@ -1,5 +1,6 @@
 #include "replicator/daemon.h"
 
+#include "lib/os/audit.h"
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/barrier.h"
@@ -145,7 +146,10 @@ daemon_open(struct daemon *d, struct err *e)
 {
     if (make_run_dir(d->conf, e) < 0 || node_open(d->conf, &d->node, e) < 0)
         return -1;
-    return lock_state(d, e);
+    if (lock_state(d, e) < 0)
+        return -1;
+    audit_begin(d->node->state_dirfd);
+    return 0;
 }
 
 /* Whatever the role: what a standby retained expires also when it has become the primary. */

@@ -1,6 +1,7 @@
 #include "replicator/orders.h"
 
 #include "lib/os/event.h"
+#include "lib/os/order.h"
 #include "replicator/barrier.h"
 #include "replicator/mass.h"
 #include "replicator/promotion.h"
@@ -331,19 +332,6 @@ static const struct {
     { "stop", do_stop, true },
 };
 
-/* Who changes something is on record, and what. */
-static void
-note(const char *order, const json_t *request, const struct control_peer *peer)
-{
-    const char *from = json_string_value(json_object_get(request, "from"));
-    uint64_t pid = (uint64_t)peer->pid;
-    if (from == NULL)
-        event(EV_CONTROL, F_STR("order", order), F_U64("uid", peer->uid), F_U64("pid", pid));
-    else
-        event(EV_CONTROL, F_STR("order", order), F_STR("from", from), F_U64("uid", peer->uid),
-              F_U64("pid", pid));
-}
-
 void
 orders_handle(struct control_call *call, const json_t *request, const struct control_peer *peer,
               void *arg)
@@ -353,8 +341,8 @@ orders_handle(struct control_call *call, const json_t *request, const struct con
     for (size_t i = 0; i < ARRAY_LEN(orders); i++) {
         if (word == NULL || strcmp(word, orders[i].word) != 0)
             continue;
-        if (orders[i].changes)
-            note(word, request, peer);
+        if (orders[i].changes && !json_is_true(json_object_get(request, "plan")))
+            order_note(call, request, peer);
         orders[i].run(d, call, request);
         return;
     }

@@ -16,28 +16,29 @@ _mailtwin()
     --node | --from | --timeout) COMPREPLY=(); return ;;
     esac
     case $command in
-    '') words="--config --node --help --version status check pki replicatord gate barrier verify resync held salvage loss retained promote demote directory directoryd accounts dump dumpd inspect help version" ;;
+    '') words="--config --node --help --version status check pki replicatord gate barrier verify resync held salvage loss retained promote demote directory directoryd accounts dump dumpd audit inspect help version" ;;
     status) words="--config --node --help --version --json --watch" ;;
     check) words="--config --node --help --version --json" ;;
     pki) words="--config --node --help --version --dir --json init node show" ;;
     replicatord) words="--config --node --help --version --foreground" ;;
     gate) words="--config --node --help --version --foreground" ;;
     barrier) words="--config --node --help --version --timeout --json" ;;
-    verify) words="--config --node --help --version --repair --plan --yes --content --json" ;;
-    resync) words="--config --node --help --version --from --plan --no-wait --yes" ;;
-    held) words="--config --node --help --version --give-up --plan --yes --json" ;;
-    salvage) words="--config --node --help --version --user --all --plan --yes --json list show deliver apply drop" ;;
+    verify) words="--config --node --help --version --repair --plan --yes --content --json --reason" ;;
+    resync) words="--config --node --help --version --from --plan --no-wait --yes --reason" ;;
+    held) words="--config --node --help --version --give-up --plan --yes --json --reason" ;;
+    salvage) words="--config --node --help --version --user --all --plan --yes --json --reason list show deliver apply drop" ;;
     loss) words="--config --node --help --version --json list show" ;;
-    retained) words="--config --node --help --version --store --user --folder --since --until --from --subject --message-id --limit --replace --plan --yes --json list restore release discard" ;;
-    promote) words="--config --node --help --version --force --json --plan" ;;
-    demote) words="--config --node --help --version --force --no-dump" ;;
-    directory) words="--config --node --help --version --json --plan --yes status release retry" ;;
+    retained) words="--config --node --help --version --store --user --folder --since --until --from --subject --message-id --limit --replace --plan --yes --json --reason list restore release discard" ;;
+    promote) words="--config --node --help --version --force --json --plan --reason" ;;
+    demote) words="--config --node --help --version --force --no-dump --reason" ;;
+    directory) words="--config --node --help --version --json --plan --yes --reason status release retry" ;;
     directoryd) words="--config --node --help --version --foreground" ;;
     accounts) words="--config --node --help --version --json" ;;
-    dump) words="--config --node --help --version --version-name --plan --force --yes --json list run restore" ;;
+    dump) words="--config --node --help --version --version-name --plan --force --yes --json --reason list run restore" ;;
     dumpd) words="--config --node --help --version --foreground" ;;
+    audit) words="--config --node --help --version --since --until --json" ;;
     inspect) words="--config --node --help --version" files=1 ;;
-    help) words="--config --node --help --version status check pki replicatord gate barrier verify resync held salvage loss retained promote demote directory directoryd accounts dump dumpd inspect help version" ;;
+    help) words="--config --node --help --version status check pki replicatord gate barrier verify resync held salvage loss retained promote demote directory directoryd accounts dump dumpd audit inspect help version" ;;
     version) words="--config --node --help --version" ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$current"))

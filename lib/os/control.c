@@ -32,6 +32,8 @@ struct client {
 
 struct control_call {
     struct client *client; /* NULL: it is gone */
+    void (*ended)(void *arg, const json_t *answer);
+    void *arg;
 };
 
 /* One listening socket. */
@@ -153,30 +155,10 @@ client_send(struct client *client, json_t *json)
     client_close(client);
 }
 
-static json_t *
-refusal(const struct err *e)
-{
-    return json_pack("{s:b, s:s, s:s+}", "ok", 0, "code", err_name(e->code), "error", e->text, "");
-}
-
-/* A sentence may quote a file name of any bytes, JSON is UTF-8 only: what is not becomes '?'. */
-static json_t *
-refusal_of_any_bytes(const struct err *e)
-{
-    json_t *json = refusal(e);
-    if (json != NULL)
-        return json;
-    struct err plain = *e;
-    for (char *c = plain.text; *c != '\0'; c++)
-        if ((unsigned char)*c >= 0x80)
-            *c = '?';
-    return refusal(&plain);
-}
-
 static void
 client_refuse(struct client *client, const struct err *e)
 {
-    client_send(client, refusal_of_any_bytes(e));
+    client_send(client, control_refusal(e));
 }
 
 /* The last word: what else it has sent is not read. */
@@ -387,6 +369,8 @@ static void
 call_end(struct control_call *call, json_t *json)
 {
     struct client *client = call->client;
+    if (call->ended != NULL)
+        call->ended(call->arg, json);
     free(call);
     if (client == NULL) {
         json_decref(json);
@@ -407,7 +391,15 @@ control_reply(struct control_call *call, json_t *reply)
 void
 control_fail(struct control_call *call, const struct err *e)
 {
-    call_end(call, refusal_of_any_bytes(e));
+    call_end(call, control_refusal(e));
+}
+
+void
+control_on_end(struct control_call *call, void (*ended)(void *arg, const json_t *answer), void *arg)
+{
+    ASSERT(call->ended == NULL);
+    call->ended = ended;
+    call->arg = arg;
 }
 
 void

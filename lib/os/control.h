@@ -55,6 +55,10 @@ void control_reply(struct control_call *call, json_t *reply);
 /* Intermediate line {"progress": progress}; dropped when the client does not read. */
 void control_progress(struct control_call *call, json_t *progress);
 void control_fail(struct control_call *call, const struct err *e);
+/* Before the call is answered, ended() is told what with, also when nobody hears it any more. At
+ * most one for a call. */
+void control_on_end(struct control_call *call, void (*ended)(void *arg, const json_t *answer),
+                    void *arg);
 /* The client is gone, or has hung up: work done only for it can be given up. Answer all the same.
  * In the loop thread. */
 bool control_gone(const struct control_call *call);

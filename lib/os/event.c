@@ -30,6 +30,12 @@ static const struct {
 #undef EVENT
 };
 
+static const bool is_act[EV_COUNT] = {
+#define ACT(name) [EV_##name] = true,
+#include "lib/os/acts.def"
+#undef ACT
+};
+
 static const struct {
     const char *word;
     int priority;
@@ -48,6 +54,8 @@ static struct {
     ino_t journal_ino;
     void (*tap)(enum event_id id, const char *line, void *arg);
     void *tap_arg;
+    int (*keep)(const char *line, void *arg, struct err *e);
+    void *keep_arg;
 } self = { .mutex = PTHREAD_MUTEX_INITIALIZER,
            .program = "mailtwin",
            .lowest = EVENT_INFO,
@@ -263,12 +271,30 @@ write_event(enum event_id id, const struct event_field *fields)
     write_stderr(buf_span(&line));
 }
 
+/* Before the log has it: who reads the log and looks at the trail finds it there. */
+static void
+keep_act(enum event_id id, const struct event_field *fields)
+{
+    struct err e = { 0 };
+    _cleanup_buf_ struct buf line = { 0 };
+    add_line(&line, id, fields);
+    buf_add_u8(&line, '\0');
+    if (self.keep((const char *)line.ptr, self.keep_arg, &e) >= 0)
+        return;
+    const struct event_field lost[] = { F_ERR(&e),
+                                        F_STR("act", (const char *)line.ptr),
+                                        { .type = FIELD_END } };
+    write_event(EV_AUDIT_LOST, lost);
+}
+
 void
 event_write(enum event_id id, const struct event_field *fields)
 {
     ASSERT((size_t)id < ARRAY_LEN(events));
     int saved = errno;
     pthread_mutex_lock(&self.mutex);
+    if (is_act[id] && self.keep != NULL)
+        keep_act(id, fields);
     if (events[id].level >= self.lowest)
         write_event(id, fields);
     pthread_mutex_unlock(&self.mutex);
@@ -314,6 +340,15 @@ event_init(const char *program, enum event_level lowest)
     if (journal_is_ours())
         file_closep(&self.journal_fd);
     journal_connect();
+    pthread_mutex_unlock(&self.mutex);
+}
+
+void
+event_keep_acts(int (*keep)(const char *line, void *arg, struct err *e), void *arg)
+{
+    pthread_mutex_lock(&self.mutex);
+    self.keep = keep;
+    self.keep_arg = arg;
     pthread_mutex_unlock(&self.mutex);
 }
 

@@ -59,6 +59,10 @@ void event_init(const char *program, enum event_level lowest);
 /* For tests: sees each line (without newline) before it is written; NULL ends it. */
 void event_tap(void (*tap)(enum event_id id, const char *line, void *arg), void *arg);
 
+/* The acts among the events (acts.def) are given to keep() as well, whatever their level; a line
+ * without newline. Where that fails the log has AUDIT_LOST with the line. keep() tells no event. */
+void event_keep_acts(int (*keep)(const char *line, void *arg, struct err *e), void *arg);
+
 const char *event_name(enum event_id id);
 
 #endif

@@ -3,6 +3,7 @@
 #include "lib/base/words.h"
 #include "lib/os/command.h"
 #include "lib/os/control.h"
+#include "lib/os/event.h"
 #include "lib/os/file.h"
 
 #include <string.h>
@@ -265,7 +266,11 @@ dump_restore(const struct conf *conf, const struct conf_store *store,
         return -1;
     struct giving giving = { .fd = fd, .size = trailer.size };
     dump_name_write(&picked, ret_result->name);
-    if (run_restore(store, &giving, e) < 0)
+    int rc = run_restore(store, &giving, e);
+    event(EV_DUMP_RESTORED, F_STR("store", store->name), F_STR("version", ret_result->name),
+          F_U64("epoch", epoch), F_STR("result", rc < 0 ? "failed" : "done"),
+          F_STR("error", rc < 0 ? e->text : ""));
+    if (rc < 0)
         return err_wrap(e, "restore %s", ret_result->name);
     ret_result->size = trailer.size;
     ret_result->milliseconds = now_ms() - MIN(now_ms(), began_ms);

@@ -8,6 +8,7 @@ from lab import mail
 from lab.host import STATE, STORE
 from lab.imap import pop3_uidls
 from lab.load import ANN, BOB, Mix
+from lab.wait import wait_until
 
 
 def kill_primary_and_promote(lab, old, new):
@@ -146,6 +147,63 @@ def test_an_older_epoch_is_refused_and_steps_down(pair):
     new.daemon.wait_peer("mx1", "connected")
     pair.level(new)
     pair.same(new)
+
+
+def trail(host):
+    """The acts of the node, as mailtwin audit shows them."""
+    return [json.loads(line) for line in host.mailtwin("audit", "--json").stdout.splitlines()]
+
+
+def acts(host, event, **fields):
+    return [one for one in trail(host) if one["event"] == event
+            and all(one.get(key) == value for key, value in fields.items())]
+
+
+def test_what_moves_a_role_or_overwrites_is_in_the_audit_trail(pair):
+    old, new = pair["mx1"], pair["mx2"]
+    work(pair, "mx1")
+    pair.level(old)
+    assert old.mailtwin("demote", "--force", "--reason", "new disks\nuid=7").returncode == 0
+    assert new.mailtwin("promote", "--reason", "mx1 gets new disks").returncode == 0
+    old.dovecot.stop()
+    new.daemon.wait_peer("mx1", "connected")
+    refused = new.mailtwin("resync", "--yes", check=False)
+    assert refused.returncode == 3
+    [asked] = acts(old, "CONTROL", order="demote")
+    assert (asked["uid"], asked["by"], asked["reason"]) == ("0", "root", "new disks\nuid=7")
+    assert len(acts(old, "ORDER_END", order="demote", result="done", pid=asked["pid"])) == 1
+    assert [one["role"] for one in acts(old, "ROLE")][-2:] == ["primary", "standby"]
+    [asked] = acts(new, "CONTROL", order="promote")
+    assert asked["reason"] == "mx1 gets new disks"
+    assert acts(new, "ROLE", role="primary")
+    [ended] = acts(new, "ORDER_END", order="resync")
+    assert ended["result"] == "REFUSED" and "is the primary" in ended["error"]
+    # a node that takes over by force, and the one that hears of it
+    assert old.mailtwin("promote", "--force", "--reason", "test").returncode == 0
+    new.daemon.wait_status(lambda status: status.get("role", "primary") != "primary", 60, "it steps down")
+    wait_until(lambda: acts(new, "DEPOSED", by="mx1"), 10, "it says so")
+    # the trail outlives the daemon, and an order that it died of has no end
+    before = trail(old)
+    old.daemon.kill9()
+    assert trail(old) == before
+
+
+def test_a_takeover_does_not_wait_for_room_for_its_record(pair):
+    old, new = pair["mx1"], pair["mx2"]
+    work(pair, "mx1")
+    pair.level(old)
+    new.daemon.stop()
+    trail_file = new.path(STATE) / "audit.log"
+    trail_file.unlink()
+    trail_file.mkdir()  # the state goes on: only the trail cannot be written
+    new.daemon.start()
+    old.halt()
+    assert new.mailtwin("promote", "--force").returncode == 0
+    lost = new.daemon.events("AUDIT_LOST")
+    assert any("order=promote" in line for line in map(str, lost)), lost
+    trail_file.rmdir()
+    new.mailtwin("demote", "--force")
+    assert acts(new, "ORDER_END", order="demote", result="done")
 
 
 def test_a_new_primary_is_followed_at_once_although_the_old_ones_session_hangs(make_lab):

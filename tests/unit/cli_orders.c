@@ -19,7 +19,8 @@ static struct {
     pthread_mutex_t lock; /* of the next ones: the loop's thread uses them, too */
     pthread_cond_t was_asked;
     unsigned requests;
-    const char *answer;  /* JSON; NULL: a refusal */
+    const char *answer; /* JSON; NULL: a refusal */
+    char by[64];
     char asked[256];     /* the last request */
     char ordered[256];   /* the last that is no question for the status */
     uv_timer_t progress; /* reports while the call below is open */
@@ -63,11 +64,15 @@ wait_requests(unsigned more)
     pthread_mutex_unlock(&d.lock);
 }
 
-/* Keeps the request and gives the answer to it. */
+/* Keeps the request, without who asks, which each one says, and gives the answer to it. */
 static const char *
 note(const json_t *request)
 {
-    char *text = json_dumps(request, JSON_COMPACT);
+    json_t *order = json_copy((json_t *)(uintptr_t)request);
+    snprintf(d.by, sizeof(d.by), "%s", json_string_value(json_object_get(order, "by")));
+    json_object_del(order, "by");
+    char *text = json_dumps(order, JSON_COMPACT);
+    json_decref(order);
     pthread_mutex_lock(&d.lock);
     snprintf(d.asked, sizeof(d.asked), "%s", text);
     if (strcmp(text, "{\"do\":\"status\"}") != 0)
@@ -288,6 +293,9 @@ TEST(roles_are_moved_only_by_the_daemons_leave)
     answer_with("{\"state\":\"safe\"}");
     CHECK_INT(run("demote"), 0);
     CHECK_STR(asked(), "{\"do\":\"demote\"}");
+    CHECK_INT(run("demote --force --reason ticket-12"), 0);
+    CHECK_STR(asked(), "{\"do\":\"demote\",\"reason\":\"ticket-12\"}");
+    CHECK(d.by[0] != '\0');
     answer_with(NULL);
     CHECK_INT(run("promote"), 3);
     CHECK_STR(asked(), "{\"do\":\"promote\",\"force\":false}");
@@ -546,4 +554,32 @@ TEST(what_takes_long_shows_its_progress_on_a_terminal_and_wipes_it)
     CHECK_INT(finish(pid), 0);
     close(terminal);
     stop_daemon();
+}
+
+TEST(the_audit_trail_is_shown_from_a_time_on_and_what_is_cut_off_is_counted)
+{
+    static const char trail[] =
+        "time=2026-11-20T10:00:00.000Z level=info event=CONTROL no=1250 program=replicatord "
+        "text=\"an order\" order=promote uid=0 pid=7 reason=\"ticket 12\" by=ann\n"
+        "time=2026-11-22T10:00:00.000Z level=info event=ROLE no=1010 text=x role=\"st\\x1b[2J\"\n";
+    put_conf("store \"mail\" { path = \"/srv/vmail\" }\n");
+    CHECK_INT(run("audit"), 1); /* no state-dir */
+    CHECK(mkdir(at("state"), 0700) == 0 || errno == EEXIST);
+    CHECK_INT(run("audit"), 0);
+    CHECK_STR(said, "");
+    put("state/audit.log", trail, sizeof(trail) - 1);
+    CHECK_INT(run("audit"), 0);
+    CHECK_CONTAINS(said,
+                   "2026-11-20T10:00:00.000Z  CONTROL          order: promote; uid: 0; pid: 7; "
+                   "reason: ticket 12; by: ann;\n");
+    CHECK_CONTAINS(said, "role: st?[2J;\n");
+    CHECK_INT(run("audit --json --since 2026-11-21 --until 2026-11-23"), 0);
+    CHECK_CONTAINS(said, "{\"time\":\"2026-11-22T10:00:00.000Z\"");
+    CHECK(strstr(said, "CONTROL") == NULL);
+    CHECK_INT(run("audit --until 2026-11-19"), 0);
+    CHECK_STR(said, "");
+    CHECK_INT(run("audit --since never"), 2);
+    put("state/audit.log", trail, sizeof(trail) - 9);
+    CHECK_INT(run("audit"), 4);
+    CHECK_CONTAINS(said, "1 lines of");
 }

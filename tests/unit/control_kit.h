@@ -4,7 +4,7 @@
 
 #include "tests/unit/test.h"
 
-#include "lib/os/control.h"
+#include "lib/os/order.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -85,6 +85,8 @@ serve(struct control_call *call, const json_t *request, const struct control_pee
     const char *what = json_string_value(json_object_get(request, "do"));
     struct err e = { 0 };
     assert_ptr_equal(arg, &d);
+    if (json_is_true(json_object_get(request, "noted")))
+        order_note(call, request, peer);
     if (strcmp(what, "status") == 0 || strcmp(what, "barrier") == 0) {
         control_reply(call, json_pack("{s:i, s:i}", "uid", peer->uid, "pid", peer->pid));
     } else if (strcmp(what, "verify") == 0) {

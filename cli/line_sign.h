@@ -1,0 +1,10 @@
+/* line_sign.h - an order says who gives it and why. */
+#ifndef MAILTWIN_CLI_LINE_SIGN_H
+#define MAILTWIN_CLI_LINE_SIGN_H
+
+#include "cli/line.h"
+
+/* Adds "by" and, where the line has --reason, "reason". */
+void line_sign(const struct line *line, json_t *request);
+
+#endif
