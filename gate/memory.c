@@ -269,12 +269,15 @@ memory_free(struct memory **memory)
     free(m);
 }
 
-/* A row that got in by half (a full disk) is written over by the next one. */
+/* A row that got in by half (a full disk) is written over by the next one. Where more was lost than
+ * waits in memory the file is to be written anew: not for each mail, the disk is full. */
 int
 memory_flush(struct memory *m, struct err *e)
 {
-    if (m->stale)
-        return rewrite(m, e);
+    if (m->stale) {
+        buf_reset(&m->rows);
+        return err_set(e, ERR_NOSPACE, "what the gate remembers was not written for want of space");
+    }
     if (m->rows.len == 0)
         return 0;
     if (file_pwrite_full(m->fd, buf_span(&m->rows), m->size, e) < 0) {
@@ -310,6 +313,8 @@ memory_forget(struct memory *m, const struct memory_key *key, uint64_t now_s)
 int
 memory_sync(struct memory *m, struct err *e)
 {
+    if (m->stale)
+        return rewrite(m, e);
     if (memory_flush(m, e) < 0 || (m->dirty && file_sync(m->fd, e) < 0))
         return err_wrap(e, "make durable what the gate remembers");
     m->dirty = false;
@@ -321,5 +326,5 @@ memory_tidy(struct memory *m, uint64_t now_s, struct err *e)
 {
     expire(m, now_s);
     bool large = m->size > TIDY_SIZE && m->size > 4 * ROW_SIZE * m->count;
-    return large ? rewrite(m, e) : memory_flush(m, e);
+    return large || m->stale ? rewrite(m, e) : memory_flush(m, e);
 }

@@ -42,6 +42,7 @@ int memory_take(struct memory *m, const struct memory_key *key, uint64_t now_s,
  * the file with the next row that is taken, or memory_flush(). */
 void memory_forget(struct memory *m, const struct memory_key *key, uint64_t now_s);
 int memory_flush(struct memory *m, struct err *e) _must_check_;
+/* After a full disk, this and memory_tidy() write the file anew; the others fail until then. */
 int memory_sync(struct memory *m, struct err *e) _must_check_;
 /* Drops what is too old, and writes the file anew when most of it says nothing any more. */
 int memory_tidy(struct memory *m, uint64_t now_s, struct err *e) _must_check_;
