@@ -6,10 +6,9 @@ the commands systemctl and ssh of a host ask it over a unix socket in the host's
 import json
 import os
 import re
-import socket
-import threading
 from pathlib import Path
 
+from lab.listener import Listener
 from lab.space import CommandFailed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -86,20 +85,11 @@ class Services:
         for name, text in SHIMS.items():
             (self.folder / "bin" / name).write_text(text)
             (self.folder / "bin" / name).chmod(0o755)
-        (self.folder / "harness.sock").unlink(missing_ok=True)
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.bind(str(self.folder / "harness.sock"))
-        self.socket.listen()
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.listener = Listener(self.folder / "harness.sock", self._serve)
 
-    def _serve(self):
-        while True:
-            try:
-                connection, _ = self.socket.accept()
-            except OSError:
-                return  # closed
-            with connection, connection.makefile("rw") as stream:
-                stream.write(json.dumps(self._answer(*json.loads(stream.readline()))) + "\n")
+    def _serve(self, connection):
+        with connection, connection.makefile("rw") as stream:
+            stream.write(json.dumps(self._answer(*json.loads(stream.readline()))) + "\n")
 
     def _answer(self, name, arguments, stdin):
         try:
@@ -128,4 +118,4 @@ class Services:
         return done.stdout
 
     def close(self):
-        self.socket.close()
+        self.listener.close()

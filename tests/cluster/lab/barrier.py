@@ -1,8 +1,8 @@
 """A barrier socket of the harness's own: it counts who asks, and answers what a scenario wants."""
 
 import json
-import socket
-import threading
+
+from .listener import Listener
 
 SAFE = {"ok": True, "state": "safe"}
 DEGRADED = {"ok": True, "state": "degraded"}
@@ -17,27 +17,13 @@ class FakeBarrier:
         self.inside = "/run/lab/barrier.sock"
         self.answer = answer or SAFE
         self.requests = []
-        self._path = host.directory / "barrier.sock"
-        self._server = socket.socket(socket.AF_UNIX)
-        self._server.bind(str(self._path))
-        self._path.chmod(0o666)
-        self._server.listen(50)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listener = Listener(host.directory / "barrier.sock", self._serve, many=True)
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, value, trace):
-        self._server.close()
-        self._path.unlink()
-
-    def _accept(self):
-        while True:
-            try:
-                sock, _ = self._server.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+        self._listener.close()
 
     def _serve(self, sock):
         with sock, sock.makefile("rb") as lines:
