@@ -3,6 +3,7 @@
 #include "cli/retained.h"
 
 #include "cli/commands.h"
+#include "cli/line_sign.h"
 #include "cli/progress.h"
 #include "lib/os/control.h"
 
@@ -228,6 +229,7 @@ give_batch(struct restoring *x, size_t *at, struct err *e)
 {
     _cleanup_json_ json_t *reply = NULL;
     _cleanup_json_ json_t *request = next_batch(x, at);
+    line_sign(x->line, request);
     if (control_ask(x->conf->run_dir, CONTROL_SOCKET, request, GIVE_MS, NULL, NULL, &reply, e) < 0)
         return -1;
     x->created += count_of(reply, "created");

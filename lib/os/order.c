@@ -6,11 +6,14 @@
 #include <string.h>
 #include <time.h>
 
-#define FIELDS_MAX 16
+#define FIELDS_MAX 24
 
-/* What of a request is worth a place in the record. */
-static const char *const noted[] = { "store", "id",  "from", "force",  "repair", "content",
-                                     "epoch", "end", "all",  "reason", "by" };
+/* What of a request is worth a place in the record, and of an answer. Of a list its length. */
+static const char *const noted[] = { "store", "id",     "user",    "objects", "from",
+                                     "force", "repair", "content", "replace", "apply",
+                                     "epoch", "end",    "all",     "reason",  "by" };
+static const char *const told[] = { "created",     "exists",   "failed",  "refused",       "gone",
+                                    "differences", "repaired", "dropped", "folders_failed" };
 
 struct order {
     char word[64];
@@ -26,26 +29,43 @@ field_of(const char *key, const json_t *value, bool *ret_good)
         return F_STR(key, json_string_value(value));
     if (json_is_integer(value))
         return F_I64(key, json_integer_value(value));
+    if (json_is_array(value))
+        return F_U64(key, json_array_size(value));
     *ret_good = json_is_true(value);
     return F_STR(key, "yes");
 }
 
+struct fields {
+    struct event_field list[FIELDS_MAX];
+    size_t count;
+};
+
 static void
-tell(const struct order *order, const json_t *request)
+add(struct fields *f, struct event_field field)
 {
-    struct event_field fields[FIELDS_MAX] = {
-        F_STR("order", order->word),
-        F_U64("uid", order->peer.uid),
-        F_U64("pid", (uint64_t)order->peer.pid),
-    };
-    size_t count = 3;
-    for (size_t i = 0; i < ARRAY_LEN(noted); i++) {
+    ASSERT(f->count + 1 < FIELDS_MAX);
+    f->list[f->count++] = field;
+    f->list[f->count].type = FIELD_END;
+}
+
+static void
+add_members(struct fields *f, const json_t *json, const char *const *keys, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
         bool good;
-        fields[count] = field_of(noted[i], json_object_get(request, noted[i]), &good);
-        count += good;
+        struct event_field field = field_of(keys[i], json_object_get(json, keys[i]), &good);
+        if (good)
+            add(f, field);
     }
-    fields[count].type = FIELD_END;
-    event_write(EV_CONTROL, fields);
+}
+
+static void
+add_order(struct fields *f, const struct order *order)
+{
+    f->count = 0;
+    add(f, F_STR("order", order->word));
+    add(f, F_U64("uid", order->peer.uid));
+    add(f, F_U64("pid", (uint64_t)order->peer.pid));
 }
 
 static double
@@ -60,19 +80,17 @@ static void
 ended(void *arg, const json_t *answer)
 {
     struct order *order = arg;
+    struct fields f;
     bool done = json_is_true(json_object_get(answer, "ok"));
     const char *code = json_string_value(json_object_get(answer, "code"));
-    const char *error = json_string_value(json_object_get(answer, "error"));
-    const char *result = done ? "done" : code != NULL ? code : "FAILED";
-    double seconds = seconds_since(&order->begun);
-    uint64_t pid = (uint64_t)order->peer.pid;
+    add_order(&f, order);
+    add(&f, F_STR("result", done ? "done" : code != NULL ? code : "FAILED"));
     if (done)
-        event(EV_ORDER_END, F_STR("order", order->word), F_U64("uid", order->peer.uid),
-              F_U64("pid", pid), F_STR("result", result), F_SECONDS("seconds", seconds));
+        add_members(&f, answer, told, ARRAY_LEN(told));
     else
-        event(EV_ORDER_END, F_STR("order", order->word), F_U64("uid", order->peer.uid),
-              F_U64("pid", pid), F_STR("result", result), F_STR("error", error),
-              F_SECONDS("seconds", seconds));
+        add(&f, F_STR("error", json_string_value(json_object_get(answer, "error"))));
+    add(&f, F_SECONDS("seconds", seconds_since(&order->begun)));
+    event_write(EV_ORDER_END, f.list);
     free(order);
 }
 
@@ -84,6 +102,9 @@ order_note(struct control_call *call, const json_t *request, const struct contro
     strncpy(order->word, word == NULL ? "?" : word, sizeof(order->word) - 1);
     order->peer = *peer;
     clock_gettime(CLOCK_MONOTONIC, &order->begun);
-    tell(order, request);
+    struct fields f;
+    add_order(&f, order);
+    add_members(&f, request, noted, ARRAY_LEN(noted));
+    event_write(EV_CONTROL, f.list);
     control_on_end(call, ended, order);
 }

@@ -53,8 +53,12 @@ def test_an_expunged_mail_is_found_by_its_subject_and_comes_back_once(pair):
     assert [one["id"] for one in found(standby, "--subject", f"MESSAGE {number}")] == [row["id"]]
     assert found(primary) == []
     assert "Nothing has been changed" in standby.mailtwin("retained", "restore", row["id"], "--plan").stdout
-    assert restore(standby, row["id"])["restored"] == 1
+    assert restore(standby, row["id"], "--reason", "Ann wants it back")["restored"] == 1
     assert restore(standby, row["id"])["restored"] == 0
+    trail = [json.loads(line) for line in standby.mailtwin("audit", "--json").stdout.splitlines()]
+    [asked, _] = [one for one in trail if one["event"] == "CONTROL" and one["order"] == "retained-give"]
+    assert (asked["reason"], asked["by"], asked["objects"]) == ("Ann wants it back", "root", "1")
+    assert [one["created"] for one in trail if one["event"] == "ORDER_END"] == ["1", "0"]
     with pair.imap("mx1", ANN) as client:
         now = client.identity()[1]
     back = [uid for uid, (one, _) in now.items() if one == ident]

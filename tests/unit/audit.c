@@ -224,7 +224,8 @@ TEST(an_order_is_on_record_with_who_gave_it_why_and_what_came_of_it)
     make_dir();
     start_daemon();
     order("{\"do\":\"verify\",\"noted\":true,\"store\":\"mail\",\"force\":true,\"end\":false,"
-          "\"epoch\":7,\"reason\":\"ticket 12\",\"by\":\"ann\",\"other\":\"x\"}");
+          "\"epoch\":7,\"reason\":\"ticket 12\",\"by\":\"ann\",\"other\":\"x\","
+          "\"objects\":[1,2,3]}");
     order("{\"do\":\"refuse\",\"noted\":true}");
     order("{\"do\":\"status\"}");
     stop_daemon();
@@ -240,8 +241,10 @@ TEST(an_order_is_on_record_with_who_gave_it_why_and_what_came_of_it)
     CHECK_STR(field(&seen, 0, "reason"), "ticket 12");
     CHECK_STR(field(&seen, 0, "by"), "ann");
     CHECK_STR(field(&seen, 0, "other"), "(none)");
+    CHECK_STR(field(&seen, 0, "objects"), "3");
     CHECK_STR(field(&seen, 1, "event"), "ORDER_END");
     CHECK_STR(field(&seen, 1, "result"), "done");
+    CHECK_STR(field(&seen, 1, "differences"), "2");
     CHECK_STR(field(&seen, 3, "order"), "refuse");
     CHECK_STR(field(&seen, 3, "result"), "REFUSED");
     CHECK_CONTAINS(field(&seen, 3, "error"), "the journal of");
