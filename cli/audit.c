@@ -47,12 +47,12 @@ print_plain(const char *text)
 }
 
 static void
-print_fields(const json_t *fields)
+print_fields(json_t *fields)
 {
     const char *key;
     json_t *value;
     printf("%s  %-16s", json_text(fields, "time"), json_text(fields, "event"));
-    json_object_foreach((json_t *)(uintptr_t)fields, key, value)
+    json_object_foreach(fields, key, value)
     {
         if (is_shown_apart(key))
             continue;
@@ -64,7 +64,7 @@ print_fields(const json_t *fields)
 }
 
 static void
-on_line(const json_t *fields, void *arg)
+on_line(json_t *fields, void *arg)
 {
     const struct reading *r = arg;
     if (!is_wanted(r, fields))

@@ -167,7 +167,7 @@ parse(const char *line)
 }
 
 int
-audit_read(int state_dirfd, void (*line)(const json_t *fields, void *arg), void *arg,
+audit_read(int state_dirfd, void (*line)(json_t *fields, void *arg), void *arg,
            size_t *ret_unreadable, struct err *e)
 {
     *ret_unreadable = 0;
