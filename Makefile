@@ -147,7 +147,8 @@ $(BARRIER): $(B)/barrier.pic.o deploy/barrier.map
 # system's, for they do not keep to our warnings.
 DOVECOT_CFLAGS := -isystem $(DOVECOT_INCLUDE) -DHAVE_CONFIG_H -fPIC
 MODE_plugin := $(filter-out -fsanitize% -fno-sanitize% --coverage -fprofile%,$(MODE_$(VARIANT)))
-$(B)/plugin/%.o: ALL_CFLAGS += $(DOVECOT_CFLAGS)
+# private: else what an object of it needs, the record of flags first of all, would be made with them.
+$(B)/plugin/%.o: private ALL_CFLAGS += $(DOVECOT_CFLAGS)
 $(B)/%.dso.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	@echo "  CC      $@"
