@@ -3,6 +3,7 @@
 #include "cli/line.h"
 #include "lib/os/event.h"
 #include "lib/os/file.h"
+#include "lib/os/state_dir.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,13 +54,8 @@ steps_plan(const struct conf *conf)
 static int
 open_folder(const struct conf *conf, struct err *e)
 {
-    _cleanup_close_ int state = open(conf->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (state < 0)
-        return err_sys(e, ERR_IO, "open the state directory %s", conf->state_dir);
-    if (mkdirat(state, FOLDER, 0700) == 0 && file_sync(state, e) < 0)
-        return -1;
-    int fd = openat(state, FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 ? err_sys(e, ERR_IO, "open %s/" FOLDER, conf->state_dir) : fd;
+    _cleanup_close_ int state = state_dir_open(conf, e);
+    return state < 0 ? -1 : state_dir_folder(state, FOLDER, e);
 }
 
 static int

@@ -2,6 +2,7 @@
 
 #include "lib/os/event.h"
 #include "lib/os/file.h"
+#include "lib/os/state_dir.h"
 #include "replicator/receiver.h"
 
 #include <inttypes.h>
@@ -166,20 +167,6 @@ loss_list(struct state_txn *txn, json_t **ret_list, struct err *e)
 /* --- files, for who comes when nothing runs any more --- */
 
 static int
-open_dir(int state_dirfd, struct err *e)
-{
-    if (mkdirat(state_dirfd, LOSS_DIR, 0700) < 0 && errno != EEXIST)
-        return err_sys(e, ERR_IO, "make %s in the state directory", LOSS_DIR);
-    int fd = openat(state_dirfd, LOSS_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return err_sys(e, ERR_IO, "open %s in the state directory", LOSS_DIR);
-    if (file_sync(state_dirfd, e) == 0)
-        return fd;
-    file_closep(&fd);
-    return -1;
-}
-
-static int
 write_file(int dirfd, const char *name, const json_t *statement, struct err *e)
 {
     _cleanup_free_ char *text = json_dumps(statement, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
@@ -227,7 +214,7 @@ loss_publish(struct state *state, int state_dirfd, uint64_t epoch, struct err *e
         return err_wrap(e, "read the loss statements");
     state_abort(&txn);
     size_t count = json_array_size(list);
-    _cleanup_close_ int dirfd = count == 0 ? -1 : open_dir(state_dirfd, e);
+    _cleanup_close_ int dirfd = count == 0 ? -1 : state_dir_folder(state_dirfd, LOSS_DIR, e);
     int rc = count > 0 && dirfd < 0 ? -1 : 0;
     for (size_t i = 0; rc == 0 && i < count; i++)
         rc = publish_one(dirfd, json_array_get(list, i), epoch, e);

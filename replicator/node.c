@@ -70,7 +70,7 @@ retain_store(struct node_store *s, struct err *e)
 }
 
 static int
-state_dir_open(struct node *node, struct err *e)
+open_state_dir(struct node *node, struct err *e)
 {
     const char *path = node->conf->state_dir;
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
@@ -89,7 +89,7 @@ node_open(const struct conf *conf, struct node **ret_node, struct err *e)
     for (size_t i = 0; i < conf->store_count; i++)
         node->stores[i].root_fd = -1;
     node->store_count = conf->store_count;
-    int rc = state_dir_open(node, e);
+    int rc = open_state_dir(node, e);
     for (size_t i = 0; rc == 0 && i < conf->store_count; i++) {
         if (store_kind_is_spool(conf->stores[i].kind))
             rc = make_spool(conf, &conf->stores[i], e);

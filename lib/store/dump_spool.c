@@ -1,6 +1,7 @@
 #include "lib/store/dump_spool.h"
 
 #include "lib/os/file.h"
+#include "lib/os/state_dir.h"
 #include "lib/store/store.h"
 
 #include <dirent.h>
@@ -25,13 +26,8 @@
 static int
 open_notes(const struct conf *conf, struct err *e)
 {
-    _cleanup_close_ int state = open(conf->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (state < 0)
-        return err_sys(e, ERR_IO, "open the state directory %s", conf->state_dir);
-    if (mkdirat(state, NOTES_DIR, 0700) == 0 && file_sync(state, e) < 0)
-        return -1;
-    int fd = openat(state, NOTES_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 ? err_sys(e, ERR_IO, "open %s/" NOTES_DIR, conf->state_dir) : fd;
+    _cleanup_close_ int state = state_dir_open(conf, e);
+    return state < 0 ? -1 : state_dir_folder(state, NOTES_DIR, e);
 }
 
 static int
