@@ -1,8 +1,8 @@
 /* audit.c - the audit trail as a person reads it. */
 #include "lib/os/audit.h"
 #include "cli/commands.h"
-#include "lib/os/event.h"
 #include "lib/os/file.h"
+#include "lib/os/state_dir.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -86,10 +86,8 @@ cmd_audit(const struct line *line, struct err *e)
     if (line_time(line, "since", &r.since_ms, e) < 0 ||
         line_time(line, "until", &r.until_ms, e) < 0 || line_conf(line, &conf, e) < 0)
         return -1;
-    _cleanup_close_ int state = open(conf->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (state < 0)
-        return err_sys(e, ERR_IO, "open the state directory %s", conf->state_dir);
-    if (audit_read(state, on_line, &r, &unreadable, e) < 0)
+    _cleanup_close_ int state = state_dir_open(conf, e);
+    if (state < 0 || audit_read(state, on_line, &r, &unreadable, e) < 0)
         return -1;
     if (unreadable == 0)
         return 0;

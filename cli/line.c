@@ -132,10 +132,9 @@ line_ask(const struct line *line, const char *socket, json_t *request, int timeo
 {
     _cleanup_json_ json_t *owned = request;
     _cleanup_conf_ struct conf *conf = NULL;
-    if (line_conf(line, &conf, e) < 0)
+    if (line_conf(line, &conf, e) < 0 || line_sign(line, owned, e) < 0)
         return -1;
     struct progress progress;
-    line_sign(line, owned);
     progress_begin(&progress);
     int r = control_ask(conf->run_dir, socket, owned, timeout_ms, progress_show, &progress,
                         ret_reply, e);

@@ -4,6 +4,7 @@
 #include "lib/os/audit.h"
 #include "lib/os/event.h"
 #include "lib/os/file.h"
+#include "lib/os/state_dir.h"
 
 #include <fcntl.h>
 #include <pwd.h>
@@ -50,13 +51,18 @@ reason_of(const struct line *line)
     return reason;
 }
 
-void
-line_sign(const struct line *line, json_t *request)
+int
+line_sign(const struct line *line, json_t *request, struct err *e)
 {
     const char *reason = reason_of(line);
-    if (reason != NULL)
-        json_object_set_new(request, "reason", json_stringn(reason, strnlen(reason, REASON_MAX)));
-    json_object_set_new(request, "by", json_string(who()));
+    if (reason != NULL && strlen(reason) > REASON_MAX)
+        return err_set(e, ERR_USAGE, "--reason has %zu bytes, the limit is %d", strlen(reason),
+                       REASON_MAX);
+    if (reason != NULL && json_object_set_new(request, "reason", json_string(reason)) < 0)
+        return err_set(e, ERR_USAGE, "--reason is not UTF-8");
+    json_object_set_new(request, "by",
+                        json_string(who())); /* a name that is no UTF-8 is left out */
+    return 0;
 }
 
 void
@@ -72,9 +78,9 @@ int
 line_audit(const struct conf *conf, struct err *e)
 {
     /* open until the end: acts may come until then */
-    int state = open(conf->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int state = state_dir_open(conf, e);
     if (state < 0)
-        return err_sys(e, ERR_IO, "open the state directory %s", conf->state_dir);
+        return -1;
     audit_begin(state);
     return 0;
 }

@@ -4,7 +4,8 @@
 
 #include "cli/line.h"
 
-/* Adds "by" and, where the line has --reason, "reason". */
-void line_sign(const struct line *line, json_t *request);
+/* Adds "by" and, where the line has --reason, "reason". ERR_USAGE: a reason that cannot be written
+ * down. */
+int line_sign(const struct line *line, json_t *request, struct err *e) _must_check_;
 
 #endif

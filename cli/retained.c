@@ -229,8 +229,8 @@ give_batch(struct restoring *x, size_t *at, struct err *e)
 {
     _cleanup_json_ json_t *reply = NULL;
     _cleanup_json_ json_t *request = next_batch(x, at);
-    line_sign(x->line, request);
-    if (control_ask(x->conf->run_dir, CONTROL_SOCKET, request, GIVE_MS, NULL, NULL, &reply, e) < 0)
+    if (line_sign(x->line, request, e) < 0 ||
+        control_ask(x->conf->run_dir, CONTROL_SOCKET, request, GIVE_MS, NULL, NULL, &reply, e) < 0)
         return -1;
     x->created += count_of(reply, "created");
     x->exists += count_of(reply, "exists");

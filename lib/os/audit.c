@@ -36,8 +36,9 @@ is_torn(int fd, off_t size)
     return size > 0 && pread(fd, &last, 1, size - 1) == 1 && last != '\n';
 }
 
+/* The directory each time: whoever made the file may have died before it was in there for good. */
 static int
-append(int fd, struct span line, bool is_new, struct err *e)
+append(int fd, struct span line, struct err *e)
 {
     struct stat st;
     _cleanup_buf_ struct buf out = { 0 };
@@ -45,11 +46,12 @@ append(int fd, struct span line, bool is_new, struct err *e)
         return err_sys(e, ERR_IO, "look at " AUDIT_FILE);
     if (is_torn(fd, st.st_size))
         buf_add_u8(&out, '\n');
-    buf_add(&out, line.ptr, MIN(line.len, (size_t)AUDIT_LINE_MAX - 1));
+    buf_add(&out, line.ptr, line.len);
     buf_add_u8(&out, '\n');
-    if (file_write_full(fd, buf_span(&out), e) < 0 || file_sync(fd, e) < 0)
+    if (file_write_full(fd, buf_span(&out), e) < 0 || file_sync(fd, e) < 0 ||
+        file_sync(trail.dirfd, e) < 0)
         return err_wrap(e, "append to " AUDIT_FILE);
-    return is_new ? file_sync(trail.dirfd, e) : 0;
+    return 0;
 }
 
 static int
@@ -58,15 +60,11 @@ keep(const char *line, void *arg, struct err *e)
     (void)arg;
     if (!is_ours())
         return 0;
-    int flags = O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC;
-    int fd = openat(trail.dirfd, AUDIT_FILE, flags);
-    bool is_new = fd < 0 && errno == ENOENT;
-    if (is_new)
-        fd = openat(trail.dirfd, AUDIT_FILE, flags | O_CREAT, 0600);
-    _cleanup_close_ int owned = fd;
-    if (owned < 0 || fault("append to the trail") < 0)
+    _cleanup_close_ int fd = openat(trail.dirfd, AUDIT_FILE,
+                                    O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0 || fault("append to the trail") < 0)
         return err_sys(e, ERR_IO, "open " AUDIT_FILE);
-    return append(owned, span_str(line), is_new, e);
+    return append(fd, span_str(line), e);
 }
 
 void

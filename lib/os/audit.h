@@ -7,8 +7,7 @@
 
 #include <jansson.h>
 
-#define AUDIT_FILE     "audit.log"
-#define AUDIT_LINE_MAX 65536 /* bytes; what is longer is cut */
+#define AUDIT_FILE "audit.log"
 
 /* From here on each act of this process is appended to the trail in state_dirfd, which the caller
  * keeps open and the same to the process's end. A process that closes what it inherited has no

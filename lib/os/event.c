@@ -271,20 +271,21 @@ write_event(enum event_id id, const struct event_field *fields)
     write_stderr(buf_span(&line));
 }
 
-/* Before the log has it: who reads the log and looks at the trail finds it there. */
+/* Before the log has it: who reads the log and looks at the trail finds it there. Other threads'
+ * events do not wait for the disk. */
 static void
 keep_act(enum event_id id, const struct event_field *fields)
 {
     struct err e = { 0 };
     _cleanup_buf_ struct buf line = { 0 };
+    pthread_mutex_lock(&self.mutex);
+    int (*keep)(const char *line, void *arg, struct err *e) = self.keep;
+    void *arg = self.keep_arg;
     add_line(&line, id, fields);
+    pthread_mutex_unlock(&self.mutex);
     buf_add_u8(&line, '\0');
-    if (self.keep((const char *)line.ptr, self.keep_arg, &e) >= 0)
-        return;
-    const struct event_field lost[] = { F_ERR(&e),
-                                        F_STR("act", (const char *)line.ptr),
-                                        { .type = FIELD_END } };
-    write_event(EV_AUDIT_LOST, lost);
+    if (keep != NULL && keep((const char *)line.ptr, arg, &e) < 0)
+        event(EV_AUDIT_LOST, F_ERR(&e), F_STR("act", (const char *)line.ptr));
 }
 
 void
@@ -292,9 +293,9 @@ event_write(enum event_id id, const struct event_field *fields)
 {
     ASSERT((size_t)id < ARRAY_LEN(events));
     int saved = errno;
-    pthread_mutex_lock(&self.mutex);
-    if (is_act[id] && self.keep != NULL)
+    if (is_act[id])
         keep_act(id, fields);
+    pthread_mutex_lock(&self.mutex);
     if (events[id].level >= self.lowest)
         write_event(id, fields);
     pthread_mutex_unlock(&self.mutex);

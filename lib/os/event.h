@@ -60,7 +60,8 @@ void event_init(const char *program, enum event_level lowest);
 void event_tap(void (*tap)(enum event_id id, const char *line, void *arg), void *arg);
 
 /* The acts among the events (acts.def) are given to keep() as well, whatever their level; a line
- * without newline. Where that fails the log has AUDIT_LOST with the line. keep() tells no event. */
+ * without newline. Where that fails the log has AUDIT_LOST with the line. keep() is called from any
+ * thread, several at a time, and tells no act. */
 void event_keep_acts(int (*keep)(const char *line, void *arg, struct err *e), void *arg);
 
 const char *event_name(enum event_id id);

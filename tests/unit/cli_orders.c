@@ -296,6 +296,8 @@ TEST(roles_are_moved_only_by_the_daemons_leave)
     CHECK_INT(run("demote --force --reason ticket-12"), 0);
     CHECK_STR(asked(), "{\"do\":\"demote\",\"reason\":\"ticket-12\"}");
     CHECK(d.by[0] != '\0');
+    CHECK_INT(run("demote --force --reason caf\xe9"), 2);
+    CHECK_CONTAINS(said, "--reason is not UTF-8");
     answer_with(NULL);
     CHECK_INT(run("promote"), 3);
     CHECK_STR(asked(), "{\"do\":\"promote\",\"force\":false}");
