@@ -2,6 +2,7 @@
  * rising until it goes through: no list is ever less than it was or unreadable, what could not be
  * done is told, and what a crash broke off the next start carries out. */
 #include "tests/unit/renumber_kit.h"
+#include "tests/unit/stuck_kit.h"
 
 #ifndef MAILTWIN_FAULTS
 
@@ -24,17 +25,6 @@ static const struct {
 } lists[] = { { "ada/dovecot-uidlist", 8 },
               { "ada/.Sent/dovecot-uidlist", 4 },
               { "bob/courierimapuiddb", 9 } };
-
-static atomic_uint stuck;
-
-static void
-count_stuck(enum event_id id, const char *line, void *arg)
-{
-    (void)line;
-    (void)arg;
-    if (id == EV_IDENTITY_STUCK)
-        atomic_fetch_add(&stuck, 1);
-}
 
 static struct cap *
 make(void)

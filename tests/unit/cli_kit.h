@@ -2,6 +2,7 @@
 #ifndef MAILTWIN_CLI_KIT_H
 #define MAILTWIN_CLI_KIT_H
 
+#include "tests/unit/scratch_kit.h"
 #include "tests/unit/test.h"
 
 #include <errno.h>
@@ -15,7 +16,6 @@
 
 #define ARGUMENTS_MAX 32
 
-static char dir[64] = "/tmp/mailtwin-cli-XXXXXX";
 static char program[PATH_MAX]; /* build/VARIANT/mailtwin */
 static char source[PATH_MAX];  /* where the project lies */
 static char said[1 << 16];     /* standard output and error of the last run */
@@ -32,7 +32,7 @@ __attribute__((constructor)) static void
 find_program(void)
 {
     char self[PATH_MAX] = "";
-    if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0 || mkdtemp(dir) == NULL)
+    if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
         abort();
     cut(self, 3);
     snprintf(program, sizeof(program), "%.*s/mailtwin", PATH_MAX - 16, self);
@@ -40,15 +40,6 @@ find_program(void)
     snprintf(source, sizeof(source), "%s", self);
     unsetenv("MAILTWIN_CONFIG");
     unsetenv("MAILTWIN_NODE");
-}
-
-__attribute__((destructor)) static void
-clean_up(void)
-{
-    char command[128];
-    snprintf(command, sizeof(command), "rm -rf %s", dir);
-    if (system(command) != 0)
-        perror(command);
 }
 
 static inline const char *

@@ -2,6 +2,7 @@
  * feeds another. All threads of a real node run here; tests/cluster has the network and the
  * processes too. */
 #include "tests/unit/daemon_kit.h"
+#include "tests/unit/stuck_kit.h"
 
 #include <errno.h>
 #include <sys/syscall.h>
@@ -265,17 +266,6 @@ TEST(a_primary_that_was_replaced_steps_down_and_keeps_what_it_has_alone)
     host_safe_again(new);
     daemons_same(n, 1, 0);
     daemons_free(n);
-}
-
-static atomic_uint stuck;
-
-static void
-count_stuck(enum event_id id, const char *line, void *arg)
-{
-    (void)line;
-    (void)arg;
-    if (id == EV_IDENTITY_STUCK)
-        atomic_fetch_add(&stuck, 1);
 }
 
 TEST(a_promotion_says_how_many_folders_it_left_as_they_were)

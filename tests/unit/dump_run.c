@@ -1,4 +1,5 @@
 /* Dumps as they are made and given back, without a daemon: the role is what a test says. */
+#include "tests/unit/scratch_kit.h"
 #include "tests/unit/test.h"
 
 #include "lib/store/dump_run.h"
@@ -12,7 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char dir[] = "/tmp/mailtwin-dump-XXXXXX";
 static char store_name[] = "web";
 static char path[128], command[256], restore[256];
 static struct conf_store store;
@@ -52,22 +52,6 @@ begin(void)
     store.dump.versions = 3;
     roles[0] = roles[1] = (struct dump_role){ true, 3 };
     asked = 0;
-}
-
-__attribute__((constructor)) static void
-make_dir(void)
-{
-    if (mkdtemp(dir) == NULL)
-        abort();
-}
-
-__attribute__((destructor)) static void
-remove_dir(void)
-{
-    char text[128];
-    snprintf(text, sizeof(text), "rm -rf %s", dir);
-    if (system(text) != 0)
-        perror(text);
 }
 
 static struct dump_result

@@ -1,3 +1,4 @@
+#include "tests/unit/scratch_kit.h"
 #include "tests/unit/test.h"
 
 #include "lib/store/queue_disk.h"
@@ -9,8 +10,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/mailtwin-queue-XXXXXX";
 
 static const char *
 at(const char *name)
@@ -30,22 +29,6 @@ begin(void)
              "rm -rf %s && mkdir -p %s/pid %s/incoming %s/deferred/A/B %s/defer/A", dir, dir, dir,
              dir, dir);
     CHECK_INT(system(text), 0);
-}
-
-__attribute__((constructor)) static void
-make_dir(void)
-{
-    if (mkdtemp(dir) == NULL)
-        abort();
-}
-
-__attribute__((destructor)) static void
-remove_dir(void)
-{
-    char text[128];
-    snprintf(text, sizeof(text), "rm -rf %s", dir);
-    if (system(text) != 0)
-        perror(text);
 }
 
 /* In the part, with a name that tells its inode, or the one behind it. */

@@ -1,16 +1,6 @@
 /* What becomes of the mailboxes of a node that is promoted. */
 #include "tests/unit/renumber_kit.h"
-
-static atomic_uint stuck;
-
-static void
-count_stuck(enum event_id id, const char *line, void *arg)
-{
-    (void)line;
-    (void)arg;
-    if (id == EV_IDENTITY_STUCK)
-        atomic_fetch_add(&stuck, 1);
-}
+#include "tests/unit/stuck_kit.h"
 
 static struct cap *
 begin(void)
