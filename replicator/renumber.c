@@ -170,7 +170,7 @@ open_dir(struct node *node, struct state_txn *txn, const struct state_dir *dir, 
     if (dir->handle.len > WATCH_FSID_SIZE)
         fd = attrs_handle_open(
             root_fd, span_from(dir->handle, WATCH_FSID_SIZE, dir->handle.len - WATCH_FSID_SIZE),
-            O_RDONLY | O_DIRECTORY, &gone);
+            O_RDONLY | O_DIRECTORY | O_NOATIME, &gone);
     if (fd >= 0)
         return fd;
     _cleanup_buf_ struct buf path = { 0 };

@@ -248,6 +248,17 @@ rewrite(const struct job *j, const char *name, struct err *e)
     return rc < 0 || replace(j, name, buf_span(&raised), e) < 0 ? -1 : 1;
 }
 
+/* To note when it was read is a write to the disk, a hundred thousand times. */
+static int
+open_list(const struct job *j)
+{
+    int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC;
+    if (fault("open") < 0)
+        return -1;
+    int fd = openat(j->folder->fd, UIDLIST_NAME, flags | O_NOATIME);
+    return fd < 0 && errno == EPERM ? openat(j->folder->fd, UIDLIST_NAME, flags) : fd;
+}
+
 /* 1 raised, 0 there is none, -1. */
 static int
 raise_dovecots(const struct job *j, struct err *e)
@@ -257,8 +268,7 @@ raise_dovecots(const struct job *j, struct err *e)
     struct span first, last;
     struct uidlist_gap gap;
     uint64_t size;
-    int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC;
-    _cleanup_close_ int fd = fault("open") < 0 ? -1 : openat(j->folder->fd, UIDLIST_NAME, flags);
+    _cleanup_close_ int fd = open_list(j);
     if (fd < 0 && errno == ENOENT)
         return 0; /* the index is ahead; the sweep will tell it */
     if (fd < 0)
@@ -386,7 +396,8 @@ drop_stale(struct job *j, struct err *e)
     }
 }
 
-/* Behind its header nothing may be left of what it had: the index that it belonged to is gone. */
+/* Behind its header nothing may be left of what it had: the index that it belonged to is gone. An
+ * empty one, as a standby prepares it, is written without a block being read. */
 static int
 write_over(int fd, struct span image, struct err *e)
 {
@@ -395,8 +406,8 @@ write_over(int fd, struct span image, struct err *e)
         return err_sys(e, ERR_IO, "look at " LOG_NAME);
     if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
         return err_set(e, ERR_CORRUPT, LOG_NAME " is no file, or has other names as well");
-    if ((uint64_t)st.st_size != image.len &&
-        (fault("ftruncate") < 0 || ftruncate(fd, (off_t)image.len) < 0))
+    if (st.st_size != 0 && (uint64_t)st.st_size != image.len &&
+        (fault("ftruncate") < 0 || ftruncate(fd, 0) < 0))
         return err_sys(e, ERR_IO, "empty " LOG_NAME);
     return file_pwrite_full(fd, image, 0, e);
 }
@@ -503,9 +514,7 @@ renumber_make_log(const struct renumber_folder *folder, struct err *e)
 {
     static const struct renumber_order none;
     struct job j = { .folder = folder, .order = &none };
-    uint8_t image[IDENTITY_SEED_SIZE];
     if (faccessat(folder->fd, LOG_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
         return 0;
-    identity_seed(1, (uint32_t)time(NULL), image);
-    return create(&j, LOG_NAME, folder->owner.mode, span_of(image, sizeof(image)), NULL, e);
+    return create(&j, LOG_NAME, folder->owner.mode, (struct span){ 0 }, NULL, e);
 }

@@ -60,6 +60,26 @@ TEST(a_promotion_leaves_no_index_of_an_earlier_time_and_begins_above_all_sequenc
     cap_free(c);
 }
 
+TEST(what_a_standby_makes_beforehand_is_written_over_and_no_time_of_access_is_written)
+{
+    static const atomic_bool never = false;
+    struct cap *c = begin();
+    CAP_NEEDED(c);
+    uint64_t next;
+    renumber_set(c, R_GAP);
+    CHECK_INT(renumber_prepare(c->node, 1, &never, &next, &c->e), 0);
+    cap_sh(c, "test \"$(stat -c '%%u %%g %%a %%s' mail/ada/dovecot.index.log)\" = "
+              "'65534 65534 640 0'");
+    cap_sh(c, "stat -c %%i mail/*/dovecot.index.log >made");
+    cap_sh(c, "touch -a -d 2001-01-01 mail/ada mail/ada/dovecot-uidlist");
+    carry_out(c);
+    cap_sh(c, "stat -c %%i mail/*/dovecot.index.log | cmp made -");
+    cap_sh(c, "test $(wc -c <mail/ada/dovecot.index.log) = 40");
+    cap_sh(c, "test \"$(stat -c '%%x' mail/ada mail/ada/dovecot-uidlist | cut -c1-4 | xargs)\" = "
+              "'2001 2001'");
+    cap_free(c);
+}
+
 TEST(what_was_carried_out_is_not_carried_out_again_in_this_boot)
 {
     struct cap *c = begin();
