@@ -1,8 +1,10 @@
 """A real Dovecot of a host's own: LMTP over TCP and a unix socket, IMAP, POP3; virtual users of one uid."""
 
 import os
+import signal
 from pathlib import Path
 
+from . import proc
 from .wait import wait_until
 
 LMTP_PORT, IMAP_PORT, POP3_PORT = 24, 143, 110
@@ -140,6 +142,17 @@ class Dovecot:
 
     def doveadm(self, *command, **options):
         return self.host.run("doveadm", "-c", "/run/lab/dovecot.conf", *command, **options)
+
+    def kill9(self):
+        """All of it at once. The master stands still first: a child that it forks meanwhile would keep the sockets."""
+        master = self.process.pid
+        proc.send(master, signal.SIGSTOP)
+        wait_until(lambda: proc.stopped(master) or not proc.alive(master), 20, "the master of Dovecot does not stop")
+        pids = [master, *proc.descendants(master)]
+        proc.kill(pids)
+        self.process.wake()
+        self.process.wait(20)
+        wait_until(lambda: not any(proc.alive(pid) for pid in pids), 20, "Dovecot outlives SIGKILL")
 
     def stop(self):
         if self.process is None or not self.process.running():

@@ -97,7 +97,10 @@ class Host:
     # --- commands and files ---
 
     def run(self, *command, **options):
-        return self.space.run(*command, **options)
+        space = self.space  # clients outlive a host
+        if space is None:
+            raise CommandFailed(f"{self.name} is down")
+        return space.run(*command, **options)
 
     def spawn(self, *command, log, env=None):
         return self.space.spawn(*command, log=self.directory / "log" / log, env=env)

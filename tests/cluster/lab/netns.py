@@ -16,19 +16,23 @@ def _setns(fd):
 
 
 @contextlib.contextmanager
+def _namespace(process):
+    fd = os.open(f"/proc/{process}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
 def inside(pid):
     """The calling thread is in the network of process pid."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with _namespace("thread-self") as home, _namespace(pid) as there:
         _setns(there)
         try:
             yield
         finally:
             _setns(home)
-    finally:
-        os.close(there)
-        os.close(home)
 
 
 def connect(pid, address, timeout):

@@ -96,10 +96,20 @@ class Space:
     def run(self, *command, check=True, within=60, env=None, stdin=None):
         """Runs a command to its end: the CompletedProcess, texts as str."""
         words = [str(word) for word in command]
-        source = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
-        done = subprocess.run(self._enter(words), capture_output=True, text=True, timeout=within,
-                              env={**os.environ, **(env or {})}, check=False,
-                              errors="surrogateescape", **source)
+        wrapper = subprocess.Popen(self._enter(words), stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="surrogateescape",
+                                   env={**os.environ, **(env or {})})
+        process = Process(wrapper, words[0])
+        self.spawned.append(process)  # it may be stopped with its child, by a power cut
+        try:
+            texts = wrapper.communicate(stdin, timeout=within)
+        except BaseException:
+            wrapper.kill()
+            wrapper.communicate()
+            raise
+        finally:
+            self.spawned.remove(process)
+        done = subprocess.CompletedProcess(words, wrapper.returncode, *texts)
         if check and done.returncode != 0:
             raise CommandFailed(f"{self.name}: {' '.join(words)}: exit {done.returncode}\n"
                                 f"{done.stdout[-2000:]}{done.stderr[-4000:]}")
@@ -112,8 +122,9 @@ class Space:
             wrapper = subprocess.Popen(self._enter(words), stdin=subprocess.DEVNULL, stdout=out,
                                        stderr=out, env={**os.environ, **(env or {})},
                                        preexec_fn=die_with_parent)
-        self.spawned.append(Process(wrapper, words[0]))
-        return self.spawned[-1]
+        process = Process(wrapper, words[0])
+        self.spawned.append(process)
+        return process
 
     def kill_all(self):
         """SIGKILL to all but process 1, and waits until they are gone."""
@@ -123,7 +134,7 @@ class Space:
     def _kill_rest(self):
         rest = self.processes()
         proc.kill(rest)
-        for process in self.spawned:
+        for process in list(self.spawned):
             process.wake()
         return rest
 
