@@ -4,12 +4,14 @@ import os
 import random
 
 import pytest
-from lab import config, proc
-from lab.clients import Crowd
+from lab import clerk, config, gate
+from lab.clerk import Clerk, Office
+from lab.clients import Crowd, Deliverer
 from lab.history import History
 from lab.host import STORE
+from lab.slapd import store as directory_store
 
-TIMEOUT = "1s"  # of the plugin: what is not safe by then is refused
+TIMEOUT = "1s"  # of plugin and gate: what is not safe by then is refused
 
 
 class War:
@@ -18,11 +20,18 @@ class War:
     def __init__(self, make_lab, seed, kinds="all"):
         stores = config.default_stores(STORE)
         stores["mail"]["when-alone"] = "refuse"
-        self.lab = make_lab(["mx1", "mx2"], stores=stores)
+        stores["directory"] = directory_store()
+        self.lab = make_lab(["mx1", "mx2"], stores=stores, settings={"directory-user": "nobody"}, state_mb=256)
+        self.lab.text = gate.section(TIMEOUT) + self.lab.text
+        for host in self.lab.hosts.values():
+            self.lab.configure(host)
         self.primary, self.standby = self.lab["mx1"], self.lab["mx2"]
         self.kinds = kinds
+        self.gates = {name: gate.Gate(host) for name, host in self.lab.hosts.items()}
         self.lab.start(dovecot=False)
-        self.start_dovecot(self.primary)
+        self.office = Office(self.lab)
+        self.office.open(self.primary.name)
+        self.serve(self.primary)
         self.seed, self.dice = seed, random.Random(seed)
         self.history = History()
         self.crowd = None
@@ -30,6 +39,17 @@ class War:
 
     def start_dovecot(self, host):
         host.dovecot.start(host.dovecot.with_plugin(self.kinds, timeout=TIMEOUT))
+
+    def serve(self, host):
+        """What clients connect to, on a node that became the primary."""
+        self.start_dovecot(host)
+        self.gates[host.name].start()
+
+    def more_clients(self, seeds):
+        """An MTA in front of the gate, and one who works on the directory."""
+        host = self.primary
+        return [Deliverer(host, self.history, next(seeds), ["ann@example.org", "max@example.org"], gate.PORT),
+                Clerk(host, self.office.slapd[host.name], self.history, next(seeds))]
 
     # --- faults: each leaves both machines as they are to be found at the primary's death ---
 
@@ -47,11 +67,19 @@ class War:
             self.standby.daemon.ensure()
 
     def dovecot(self):
-        master = self.primary.dovecot.process
-        proc.kill([master.pid, *proc.descendants(master.pid)])
-        master.wake()
-        master.wait(20)
+        self.primary.dovecot.kill9()
         self.start_dovecot(self.primary)
+
+    def gate(self):
+        self.gates[self.primary.name].kill9()
+        self.gates[self.primary.name].start()
+
+    def directory_of_the_primary(self):
+        self.dice.choice([self.office.slapd, self.office.daemon])[self.primary.name].kill9()
+        self.office.ensure(self.primary.name)
+
+    def directory_of_the_standby(self):
+        self.dice.choice([self.office.slapd, self.office.daemon])[self.standby.name].kill9()
 
     def link(self):
         self.lab.network.cut(self.primary, self.standby)
@@ -80,8 +108,8 @@ class War:
         self.crowd.wait_acts(10)
         self.standby.free_disk(STORE)
 
-    FAULTS = [nothing, replicatord_of_the_primary, replicatord_of_the_standby, dovecot, link, standby_frozen,
-              standby_dead, primary_frozen, full_disk_of_the_standby]
+    FAULTS = [nothing, replicatord_of_the_primary, replicatord_of_the_standby, dovecot, gate, directory_of_the_primary,
+              directory_of_the_standby, link, standby_frozen, standby_dead, primary_frozen, full_disk_of_the_standby]
 
     # --- one battle ---
 
@@ -89,7 +117,7 @@ class War:
         """Load, the fault, some more load; then the whole primary dies, and the standby takes over."""
         old = self.crowd
         self.crowd = Crowd(self.primary, self.history, self.dice.randrange(1 << 30), self.lab.directory / "mbsync",
-                           old and old.quick, old and old.mbsync)
+                           old and old.quick, old and old.mbsync, self.more_clients)
         self.crowd.wait_acts(self.dice.randint(20, 80))
         fault(self)
         self.crowd.wait_acts(self.dice.randint(1, 8))
@@ -103,12 +131,14 @@ class War:
     def promote(self):
         new = self.standby
         new.daemon.ensure()
+        self.office.ensure(new.name)
         new.mailtwin("promote", "--force")
         new.daemon.wait_role("primary")
-        self.start_dovecot(new)
+        self.office.daemon[new.name].wait_mode("capture")
+        self.serve(new)
 
     def check(self, round_number, name):
-        found = self.crowd.check(self.standby)
+        found = self.crowd.check(self.standby) + clerk.check(self.history, self.office.slapd[self.standby.name])
         self.problems += [f"round {round_number} ({name}): {what}: {text}" for what, text in found]
 
     def rejoin(self):
@@ -117,6 +147,7 @@ class War:
         old = self.standby
         old.boot()
         old.daemon.start()
+        self.office.start(old.name)
 
         def settled(status):
             return self.primary.daemon.peer(old.name, status).get("state") in ("connected", "refused")
@@ -126,6 +157,13 @@ class War:
         self.lab.level(self.primary)
 
     def fight(self, crashes):
+        try:
+            self.battles(crashes)
+        finally:
+            if self.crowd is not None:
+                self.crowd.stop()
+
+    def battles(self, crashes):
         for number in range(crashes):
             fault = self.dice.choice(self.FAULTS)
             print(f"seed {self.seed}, round {number}: {fault.__name__}, {self.history.acts} acts acknowledged, "

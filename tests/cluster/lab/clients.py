@@ -16,10 +16,11 @@ import time
 from .dovecot import IMAP_PORT, PASSWORD
 from .history import GONE, ident_of, look_by_pop3, row_facts, uid_set
 from .imap import ImapClient, ImapFailed
-from .lmtp import LmtpClient, LmtpError, message
+from .lmtp import LMTP_PORT, LmtpClient, LmtpError, message
+from .space import CommandFailed
 from .wait import wait_until
 
-FAILURES = (OSError, EOFError, imaplib.IMAP4.error, ImapFailed, LmtpError, poplib.error_proto)
+FAILURES = (OSError, EOFError, imaplib.IMAP4.error, ImapFailed, LmtpError, poplib.error_proto, CommandFailed)
 _numbers = itertools.count(1)
 
 
@@ -70,12 +71,13 @@ class Client:
 class Deliverer(Client):
     """An MTA: LMTP to its users in turn. What is answered with 451 is not tried again."""
 
-    def __init__(self, host, history, seed, users):
+    def __init__(self, host, history, seed, users, port=LMTP_PORT):
         super().__init__(host, history, seed)
         self.users = itertools.cycle(users)
+        self.port = port
 
     def connect(self):
-        return LmtpClient(self.host, timeout=5)
+        return LmtpClient(self.host, timeout=5, port=self.port)
 
     def step(self, lmtp):
         user = next(self.users)
@@ -104,8 +106,9 @@ class Owner(Client):
 
     def _mine(self):
         """Folders that are there for certain."""
-        return ["INBOX"] + sorted(name for (who, name), there in list(self.history.folders.items())
-                                  if who == self.user and there is True)
+        with self.history.lock:
+            return ["INBOX"] + sorted(name for (who, name), there in self.history.folders.items()
+                                      if who == self.user and there is True)
 
     def _key(self, folder, ident):
         return self.user, folder, ident
@@ -202,8 +205,9 @@ class Owner(Client):
         return self.random.choice(own) if own else None
 
     def _inside(self, folder):
-        return {ident: flags for (who, name, ident), flags in list(self.history.mails.items())
-                if who == self.user and name == folder}
+        with self.history.lock:
+            return {ident: flags for (who, name, ident), flags in self.history.mails.items()
+                    if who == self.user and name == folder}
 
     def _rename(self, client):
         old, new = self._pick(client), f"F{next(self.folders)}"
@@ -358,9 +362,10 @@ class Mbsync(Client):
 
 
 class Crowd:
-    """All of them on one server. After its death: stop(), promote, check(new server), and a new crowd there."""
+    """All of them on one server. After its death: stop(), promote, check(new server), and a new crowd there.
+    more(seeds): further clients."""
 
-    def __init__(self, host, history, seed, folder, quick=None, mbsync=None):
+    def __init__(self, host, history, seed, folder, quick=None, mbsync=None, more=lambda seeds: []):
         dice = random.Random(seed)
         seeds = iter(lambda: dice.randrange(1 << 30), None)
         self.history = history
@@ -373,7 +378,7 @@ class Crowd:
                         Deliverer(host, history, next(seeds), ["quick@example.org", "ann@example.org"]),
                         Owner(host, history, next(seeds), "bob@example.org"),
                         Owner(host, history, next(seeds), "eve@example.org"),
-                        Popper(host, history, next(seeds), "ann@example.org"), self.quick, self.mbsync]
+                        Popper(host, history, next(seeds), "ann@example.org"), self.quick, self.mbsync, *more(seeds)]
         for client in self.clients:
             client.start()
 

@@ -60,7 +60,7 @@ def look_at(client, name):
 def row_facts(head):
     uid = int(re.search(rb"UID (\d+)", head).group(1))
     flags = re.search(rb"FLAGS \(([^)]*)\)", head).group(1).decode().split()
-    return uid, frozenset(flags) - {"\\Recent"}
+    return uid, frozenset(flags) - {"\\Recent", "$Salvaged"}
 
 
 def look_by_pop3(host, user, timeout=60):
@@ -77,11 +77,15 @@ def look_by_pop3(host, user, timeout=60):
 
 
 class History:
-    """mails: {(user, folder, ident): flags, GONE or OPEN}; folders: {(user, folder): True, False or OPEN}."""
+    """mails: {(user, folder, ident): flags, GONE or OPEN}; folders: {(user, folder): True, False or OPEN};
+    accounts: {name: title, GONE or OPEN}."""
 
-    def __init__(self):
+    def __init__(self, durable=True):
+        """durable: an answer means that a standby has it, and all that was before it."""
+        self.durable = durable
         self.lock = threading.RLock()
         self.mails, self.folders, self.digests = {}, {}, {}
+        self.accounts, self.uuids = {}, {}
         self.uids = {}      # (user, validity, uid): (ident, when it was seen)
         self.uidls = {}     # (user, uidl): (ident, when)
         self.modseqs = {}   # (user, validity): [(modseq, when)]
@@ -94,12 +98,14 @@ class History:
     # --- writing it ---
 
     @contextlib.contextmanager
-    def act(self, mails=None, folders=None):
-        """An act with its result if it is acknowledged. The body raises when it is not."""
+    def act(self, mails=None, folders=None, accounts=None):
+        """An act with its result if it is acknowledged. The body raises when it is not. A barrier of a directory says
+        nothing of mail."""
         began = time.monotonic()
         with self.lock:
             self.mails.update(dict.fromkeys(mails or {}, OPEN))
             self.folders.update(dict.fromkeys(folders or {}, OPEN))
+            self.accounts.update(dict.fromkeys(accounts or {}, OPEN))
             self.left.update({(user, ident): began for (user, _, ident), flags in (mails or {}).items() if flags == GONE})
             for key in folders or {}:
                 self.validities.pop(key, None)
@@ -111,8 +117,14 @@ class History:
         with self.lock:
             self.mails.update(mails or {})
             self.folders.update(folders or {})
-            self.safe = max(self.safe, began)
+            self.accounts.update(accounts or {})
+            if accounts is None and self.durable:
+                self.safe = max(self.safe, began)
             self.acts += 1
+            self.acknowledged(mails or {})
+
+    def acknowledged(self, mails):
+        """For those who want to know more of an act."""
 
     def sent(self, message):
         """The bytes of a mail that is about to be given to the server; returns its ident."""
