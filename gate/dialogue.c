@@ -2,8 +2,7 @@
 
 #include <stdlib.h>
 
-#define NOT_SAFE "451 4.3.0 "
-#define HAS_IT   "250 2.0.0 Delivered at an attempt before\r\n"
+#define HAS_IT "250 2.0.0 Delivered at an attempt before\r\n"
 
 static const enum dialogue_want wants[STATE_COUNT] = {
     [STATE_GREETING] = DIALOGUE_BACKEND,

@@ -16,7 +16,8 @@ text_in(const struct buf *b, struct dialogue_text text)
     return span_from(buf_span(b), text.at, text.len);
 }
 
-#define DATA_GO "354 OK\r\n" /* to a message that goes into the spool */
+#define NOT_SAFE "451 4.3.0 "
+#define DATA_GO  "354 OK\r\n" /* to a message that goes into the spool */
 
 struct dialogue_text dialogue_add_text(struct buf *b, struct span bytes);
 /* There is no message any more. */

@@ -1,6 +1,8 @@
 /* What the server behind the gate answers. */
 #include "gate/dialogue_private.h"
 
+#define ODD_ANSWER "The server behind the gate gave an answer that is not understood"
+
 static struct dialogue_text
 path_of(struct dialogue_text line, const struct dialogue_asked *asked)
 {
@@ -105,17 +107,32 @@ on_final(struct dialogue *d, struct lmtp_reply reply)
         dialogue_finish(d);
 }
 
+/* Is DATA answered next? */
+static bool
+at_data(const struct dialogue *d)
+{
+    return d->state == STATE_AGAIN_DATA ||
+           (d->state == STATE_REPLY && d->asked[d->asked_at].verb == LMTP_DATA);
+}
+
 /* Does the reply go with what was asked? Else it is not known what the server believes. */
 static bool
 is_fit(const struct dialogue *d, unsigned code)
 {
-    if (d->state == STATE_AGAIN_DATA) /* nothing was given yet that it could have taken */
+    if (at_data(d)) /* nothing was given yet that it could have taken: 2xx says nothing true */
         return code == 354 || code >= 400;
     if (code < 300 || code >= 400)
         return true;
-    enum lmtp_verb verb = d->asked[d->asked_at].verb;
-    return d->state == STATE_REPLY &&
-           ((verb == LMTP_DATA && code == 354) || (verb == LMTP_AUTH && code == 334));
+    return d->state == STATE_REPLY && d->asked[d->asked_at].verb == LMTP_AUTH && code == 334;
+}
+
+/* The client's own DATA gets an answer before the goodbye: it is to keep the message. */
+static void
+misfit(struct dialogue *d)
+{
+    if (d->state == STATE_REPLY && at_data(d))
+        say(&d->to_client, NOT_SAFE "The server behind the gate cannot be understood\r\n");
+    dialogue_gone(d, ODD_ANSWER);
 }
 
 static void
@@ -125,7 +142,7 @@ take_reply(struct dialogue *d, struct lmtp_reply reply)
         buf_add(&d->to_client, reply.text.ptr, reply.text.len);
         d->state = STATE_END;
     } else if (!is_fit(d, reply.code) || (d->state == STATE_AGAIN_RSET && reply.code >= 300)) {
-        dialogue_gone(d, "The server behind the gate gave an answer that is not understood");
+        misfit(d);
     } else if (d->state == STATE_GREETING) {
         buf_add(&d->to_client, reply.text.ptr, reply.text.len);
         d->state = STATE_READY;
@@ -146,7 +163,7 @@ dialogue_stray(struct dialogue *d, struct span in)
     if (r > 0 && reply.code == 421)
         take_reply(d, reply);
     else if (r != 0)
-        dialogue_gone(d, "The server behind the gate gave an answer that is not understood");
+        dialogue_gone(d, ODD_ANSWER);
 }
 
 size_t
@@ -156,7 +173,7 @@ dialogue_backend(struct dialogue *d, struct span in)
     struct lmtp_reply reply;
     int r = lmtp_reply(in, &reply, NULL);
     if (r < 0)
-        dialogue_gone(d, "The server behind the gate gave an answer that is not understood");
+        dialogue_gone(d, ODD_ANSWER);
     if (r <= 0)
         return r < 0 ? in.len : 0;
     take_reply(d, reply);

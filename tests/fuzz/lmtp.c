@@ -1,6 +1,6 @@
 /* Any bytes of a client and of a server make a dialogue that ends or waits. What goes to the server
  * is read by two servers of opposite minds, strict and lenient about line ends: both find the same
- * messages, and no reply 2xx to a message is told before the barrier.
+ * messages, no reply 2xx to a message is told before the barrier, and none to DATA at all.
  *
  * The input: pieces, each a byte of who says it (and what the gate's owner answers meanwhile), a
  * byte of length, the bytes. */
@@ -60,7 +60,9 @@ give(struct fuzz *f)
         used = dialogue_client(d, buf_span(&f->client));
         buf_consume(&f->client, used);
     } else if (dialogue_wants(d) == DIALOGUE_BACKEND) {
+        bool data = d->state == STATE_REPLY && d->asked[d->asked_at].verb == LMTP_DATA;
         used = dialogue_backend(d, buf_span(&f->server));
+        ASSERT(!data || d->to_client.len == 0 || d->to_client.ptr[0] != '2');
         buf_consume(&f->server, used);
         if (used == 0) {
             used = dialogue_ahead(d, buf_span(&f->client));

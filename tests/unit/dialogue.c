@@ -317,6 +317,22 @@ TEST(an_answer_that_does_not_fit_ends_the_session)
     PLAY("S:554 no\r\n", "c:554 no\r\n", "end");
 }
 
+#define ODD                                                         \
+    "451 4.3.0 The server behind the gate cannot be understood\r\n" \
+    "421 4.3.2 The server behind the gate gave an answer that is not understood\r\n"
+
+TEST(a_server_that_takes_a_message_before_it_was_given_is_not_believed)
+{
+    PLAY(HELLO, MAIL, RCPT("a"), "C:DATA\r\n", "through", "s:DATA\r\n", "S:250 taken\r\n", "c:" ODD,
+         "end", "C:x\r\n.\r\n", "s:");
+    PLAY(HELLO, MAIL, RCPT("a"), "C:DATA\r\n", "through", "s:DATA\r\n", "S:355 go\r\n", "c:" ODD,
+         "end");
+    PLAY(HELLO, MAIL, "C:DATA\r\n", "s:DATA\r\n", "S:250 nobody\r\n", "c:" ODD, "end");
+    PLAY(HELLO, "C:MAIL FROM:<s>\r\nRCPT TO:<a>\r\nDATA\r\n", "open", "through",
+         "s:MAIL FROM:<s>\r\nRCPT TO:<a>\r\nDATA\r\n", "S:250 s\r\n250 a\r\n250 taken\r\n",
+         "c:250 s\r\n250 a\r\n" ODD, "end");
+}
+
 TEST(nobody_is_confirmed_who_was_given_no_content)
 {
     PLAY(HELLO, MAIL, RCPT("a"), "C:DATA\r\n", "spool", "c:354 OK\r\n", "C:.\r\n", "known-",
