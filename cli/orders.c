@@ -65,6 +65,8 @@ show_barrier(const struct line *line, const json_t *reply, struct err *e)
         { "safe", "safe after", 0 },
         { "degraded", "degraded, no standby protects the mail; known after", EXIT_DEGRADED },
         { "late", "not safe within", EXIT_LATE },
+        { "alone", "not safe: no standby is there, and when-alone = refuse; known after",
+          EXIT_LATE },
     };
     char text[HUMAN_MAX];
     const char *state = json_string_value(json_object_get(reply, "state"));

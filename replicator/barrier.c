@@ -152,6 +152,10 @@ check_one(struct wait *w, uint64_t now)
             answer(w, "degraded");
             return;
         }
+        if (p == PROTECTION_NONE && protection_refuses(d, w->store)) {
+            answer(w, "alone");
+            return;
+        }
     }
     if (now >= w->until_ms)
         answer(w, "late");

@@ -24,13 +24,15 @@ struct verify_place {
     const struct peer *peer; /* with which */
 };
 
-/* What protection.c remembers; all but the last in the state as well. Times in seconds since 1970,
- * 0 not. */
+/* What protection.c remembers; all but the monotonic ones in the state as well. Times in seconds
+ * since 1970, 0 not. */
 struct protection_facts {
     uint64_t degraded_since;
     uint64_t protected_since;
     uint64_t safe;    /* newest seq that another node has on its disk, as far as is known */
     uint64_t told_ms; /* monotonic: the last alarm */
+    /* monotonic, of this run: since when no standby protects; 0 one does */
+    uint64_t alone_ms;
 };
 
 struct salvages;

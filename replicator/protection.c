@@ -66,6 +66,14 @@ protection_of(const struct daemon *d, int store, uint64_t seq)
     return best;
 }
 
+bool
+protection_refuses(const struct daemon *d, int store)
+{
+    uint64_t since = d->protection.alone_ms;
+    return since != 0 && capture_now_ms() >= since + PROTECTION_LOST_MS &&
+           protection_alone(d, store) == ALONE_REFUSE;
+}
+
 /* A peer that was here before and that the journal has left behind will be compared as a whole when
  * it returns. */
 static void
@@ -220,6 +228,10 @@ protection_update(struct daemon *d)
     bool changed = find_safe(d);
     bool wanted = durability_of(d, -1) != DURABILITY_ASYNC;
     bool alone = wanted && protection_of(d, -1, UINT64_MAX) == PROTECTION_NONE;
+    if (!alone)
+        p->alone_ms = 0;
+    else if (p->alone_ms == 0) /* degraded_since may be of a run before this one */
+        p->alone_ms = capture_now_ms();
     if (alone != (p->degraded_since != 0)) {
         change(d, alone);
         changed = true;

@@ -10,9 +10,16 @@ enum protection {
     PROTECTION_NONE,    /* no standby protects it */
 };
 
+/* A link that ended is made again within tenths of a second when both nodes live. A standby that
+ * has not come back for this long (as long as a silent link is waited for) is called lost. */
+#define PROTECTION_LOST_MS 5000
+
 /* Of all changes up to seq of a store (-1: of all stores). */
 enum protection protection_of(const struct daemon *d, int store, uint64_t seq);
 enum conf_alone protection_alone(const struct daemon *d, int store);
+/* Is what no standby has refused now, and not only later? So it is when `when-alone` of the store
+ * refuses and every standby is lost. */
+bool protection_refuses(const struct daemon *d, int store);
 /* This node is the primary from now on, or again: what it knew in this epoch before a restart
  * counts on, also since when it is alone. */
 int protection_begin(struct daemon *d, struct err *e) _must_check_;

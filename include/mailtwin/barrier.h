@@ -20,7 +20,8 @@ enum mailtwin_safety {
     MAILTWIN_SAFE = 0,
     MAILTWIN_LATE = 1,     /* not in the time allowed; it may still become safe */
     MAILTWIN_DEGRADED = 4, /* accepted without a standby: configured as "when-alone = continue" */
-    MAILTWIN_ERROR = -1    /* no answer: errno says why (EPROTO: refused, or not understood) */
+    MAILTWIN_ERROR = -1    /* no answer: errno says why (EPROTO: refused, or not understood).
+                           Refused: no primary; no standby and when-alone = refuse */
 };
 
 /* socket_path NULL: MAILTWIN_BARRIER_SOCKET. Connects when it is first needed. 0, or -1 and errno.

@@ -3,7 +3,7 @@
 import pytest
 from lab import mail, proc, wait_until
 from lab.gate import PORT, Gate, section
-from lab.lmtp import LmtpClient, LmtpError, LmtpLoad
+from lab.lmtp import LmtpClient, LmtpError, LmtpLoad, message
 from lab.postfix import Postfix
 
 ANN = "ann@example.org"
@@ -93,6 +93,27 @@ def test_without_a_standby_the_mta_keeps_the_mail_and_delivers_it_once(make_lab)
         assert copies(primary, f"mail-{number}@lab.invalid") == 1
     lab.level(primary)
     assert all(copies(standby, f"mail-{number}@lab.invalid") == 1 for number in range(5))
+
+
+def test_who_waits_for_a_standby_that_is_lost_is_told_at_once(make_lab):
+    """Not after `timeout`, which is far longer here than the client's patience."""
+    lab, gate = gated(make_lab, when_alone="refuse", timeout="5m")
+    primary, standby = lab["mx1"], lab["mx2"]
+    standby.daemon.freeze()
+    with LmtpClient(primary, port=PORT, timeout=100) as client:
+        ident, data = message(1, ANN)
+        client.begin(ANN, data)
+        wait_until(lambda: copies(primary, ident) == 1, 20, "the server does not get it")
+        standby.daemon.kill9()
+        with pytest.raises(LmtpError, match="451 4.3.0 No standby protects mail now"):
+            client.end()
+    standby.daemon.ensure()
+    wait_until(lambda: not _refused(primary), 30, "the gate takes no mail", every=0.1)
+    with LmtpClient(primary, port=PORT) as client:
+        client.deliver_bytes(ANN, data, ident)
+    assert gate.events("GATE_CONFIRMED") and copies(primary, ident) == 1, "its retry is confirmed"
+    lab.level(primary)
+    lab.same(primary)
 
 
 def _refused(host):

@@ -132,6 +132,9 @@ TEST(each_state_the_daemon_names_comes_back)
     CHECK_CONTAINS(d.last, "{\"do\":\"barrier\",\"timeout_ms\":");
     answer_with(" { \"x\" : \"a\\\"}{\" , \"state\" : \"late\",\"n\":null,\"ok\" : true } \n");
     CHECK_INT(mailtwin_barrier_wait(barrier, NULL, 5000), MAILTWIN_LATE);
+    answer_with("{\"ok\":true,\"state\":\"alone\",\"seconds\":0.1,\"seq\":12}\n");
+    CHECK_INT(mailtwin_barrier_wait(barrier, NULL, 5000), MAILTWIN_ERROR);
+    CHECK_INT(errno, EPROTO);
     CHECK_INT(number(&d.connections), 1);
     mailtwin_barrier_close(barrier);
     stop();

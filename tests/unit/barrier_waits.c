@@ -3,6 +3,7 @@
 #include "tests/unit/control_kit.h"
 
 #include "replicator/barrier.h"
+#include "replicator/protection.h"
 #include "replicator/session.h"
 
 #define CROWD 200 /* connections, fewer than a socket takes */
@@ -37,24 +38,43 @@ serve_barrier(struct control_call *call, const json_t *request, const struct con
     barriers_wait(w->daemon.barriers, call, -1, (uint64_t)timeout);
 }
 
+/* A node without a standby, as protection_update() finds it. */
+struct alone {
+    enum conf_alone when_alone;
+    int64_t lost_since_ms; /* -: it will be called lost so much later */
+};
+
 static bool
-waits_begin(struct waits *w)
+waits_begin_alone(struct waits *w, const struct alone *alone)
 {
     struct err e = { 0 };
     w->c = cap_new();
     if (w->c == NULL)
         return false;
+    if (alone != NULL) {
+        w->c->stores[0].durability = DURABILITY_DURABLE;
+        w->c->stores[0].when_alone = alone->when_alone;
+    }
     cap_start(w->c);
     make_dir();
     CHECK_INT(uv_loop_init(&d.loop), 0);
     w->daemon = (struct daemon){ .conf = &w->c->conf, .loop = &d.loop };
     w->daemon.capture = w->c->capture;
     w->daemon.barriers = barriers_new(&w->daemon);
+    if (alone != NULL)
+        w->daemon.protection.alone_ms = (uint64_t)((int64_t)session_now_ms() - PROTECTION_LOST_MS -
+                                                   alone->lost_since_ms);
     if (control_server_open(&d.loop, d.dir, serve_barrier, w, &d.server, &e) < 0)
         fail_msg("%s", e.text);
     w->daemon.control = d.server;
     CHECK_INT(pthread_create(&d.thread, NULL, run_daemon, NULL), 0);
     return true;
+}
+
+static bool
+waits_begin(struct waits *w)
+{
+    return waits_begin_alone(w, NULL);
 }
 
 static void
@@ -127,6 +147,44 @@ TEST(barriers_asked_for_in_one_breath_are_all_answered)
     for (unsigned i = 0; i < 3; i++)
         CHECK_CONTAINS(hear(fd, 1), "\"state\":\"safe\"");
     close(fd);
+    waits_end(&w);
+}
+
+TEST(a_lost_standby_is_not_waited_for_where_mail_is_refused_without_one)
+{
+    static const struct {
+        struct alone alone;
+        unsigned timeout_ms;
+        const char *state;
+    } rows[] = {
+        { { ALONE_REFUSE, -3600000 }, 200, "\"state\":\"late\"" }, /* the link is made again */
+        { { ALONE_REFUSE, -300 }, 60000, "\"state\":\"alone\"" },
+        { { ALONE_REFUSE, 0 }, 60000, "\"state\":\"alone\"" },
+        { { ALONE_CONTINUE, -3600000 }, 60000, "\"state\":\"degraded\"" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct waits w;
+        if (!waits_begin_alone(&w, &rows[i].alone)) {
+            skip();
+            return;
+        }
+        check_answer(rows[i].timeout_ms, rows[i].state);
+        waits_end(&w);
+    }
+}
+
+/* What a standby has is safe, whether or not it goes on: so the journal is asked first. */
+TEST(nobody_is_refused_before_it_is_known_what_has_to_be_safe)
+{
+    struct waits w;
+    if (!waits_begin_alone(&w, &(struct alone){ ALONE_REFUSE, 0 })) {
+        skip();
+        return;
+    }
+    cap_hold(w.c);
+    check_answer(300, "\"state\":\"late\"");
+    cap_release(w.c);
+    check_answer(60000, "\"state\":\"alone\"");
     waits_end(&w);
 }
 

@@ -80,12 +80,19 @@ class LmtpClient:
     def deliver_bytes(self, user, data, ident=None):
         """The same with a mail of the caller's."""
         sent = time.monotonic()
+        self.begin(user, data)
+        self.end()
+        return Delivered(ident, user, sent, time.monotonic(), len(data))
+
+    def begin(self, user, data):
+        """All but the answer to it."""
         self.sock.sendall(f"MAIL FROM:<sender@lab.invalid>\r\nRCPT TO:<{user}>\r\nDATA\r\n".encode())
         for code in (b"250", b"250", b"354"):
             self._expect(code)
         self.sock.sendall(data + b".\r\n")
+
+    def end(self):
         self._expect(b"250")
-        return Delivered(ident, user, sent, time.monotonic(), len(data))
 
 
 class LmtpLoad:
