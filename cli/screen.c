@@ -217,6 +217,48 @@ print_peers(const json_t *status, FILE *out)
 }
 
 static void
+print_gate_counts(const json_t *gate, FILE *out)
+{
+    char p50[HUMAN_MAX], p99[HUMAN_MAX], longest[HUMAN_MAX];
+    const json_t *barrier = json_object_get(gate, "barrier");
+    fprintf(out, "%.0f connections, %.0f held; since %s %.0f released",
+            number_of(gate, "connections"), number_of(gate, "held"), json_text(gate, "since"),
+            number_of(gate, "released"));
+    double refused = number_of(gate, "refused"), held_back = number_of(gate, "held_back");
+    if (number_of(gate, "confirmed") > 0)
+        fprintf(out, " (%.0f of them retries)", number_of(gate, "confirmed"));
+    if (number_of(gate, "unprotected") > 0)
+        fprintf(out, ", %.0f WITHOUT A STANDBY", number_of(gate, "unprotected"));
+    if (refused + held_back > 0)
+        fprintf(out, ", 451 to %.0f before and %.0f behind the server", refused, held_back);
+    if (number_of(barrier, "longest_seconds") > 0)
+        fprintf(out, "\n%-23s waits: half %s, 99 %% %s, longest %s", "",
+                human_seconds(number_of(barrier, "p50_seconds"), p50),
+                human_seconds(number_of(barrier, "p99_seconds"), p99),
+                human_seconds(number_of(barrier, "longest_seconds"), longest));
+}
+
+static void
+print_gates(const json_t *status, FILE *out)
+{
+    char quiet[HUMAN_MAX];
+    const json_t *gates = json_object_get(status, "gates");
+    for (size_t i = 0; i < json_array_size(gates); i++) {
+        const json_t *gate = json_array_get(gates, i);
+        const char *state = json_text(gate, "state");
+        fprintf(out, "%-10s %-12s ", i == 0 ? "gates" : "", json_text(gate, "name"));
+        if (strcmp(state, "running") == 0)
+            print_gate_counts(gate, out);
+        else if (strcmp(state, "silent") == 0)
+            fprintf(out, "SILENT for %s: does mailtwin-gate run?",
+                    human_seconds(number_of(gate, "told_seconds"), quiet));
+        else
+            fputs("not heard of: does mailtwin-gate run?", out);
+        fputc('\n', out);
+    }
+}
+
+static void
 print_failover(const json_t *status, FILE *out)
 {
     const json_t *failover = json_object_get(status, "failover");
@@ -274,4 +316,5 @@ screen_print(const json_t *status, FILE *out)
     print_salvage(status, out);
     print_stores(status, out);
     print_peers(status, out);
+    print_gates(status, out);
 }

@@ -29,7 +29,7 @@ struct flow {
     bool answered; /* it is here */
     bool connected, stops, ending, pumping;
     bool coming; /* the server has the message, and will soon say so */
-    uint64_t active_ms;
+    uint64_t active_ms, asked_ns;
 };
 
 static void flow_pump(struct flow *flow);
@@ -93,6 +93,7 @@ ask(struct flow *flow, bool knock)
 {
     if (!flow->asked) {
         flow->asked = true;
+        flow->asked_ns = uv_hrtime();
         flow->verdict.done = verdict_came;
         flow->verdict.arg = flow;
         flow->answered = verdict_ask(&flow->verdict, flow->gate, knock) == 1;
@@ -123,6 +124,7 @@ at_door(struct flow *flow)
     if (why == NULL && memory_full(flow->server->memory))
         why = "Too much mail waits to become safe";
     tell_door(flow->gate, why);
+    flow->gate->counts.refused += why != NULL;
     dialogue_door(&flow->dialogue, why);
     return true;
 }
@@ -131,11 +133,19 @@ static void
 tell_unprotected(struct gate *gate, size_t count)
 {
     uint64_t now_s = server_now_s();
-    gate->unprotected += count;
+    gate->counts.unprotected += count;
     if (now_s - gate->unprotected_told_s < TELL_AGAIN_S)
         return;
     gate->unprotected_told_s = now_s;
-    event(EV_GATE_UNPROTECTED, F_STR("gate", gate->conf->name), F_U64("mails", gate->unprotected));
+    event(EV_GATE_UNPROTECTED, F_STR("gate", gate->conf->name),
+          F_U64("mails", gate->counts.unprotected));
+}
+
+static void
+count_released(struct gate *gate, const struct flow *flow)
+{
+    gate->counts.released += flow->parcel.claim_count;
+    gate->counts.confirmed += flow->parcel.recalled;
 }
 
 /* Told first, forgotten then: dying in between costs a row that nobody asks for. */
@@ -150,6 +160,7 @@ release(struct flow *flow)
         parcel_given_back(&flow->parcel, server->memory);
         return;
     }
+    count_released(flow->gate, flow);
     parcel_confirmed(&flow->parcel, server->memory, server_now_s());
     if (flow->verdict.worst == DOOR_DEGRADED)
         tell_unprotected(flow->gate, count);
@@ -165,6 +176,7 @@ hold_back(struct flow *flow)
     event(EV_GATE_HELD_BACK, F_STR("gate", flow->gate->conf->name),
           F_U64("recipients", flow->parcel.claim_count), F_STR("why", flow->verdict.why));
     dialogue_barrier(&flow->dialogue, flow->verdict.why);
+    flow->gate->counts.held_back += flow->parcel.claim_count;
     parcel_given_back(&flow->parcel, server->memory);
 }
 
@@ -179,6 +191,7 @@ at_barrier(struct flow *flow)
     }
     if (!ask(flow, false))
         return false;
+    waits_add(&flow->gate->waits, (double)(uv_hrtime() - flow->asked_ns) / 1e9);
     if (verdict_good(&flow->verdict))
         release(flow);
     else
@@ -268,6 +281,7 @@ take_taken(struct flow *flow)
     if (i < 0)
         return;
     flow->dialogue.took = -1;
+    flow->gate->counts.accepted++;
     int r = parcel_taken(&flow->parcel, &flow->dialogue, (size_t)i, server->memory, server_now_s(),
                          &e);
     server_memory_told(server, r < 0 ? &e : NULL);
@@ -439,6 +453,12 @@ flow_stop(struct flow *flow)
 {
     flow->stops = true;
     flow_pump(flow);
+}
+
+size_t
+flow_held(const struct flow *flow, const struct gate *gate)
+{
+    return flow->gate == gate ? flow->parcel.claim_count : 0;
 }
 
 struct flow *

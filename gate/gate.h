@@ -4,6 +4,7 @@
 
 #include "gate/door.h"
 #include "gate/memory.h"
+#include "gate/waits.h"
 #include "lib/os/conf.h"
 #include "lib/os/endpoint.h"
 
@@ -11,6 +12,7 @@
 #define GATE_FLOWS_MAX 1000 /* connections at one gate; one more is told to try again */
 
 struct flow;
+struct reporter;
 struct server;
 
 struct gate {
@@ -25,7 +27,9 @@ struct gate {
     unsigned flows;
     bool shut;               /* told by an event */
     uint64_t backend_told_s; /* when its absence was told last */
-    uint64_t unprotected, unprotected_told, unprotected_told_s;
+    uint64_t unprotected_told_s;
+    struct gate_counts counts; /* but for connections and held, which are counted when asked for */
+    struct waits waits;
 };
 
 TAILQ_HEAD(flows, flow);
@@ -41,12 +45,16 @@ struct server {
     const char *door_stores[GATE_DOORS_MAX];
     size_t door_count;
     struct flows flows;
+    struct reporter *reporter;
+    uint64_t began_s;
     uv_timer_t tick;
     uint64_t stop_ms; /* not 0: ends, at this moment at the latest */
     bool forgets_told;
 };
 
 uint64_t server_now_s(void);
+/* Recipients of the gate whose 250 is held now. */
+size_t server_held(const struct gate *gate);
 /* The memory could not be written (e), or could again (NULL). */
 void server_memory_told(struct server *server, const struct err *e);
 
@@ -68,5 +76,7 @@ void flow_stop(struct flow *flow);
 /* At once. */
 void flow_drop(struct flow *flow);
 struct flow *flow_next(struct flow *flow);
+/* Recipients of this gate whose 250 it holds. */
+size_t flow_held(const struct flow *flow, const struct gate *gate);
 
 #endif

@@ -129,6 +129,7 @@ parcel_recall(struct parcel *p, struct dialogue *d, struct memory *m)
             add_claim(p, &key);
         known += d->rcpts[i].known;
     }
+    p->recalled = known;
     return known;
 }
 
@@ -161,7 +162,7 @@ parcel_confirmed(struct parcel *p, struct memory *m, uint64_t now_s)
 {
     for (size_t i = 0; i < p->claim_count; i++)
         memory_forget(m, &p->claims[i], now_s);
-    p->claim_count = 0;
+    p->claim_count = p->recalled = 0;
     p->unsynced = false;
     drop_spool(p);
 }
@@ -171,6 +172,6 @@ parcel_given_back(struct parcel *p, struct memory *m)
 {
     for (size_t i = 0; i < p->claim_count; i++)
         memory_unclaim(m, &p->claims[i]);
-    p->claim_count = 0;
+    p->claim_count = p->recalled = 0;
     drop_spool(p);
 }

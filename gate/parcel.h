@@ -19,7 +19,8 @@ struct parcel {
     uint64_t spool_size, replayed;
     struct memory_key *claims; /* claimed in the memory */
     size_t claim_count;
-    bool unsynced; /* a row was written for it */
+    size_t recalled; /* of these, from an attempt before */
+    bool unsynced;   /* a row was written for it */
 };
 
 void parcel_init(struct parcel *p);

@@ -1,4 +1,5 @@
 #include "gate/gate.h"
+#include "gate/report.h"
 #include "lib/os/conf_check.h"
 #include "lib/os/control.h"
 #include "lib/os/event.h"
@@ -12,7 +13,7 @@
 _Static_assert(GATE_DOORS_MAX == CONF_STORES_MAX, "a gate may lead to every store");
 
 #define BACKLOG    511
-#define TICK_MS    1000
+#define TICK_MS    GATE_REPORT_EVERY_MS
 #define TIDY_TICKS 60
 #define STOP_MS    10000 /* what is under way has this long to end; the MTA tries the rest again */
 
@@ -184,6 +185,7 @@ server_open(struct server *server, const struct conf *conf, uv_loop_t *loop, str
 {
     uint64_t remember_ms = 0;
     *server = (struct server){ .loop = loop, .conf = conf, .dirfd = -1 };
+    server->began_s = server_now_s();
     TAILQ_INIT(&server->flows);
     if (conf->gate_count == 0)
         return err_set(e, ERR_CONFIG, "%s: there is no gate section", conf->file);
@@ -198,7 +200,19 @@ server_open(struct server *server, const struct conf *conf, uv_loop_t *loop, str
         if (open_gate(server, &server->gates[i], &conf->gates[i], e) < 0)
             return -1;
     }
+    _cleanup_free_ char *socket = xasprintf("%s/" CONTROL_BARRIER, conf->run_dir);
+    server->reporter = reporter_new(loop, socket);
     return 0;
+}
+
+size_t
+server_held(const struct gate *gate)
+{
+    size_t held = 0;
+    for (struct flow *flow = TAILQ_FIRST(&gate->server->flows); flow != NULL;
+         flow = flow_next(flow))
+        held += flow_held(flow, gate);
+    return held;
 }
 
 static void
@@ -219,6 +233,7 @@ on_tick(uv_timer_t *timer)
     struct err e = { 0 };
     uint64_t now_ms = uv_now(server->loop);
     each_flow(server, now_ms);
+    reporter_tell(server->reporter, server);
     if (++ticks % TIDY_TICKS == 0)
         server_memory_told(server, memory_tidy(server->memory, server_now_s(), &e) < 0 ? &e : NULL);
     if (server->stop_ms != 0 && (TAILQ_EMPTY(&server->flows) || now_ms >= server->stop_ms))
@@ -265,6 +280,7 @@ server_close(struct server *server)
         end_listening(&server->gates[i]);
     for (size_t i = 0; i < server->door_count; i++)
         door_close(&server->doors[i]);
+    reporter_close(&server->reporter);
     if (server->tick.loop != NULL)
         uv_close((uv_handle_t *)&server->tick, NULL);
     uv_run(server->loop, UV_RUN_DEFAULT);

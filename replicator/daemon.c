@@ -4,6 +4,7 @@
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/barrier.h"
+#include "replicator/gates.h"
 #include "replicator/mass.h"
 #include "replicator/orders.h"
 #include "replicator/promotion.h"
@@ -149,6 +150,7 @@ daemon_open(struct daemon *d, struct err *e)
     if (lock_state(d, e) < 0)
         return -1;
     audit_begin(d->node->state_dirfd);
+    d->gates = gates_new(d->conf); /* looks up an account: before this process is confined */
     return 0;
 }
 
@@ -221,6 +223,7 @@ daemon_close(struct daemon *d)
     turn_destroy(&d->turn);
     daemon_retains_end(d);
     salvages_free(&d->salvages);
+    gates_free(&d->gates);
     node_free(&d->node);
     file_closep(&d->lock_fd);
 }

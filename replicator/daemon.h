@@ -70,6 +70,7 @@ struct daemon {
     bool restoring;           /* the thread is to be joined */
     atomic_bool restore_runs; /* and is at work */
     struct barriers *barriers;
+    struct gates *gates;
     struct salvages *salvages;   /* what this node had alone; NULL while nothing serves */
     struct promotion *promotion; /* an order that waits, NULL none */
     double barrier_last_seconds;

@@ -3,11 +3,13 @@
 #include "lib/os/event.h"
 #include "lib/os/order.h"
 #include "replicator/barrier.h"
+#include "replicator/gates.h"
 #include "replicator/mass.h"
 #include "replicator/promotion.h"
 #include "replicator/restore.h"
 #include "replicator/roles.h"
 #include "replicator/salvage.h"
+#include "replicator/session.h"
 #include "replicator/status.h"
 #include "replicator/verify.h"
 
@@ -87,6 +89,14 @@ do_barrier(struct daemon *d, struct control_call *call, const json_t *request)
     }
     json_int_t timeout = json_integer_value(json_object_get(request, "timeout_ms"));
     barriers_wait(d->barriers, call, store, timeout > 0 ? (uint64_t)timeout : BARRIER_MS_DEFAULT);
+}
+
+static void
+hear_gates(struct daemon *d, struct control_call *call, const json_t *request,
+           const struct control_peer *peer)
+{
+    struct err e = { 0 };
+    finish(call, gates_hear(d->gates, request, peer, session_now_ms(), &e), &e);
 }
 
 static void
@@ -344,6 +354,10 @@ orders_handle(struct control_call *call, const json_t *request, const struct con
         if (orders[i].changes && !json_is_true(json_object_get(request, "plan")))
             order_note(call, request, peer);
         orders[i].run(d, call, request);
+        return;
+    }
+    if (word != NULL && strcmp(word, "gate") == 0) { /* the one that depends on who asks */
+        hear_gates(d, call, request, peer);
         return;
     }
     struct err e = { 0 };

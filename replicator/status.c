@@ -1,6 +1,7 @@
 #include "replicator/status.h"
 
 #include "lib/os/when.h"
+#include "replicator/gates.h"
 #include "replicator/mass.h"
 #include "replicator/protection.h"
 #include "replicator/receiver.h"
@@ -347,6 +348,7 @@ status_json(struct daemon *d)
                                   "checkpoint", (json_int_t)meta.checkpoint));
     json_object_set_new(json, "barrier",
                         json_pack("{s:f}", "last_seconds", d->barrier_last_seconds));
+    json_object_set_new(json, "gates", gates_json(d->gates, session_now_ms()));
     return json;
 }
 

@@ -174,11 +174,15 @@ client_dismiss(struct client *client, const struct err *e)
 static bool
 is_for_everybody(const char *what)
 {
-    return strcmp(what, "barrier") == 0 || strcmp(what, "role") == 0 || strcmp(what, "reach") == 0;
+    static const char *const words[] = { "barrier", "role", "reach", "gate" };
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (strcmp(what, words[i]) == 0)
+            return true;
+    return false;
 }
 
 /* Status and barrier change nothing. Whoever may connect may ask for them; orders are root's and
- * the daemon's own. */
+ * the daemon's own. Who is the gate its handler knows. */
 static int
 check_right(const struct client *client, const char *what, struct err *e)
 {

@@ -2,7 +2,8 @@
  *
  * control.sock takes every request; orders only from root and the daemon's own account, status and
  * barrier from whoever the socket's group lets in. barrier.sock is open to everybody and takes only
- * "barrier" and "role". A request is {"do":"status",...}; an answer is {"ok":true,...} or
+ * "barrier", "role" and the reports of a gate. A request is {"do":"status",...}; an answer is
+ * {"ok":true,...} or
  * {"ok":false, "code":"REFUSED","error":"sentence"}, after any number of {"progress":{...}} lines.
  * Contract: mailtwin-replicatord(8). */
 #ifndef MAILTWIN_CONTROL_H

@@ -1,5 +1,7 @@
 """The LMTP gate: what was answered with 250 is on the standby, and nothing is delivered twice."""
 
+import signal
+
 import pytest
 from lab import mail, proc, wait_until
 from lab.gate import PORT, Gate, section
@@ -93,6 +95,67 @@ def test_without_a_standby_the_mta_keeps_the_mail_and_delivers_it_once(make_lab)
         assert copies(primary, f"mail-{number}@lab.invalid") == 1
     lab.level(primary)
     assert all(copies(standby, f"mail-{number}@lab.invalid") == 1 for number in range(5))
+
+
+def gate_row(host):
+    """What the status says of the gate; it must not wait for it."""
+    return host.daemon.status()["gates"][0]
+
+
+def wait_row(host, good, what):
+    def found():
+        row = gate_row(host)
+        return row["state"] != "absent" and good(row)
+    wait_until(found, 30, lambda: f"{what}: {gate_row(host)}", every=0.1)
+
+
+def test_the_status_counts_what_a_gate_lets_through_holds_and_refuses(make_lab):
+    lab, gate = gated(make_lab, when_alone="refuse", timeout="1s")
+    primary, standby = lab["mx1"], lab["mx2"]
+    client = LmtpClient(primary, port=PORT)
+    for _ in range(3):
+        client.deliver(ANN)
+    wait_row(primary, lambda row: row["released"] == 3, "three are released")
+    row = gate_row(primary)
+    assert (row["state"], row["accepted"], row["connections"], row["refused"]) == ("running", 3, 1, 0)
+    assert 0 < row["barrier"]["p50_seconds"] <= row["barrier"]["p99_seconds"] <= row["barrier"]["longest_seconds"]
+
+    standby.daemon.freeze()
+    ident, data = message(1, ANN)
+    client.begin(ANN, data)
+    with pytest.raises(LmtpError, match="451"):
+        client.end()
+    wait_row(primary, lambda row: row["held_back"] == 1 and row["accepted"] == 4, "one is held back")
+    standby.daemon.thaw()
+    lab.level(primary)
+    client.deliver_bytes(ANN, data, ident)
+    wait_row(primary, lambda row: row["confirmed"] == 1 and row["accepted"] == 4 and row["released"] == 4,
+             "its retry is confirmed")
+
+    standby.daemon.stop()
+    primary.daemon.wait_status(lambda status: status["state"] == "refusing", 30, "the primary is alone")
+    wait_until(lambda: _refused(primary), 10, "the gate still takes mail", every=0.1)
+    wait_row(primary, lambda row: row["refused"] > 0, "refusals are counted")
+    client.close()
+    gate.process.kill(signal.SIGSTOP)
+    wait_row(primary, lambda row: row["state"] == "silent" and row["released"] == 4, "a gate that hangs is told")
+    gate.kill9()
+    assert "SILENT" in primary.mailtwin("status").stdout
+    gate.start()
+    wait_row(primary, lambda row: row["state"] == "running" and row["released"] == 0, "a new gate counts anew")
+
+
+def test_what_a_gate_holds_is_counted_while_it_is_held(make_lab):
+    lab, _ = gated(make_lab, timeout="5m")
+    primary, standby = lab["mx1"], lab["mx2"]
+    standby.daemon.freeze()
+    with LmtpClient(primary, port=PORT) as client:
+        ident, data = message(1, ANN)
+        client.begin(ANN, data)
+        wait_row(primary, lambda row: row["held"] == 1 and row["released"] == 0, "it is held")
+        standby.daemon.thaw()
+        client.end()
+        wait_row(primary, lambda row: row["held"] == 0 and row["released"] == 1, f"{ident} is released")
 
 
 def test_who_waits_for_a_standby_that_is_lost_is_told_at_once(make_lab):

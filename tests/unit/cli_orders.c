@@ -220,6 +220,15 @@ TEST(the_status_is_one_screen_that_says_whether_mail_is_safe)
     answer_with("{\"role\":\"standby\",\"sync\":\"unfinished\"}");
     CHECK_INT(run("status"), 0);
     CHECK_CONTAINS(said, "copy       not complete: it is being brought level\n");
+    answer_with("{\"gates\":[{\"name\":\"l\",\"state\":\"running\",\"since\":\"A\",\"held\":3,"
+                "\"released\":5,\"confirmed\":2,\"unprotected\":1,\"refused\":4,\"barrier\":{"
+                "\"p50_seconds\":0.003,\"p99_seconds\":0.012,\"longest_seconds\":1}},"
+                "{\"state\":\"silent\",\"told_seconds\":120},{\"state\":\"absent\"}]}");
+    CHECK_INT(run("status"), 0);
+    CHECK_CONTAINS(said, "since A 5 released (2 of them retries), 1 WITHOUT A STANDBY, 451 to 4 ");
+    CHECK_CONTAINS(said, "half 3.0 ms, 99 % 12 ms, longest 1 s\n");
+    CHECK_CONTAINS(said, " SILENT for 2 min: does mailtwin-gate run?\n"
+                         "                        not heard of: does mailtwin-gate run?\n");
     answer_with("{\"failover\":{\"ready\":false,\"why_not\":[\"no witness\",\"lag\"]}}");
     CHECK_INT(run("status"), 0);
     CHECK_CONTAINS(said, "failover   not ready: no witness, lag\n");
@@ -254,6 +263,10 @@ TEST(a_barrier_tells_by_its_exit_status)
     CHECK_INT(run("barrier --timeout=500ms --json"), 1);
     CHECK_CONTAINS(said, "\"state\": \"late\"");
     CHECK_STR(asked(), "{\"do\":\"barrier\",\"timeout_ms\":500}");
+    answer_with("{\"state\":\"alone\",\"seconds\":0.002}");
+    CHECK_INT(run("barrier"), 1);
+    CHECK_CONTAINS(said,
+                   "not safe: no standby is there, and when-alone = refuse; known after 2.0 ms");
     answer_with("{\"state\":\"new\"}");
     CHECK_INT(run("barrier"), 1);
     answer_with(NULL);

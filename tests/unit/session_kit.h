@@ -4,6 +4,7 @@
 #define MAILTWIN_TEST_SESSION_KIT_H
 
 #include "replicator/barrier.h"
+#include "replicator/gates.h"
 #include "replicator/link_io.h"
 #include "replicator/roles.h"
 #include "replicator/session.h"
@@ -105,6 +106,7 @@ session_start(struct session_kit *k)
         control_server_open(&k->loop, k->c->conf.run_dir, session_no_orders, k, &d->control, &e),
         &e);
     d->barriers = barriers_new(d);
+    d->gates = gates_new(d->conf);
     session_must(daemon_retains_begin(d, &e), &e);
     session_must(roles_begin(d, &e), &e);
     assert_int_equal(pthread_create(&k->thread, NULL, session_loop, k), 0);
@@ -224,6 +226,7 @@ session_stop(struct session_kit *k)
     assert_int_equal(pthread_join(k->thread, NULL), 0);
     control_server_close(&d->control);
     barriers_free(&d->barriers);
+    gates_free(&d->gates);
     uv_run(&k->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&k->loop), 0);
     for (size_t i = 0; i < d->peer_count; i++)
