@@ -169,6 +169,8 @@ CLI_OBJ_NOMAIN  := $(filter-out $(B)/cli/main.o,$(call obj,$(CLI_SRC)))
 
 $(B)/libreplicator.a: $(REPL_OBJ_NOMAIN) $(B)/sources
 	$(archive)
+$(B)/libcli.a: $(CLI_OBJ_NOMAIN) $(B)/sources
+	$(archive)
 $(B)/libplugin.a: $(call obj,$(PLUGIN_PURE)) $(B)/sources
 	$(archive)
 
@@ -176,7 +178,7 @@ $(B)/libplugin.a: $(call obj,$(PLUGIN_PURE)) $(B)/sources
 $(B)/libfolders.a: $(filter-out %/main.o,$(call obj,$(OWN_SRC))) $(B)/sources
 	$(archive)
 
-TEST_LIBS := $(B)/libreplicator.a $(B)/libplugin.a $(if $(OWN_SRC),$(B)/libfolders.a) $(B)/libmailtwin.a
+TEST_LIBS := $(B)/libreplicator.a $(B)/libcli.a $(B)/libplugin.a $(if $(OWN_SRC),$(B)/libfolders.a) $(B)/libmailtwin.a
 $(TEST_PROGS): LIBS += -lcmocka -lldap -llber
 $(TEST_PROGS): $(B)/tests/%: $(B)/tests/%.o $(TEST_MAIN) $(COUNTERS) $(TEST_LIBS) $(B)/flags
 	$(link)

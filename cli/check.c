@@ -65,6 +65,7 @@ run_checks(struct check *check, const struct line *line, struct conf **conf)
     check_directories(check);
     check_stores(check);
     check_programs(check);
+    check_mail(check);
     check_papers(check);
 }
 

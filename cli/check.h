@@ -27,6 +27,7 @@ void check_clock(struct check *check);
 void check_account(struct check *check);
 void check_stores(struct check *check);
 void check_programs(struct check *check);
+void check_mail(struct check *check);
 void check_directories(struct check *check);
 void check_papers(struct check *check);
 
