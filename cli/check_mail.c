@@ -2,8 +2,7 @@
  * it: run without a shell, for ten seconds at most. A host without them is nothing to complain of.
  */
 #include "cli/mail_judge.h"
-#include "lib/base/buf.h"
-#include "lib/os/command.h"
+#include "cli/said.h"
 #include "lib/os/control.h"
 #include "lib/os/file.h"
 
@@ -13,53 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #define PATIENCE_MS 10000
-#define SAID_MAX    (64 * 1024)
 #define MODULE_MAX  (16 * 1024 * 1024)
-#define NOT_THERE   127 /* as command.h ends what cannot be run */
 #define OUR_MODULE  "lib*_mailtwin_plugin.so"
 #define ANY_MODULE  "lib*_plugin.so"
-
-/* --- what a program says --- */
-
-static int
-keep(void *arg, struct span bytes, struct err *e)
-{
-    struct buf *said = arg;
-    if (said->len + bytes.len > SAID_MAX)
-        return err_set(e, ERR_PROTOCOL, "it says more than %d bytes", SAID_MAX);
-    buf_add(said, bytes.ptr, bytes.len);
-    return 0;
-}
-
-/* Its first line, the caller's. 1; 0 there is no such program; -1 and why in e. */
-static int
-line_of(const char *const *words, char **ret_line, struct err *e)
-{
-    _cleanup_buf_ struct buf said = { 0 };
-    struct command_result result;
-    char *copy[8] = { NULL };
-    for (size_t i = 0; words[i] != NULL; i++)
-        copy[i] = xstrdup(words[i]);
-    const struct command command = {
-        .words = copy, .timeout_ms = PATIENCE_MS, .sink = keep, .arg = &said
-    };
-    int rc = command_run(&command, &result, e);
-    for (size_t i = 0; copy[i] != NULL; i++)
-        free(copy[i]);
-    if (rc < 0)
-        return err_wrap(e, "%s", words[0]);
-    if (WIFEXITED(result.status) && WEXITSTATUS(result.status) == NOT_THERE)
-        return 0;
-    if (result.status != 0)
-        return err_set(e, ERR_IO, "%s does not tell its settings: %s", words[0], result.tail);
-    buf_add_u8(&said, '\0');
-    *ret_line = xstrdup((const char *)said.ptr);
-    (*ret_line)[strcspn(*ret_line, "\r\n")] = '\0';
-    return 1;
-}
 
 /* --- Dovecot --- */
 
@@ -74,7 +31,7 @@ static int
 ask_dovecot(const char *filter, const char *name, char **ret_value, struct err *e)
 {
     const char *const words[] = { "doveconf", "-f", filter, "-h", name, NULL };
-    return line_of(words, ret_value, e);
+    return said_line(words, PATIENCE_MS, ret_value, e);
 }
 
 static int
@@ -208,7 +165,7 @@ static int
 ask_postfix(const char *name, char **ret_value, struct err *e)
 {
     const char *const words[] = { "postconf", "-hx", name, NULL };
-    return line_of(words, ret_value, e);
+    return said_line(words, PATIENCE_MS, ret_value, e);
 }
 
 static void

@@ -1,15 +1,20 @@
-/* check_programs.c - what stores of kind queue and dump need of the host. */
+/* check_programs.c - what stores of kind queue, dump and ldap need of the host. */
 #include "cli/check.h"
 
+#include "cli/external.h"
 #include "cli/line.h"
+#include "cli/said.h"
 #include "lib/base/words.h"
 #include "lib/os/control.h"
 #include "lib/store/queue_disk.h"
 
 #include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define ROLE_MS 5000
+#define ROLE_MS     5000
+#define DIRECTORY   "directory"
+#define PATIENCE_MS 90000 /* a server that accepts and says nothing */
 
 /* Nobody answers: the daemon does not run, and the role is not known. */
 static bool
@@ -62,14 +67,51 @@ check_dump_store(struct check *check, const struct conf_store *store)
         check_found(check, FINDING_OK, "dump", "%s: runs as %s", store->name, store->dump.user);
 }
 
+static enum finding
+finding_of(const char *state)
+{
+    return strcmp(state, "ok") == 0     ? FINDING_OK
+           : strcmp(state, "warn") == 0 ? FINDING_WARN
+                                        : FINDING_FAIL;
+}
+
+/* mailtwin-directoryd asks the servers, as the account that it is when it runs. */
+static void
+check_directory_stores(struct check *check)
+{
+    struct err e = { 0 };
+    _cleanup_free_ char *line = NULL;
+    _cleanup_free_ char *program = external_find("directoryd");
+    if (program == NULL) {
+        check_found(check, FINDING_FAIL, DIRECTORY,
+                    "the program mailtwin-directoryd is not installed");
+        return;
+    }
+    const char *const words[] = { program,  "--check",         "--config", check->conf->file,
+                                  "--node", check->conf->self, NULL };
+    int told = said_line(words, PATIENCE_MS, &line, &e);
+    _cleanup_json_ json_t *said = told > 0 ? json_loads(line, 0, NULL) : NULL;
+    const json_t *checks = json_object_get(said, "checks");
+    if (!json_is_array(checks))
+        check_found(check, FINDING_WARN, DIRECTORY, "%s",
+                    told < 0 ? e.text : "mailtwin-directoryd does not say what it found");
+    for (size_t i = 0; i < json_array_size(checks); i++)
+        check_found(check, finding_of(json_text(json_array_get(checks, i), "state")), DIRECTORY,
+                    "%s", json_text(json_array_get(checks, i), "text"));
+}
+
 void
 check_programs(struct check *check)
 {
+    bool directory = false;
     for (size_t i = 0; i < check->conf->store_count; i++) {
         const struct conf_store *store = &check->conf->stores[i];
         if (store->kind == STORE_QUEUE)
             check_queue_store(check, store);
         else if (store->kind == STORE_DUMP)
             check_dump_store(check, store);
+        directory |= store->kind == STORE_LDAP;
     }
+    if (directory)
+        check_directory_stores(check);
 }

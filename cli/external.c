@@ -54,11 +54,32 @@ fail_unknown(const struct line *line, struct err *e)
                    line->word, command_nearest(line->word));
 }
 
+static const char *const places[] = { "/usr/libexec/mailtwin", "/usr/sbin", "/usr/bin" };
+
+static char *
+find_in(const char *dir, const char *name)
+{
+    char *path = xasprintf("%s/mailtwin-%s", dir, name);
+    if (access(path, X_OK) != 0)
+        freep(&path);
+    return path;
+}
+
+char *
+external_find(const char *name)
+{
+    char own[PATH_MAX];
+    own_directory(own);
+    char *path = find_in(own, name);
+    for (size_t i = 0; path == NULL && i < ARRAY_LEN(places); i++)
+        path = find_in(places[i], name);
+    return path;
+}
+
 int
 external_run(const struct line *line, struct err *e)
 {
     char own[PATH_MAX];
-    const char *const dirs[] = { own, "/usr/libexec/mailtwin", "/usr/sbin", "/usr/bin" };
     if (strspn(line->word, NAME_CHARACTERS) != strlen(line->word) ||
         strlen(line->word) > NAME_MAX_LEN)
         return fail_unknown(line, e);
@@ -70,8 +91,10 @@ external_run(const struct line *line, struct err *e)
     _cleanup_free_ char *program = xasprintf("mailtwin-%s", line->word);
     _cleanup_free_ char **arguments = program_arguments(line, program);
     _cleanup_free_ char *name = arguments[0];
-    for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
-        if (try_directory(dirs[i], line->word, arguments, e) < 0)
+    if (try_directory(own, line->word, arguments, e) < 0)
+        return -1;
+    for (size_t i = 0; i < ARRAY_LEN(places); i++)
+        if (try_directory(places[i], line->word, arguments, e) < 0)
             return -1;
     (void)name;
     return fail_unknown(line, e);

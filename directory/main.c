@@ -1,5 +1,6 @@
 /* main.c - mailtwin-directoryd: reads its configuration, opens what needs rights, gives the rights
  * up, runs one thread for each directory. */
+#include "directory/probe.h"
 #include "directory/status.h"
 #include "directory/worker.h"
 #include "lib/os/event.h"
@@ -145,6 +146,14 @@ read_password(const char *path, char **ret_password, struct err *e)
     text[strcspn(text, "\r\n")] = '\0';
     *ret_password = text;
     return 0;
+}
+
+static void
+forget_password(char **password)
+{
+    if (*password != NULL)
+        explicit_bzero(*password, strlen(*password));
+    freep(password);
 }
 
 static int
@@ -317,9 +326,7 @@ close_stores(struct directoryd *d)
         worker_stop(&d->workers[i]);
         spool_close(&s->spool);
         file_closep(&s->state_fd);
-        if (s->password != NULL)
-            explicit_bzero(s->password, strlen(s->password));
-        free(s->password);
+        forget_password(&s->password);
         free(s->trouble);
         free(s->level);
     }
@@ -350,11 +357,69 @@ run(const struct conf *conf)
     return started ? 0 : err_exit_status(e.code);
 }
 
+/* --- mailtwin check --- */
+
+/* As the account that the daemon is: a server knows it by that. */
+static int
+become_account(const struct conf *conf, struct err *e)
+{
+    struct sandbox_user user;
+    if (geteuid() != 0)
+        return 0;
+    return sandbox_user_find(conf->directory_user, &user, e) < 0 ? -1 : sandbox_drop_user(&user, e);
+}
+
+static json_t *
+checked(const char *state, const char *text)
+{
+    json_t *said = json_string(text); /* a server's words may be no UTF-8 */
+    return json_pack("{s:s, s:o}", "state", state, "text",
+                     said != NULL ? said : json_string("the server's words are not UTF-8"));
+}
+
+static json_t *
+check_store(const struct conf_store *store, const char *password)
+{
+    struct probe probe;
+    probe_ask(store, password, &probe);
+    struct probe_word word = probe_judge(store, &probe);
+    return checked(word.state, word.text);
+}
+
+/* Prints {"checks":[{"state","text"}]}: passwords are read first, then root's rights go. */
+static int
+check(const struct conf *conf)
+{
+    struct err e = { 0 };
+    json_t *list = json_array();
+    char **passwords = xcalloc(conf->store_count + 1, sizeof(char *));
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < conf->store_count; i++)
+        if (conf->stores[i].kind == STORE_LDAP)
+            rc = read_password(conf->stores[i].ldap.password_file, &passwords[i], &e);
+    if (rc == 0)
+        rc = become_account(conf, &e);
+    for (size_t i = 0; rc == 0 && i < conf->store_count; i++)
+        if (conf->stores[i].kind == STORE_LDAP)
+            json_array_append_new(list, check_store(&conf->stores[i], passwords[i]));
+    if (rc < 0)
+        json_array_append_new(list, checked("fail", e.text));
+    json_t *all = json_pack("{s:o}", "checks", list);
+    json_dumpf(all, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(all);
+    for (size_t i = 0; i < conf->store_count; i++)
+        forget_password(&passwords[i]);
+    free(passwords);
+    return 0;
+}
+
 int
 main(int argc, char **argv)
 {
     static const struct program program = { "mailtwin-directoryd",
-                                            "Captures and applies changes of directories", run };
+                                            "Captures and applies changes of directories", run,
+                                            check };
     setenv("LDAPNOINIT", "1", 1); /* what ldap.conf and ~/.ldaprc say is not for us */
     return program_main(&program, argc, argv);
 }

@@ -65,6 +65,6 @@ main(int argc, char **argv)
 {
     static const struct program program = { "mailtwin-dumpd",
                                             "Makes the dumps of the dump stores on the primary",
-                                            run };
+                                            run, NULL };
     return program_main(&program, argc, argv);
 }

@@ -141,6 +141,6 @@ main(int argc, char **argv)
 {
     static const struct program program = { "mailtwin-gate",
                                             "Passes LMTP on and answers 250 when the mail is safe",
-                                            run };
+                                            run, NULL };
     return program_main(&program, argc, argv);
 }

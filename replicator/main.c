@@ -253,6 +253,6 @@ main(int argc, char **argv)
 {
     static const struct program program = { "mailtwin-replicatord",
                                             "Captures, ships and applies changes of the stores",
-                                            run };
+                                            run, NULL };
     return program_main(&program, argc, argv);
 }

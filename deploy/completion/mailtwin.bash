@@ -32,7 +32,7 @@ _mailtwin()
     promote) words="--config --node --help --version --force --json --plan --reason" ;;
     demote) words="--config --node --help --version --force --no-dump --reason" ;;
     directory) words="--config --node --help --version --json --plan --yes --reason status release retry" ;;
-    directoryd) words="--config --node --help --version --foreground" ;;
+    directoryd) words="--config --node --help --version --check --foreground" ;;
     accounts) words="--config --node --help --version --json" ;;
     dump) words="--config --node --help --version --version-name --plan --force --yes --json --reason list run restore" ;;
     dumpd) words="--config --node --help --version --foreground" ;;

@@ -13,13 +13,15 @@
 
 struct options {
     const char *file, *node;
+    bool check;
 };
 
 static void
 usage(const struct program *program, FILE *out)
 {
-    fprintf(out, "usage: %s [--foreground] [--config FILE] [--node NAME]\n%s; see %s(8).\n",
-            program->name, program->does, program->name);
+    fprintf(out, "usage: %s [--foreground]%s [--config FILE] [--node NAME]\n%s; see %s(8).\n",
+            program->name, program->check != NULL ? " [--check]" : "", program->does,
+            program->name);
 }
 
 /* -1: go on; else the exit status. */
@@ -27,21 +29,29 @@ static int
 read_options(const struct program *program, int argc, char **argv, struct options *ret_options)
 {
     static const struct option options[] = {
-        { "config", required_argument, NULL, 'c' }, { "node", required_argument, NULL, 'n' },
-        { "foreground", no_argument, NULL, 'f' },   { "help", no_argument, NULL, 'h' },
-        { "version", no_argument, NULL, 'v' },      { NULL, 0, NULL, 0 },
+        { "config", required_argument, NULL, 'c' },
+        { "node", required_argument, NULL, 'n' },
+        { "foreground", no_argument, NULL, 'f' },
+        { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'v' },
+        { "check", no_argument, NULL, 'k' },
+        { NULL, 0, NULL, 0 },
     };
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) >= 0;) {
         if (c == 'c')
             ret_options->file = optarg;
         else if (c == 'n')
             ret_options->node = optarg;
+        else if (c == 'k' && program->check != NULL)
+            ret_options->check = true;
         else if (c == 'v')
             printf("%s %s\n", program->name, MAILTWIN_VERSION);
         else if (c != 'f')
             usage(program, c == 'h' ? stdout : stderr);
-        if (c == 'h' || c == 'v' || c == '?')
-            return c == '?' ? 2 : 0;
+        if (c == 'h' || c == 'v')
+            return 0;
+        if (c == '?' || (c == 'k' && program->check == NULL))
+            return 2;
     }
     return -1;
 }
@@ -65,7 +75,7 @@ program_main(const struct program *program, int argc, char **argv)
     }
     signal(SIGPIPE, SIG_IGN);
     umask(0077);
-    status = program->run(conf);
+    status = options.check ? program->check(conf) : program->run(conf);
     conf_free(&conf);
     return status;
 }

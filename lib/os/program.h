@@ -8,6 +8,9 @@ struct program {
     const char *name; /* "mailtwin-gate": of the file, the manual page in section 8, and messages */
     const char *does; /* a sentence for --help, without its end */
     int (*run)(const struct conf *conf); /* the exit status */
+    /* For --check, which `mailtwin check` gives: looks, prints what it found, changes nothing; NULL
+     * there is none. The exit status. */
+    int (*check)(const struct conf *conf);
 };
 
 /* For main(): reads --config, --node, --foreground (which changes nothing), --help and --version,

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from lab import slapd
 from lab.dovecot import LMTP_PORT, PLUGIN
 from lab.gate import PORT, section
 from lab.postfix import PLACE, Postfix
+from lab.slapd import PEOPLE
 
 DOVECOT = "/etc/dovecot/dovecot.conf"
 
@@ -91,3 +93,75 @@ def test_a_postfix_that_delivers_past_the_gate_is_told(server, transport, state,
     found = one_finding(server, "postfix")
     assert found[0] == state and words in found[1], found
     postfix.stop()
+
+
+# --- the directory ---
+
+TWIN = f"uid=twin,{PEOPLE}"
+BY_ROOTDN = slapd.store()
+BY_TWIN = {**BY_ROOTDN, "bind-dn": TWIN, "password-file": "/run/lab/twin-password"}
+CONFIG_AS = ("ldapmodify", "-x", "-H", slapd.URI, "-D", "cn=config", "-w", slapd.SECRET)
+DATABASE = "olcDatabase={1}mdb,cn=config"
+
+
+def directory(make_lab, keys=None, syncprov=True):
+    """A node with a slapd of some entries, and one for the account TWIN, which is no rootdn."""
+    lab = make_lab(["mx1"], stores={"mail": {"kind": "maildir", "path": "/srv/store/vmail"},
+                                    "directory": keys or BY_ROOTDN}, settings={"directory-user": "nobody"})
+    lab.start(dovecot=False)
+    host = lab["mx1"]
+    server = slapd.Slapd(host)
+    server.install()
+    if not syncprov:
+        host.run("sh", "-c", f"rm {slapd.PLACE}/conf/cn=config/olcDatabase={{1}}mdb/olcOverlay=*syncprov.ldif")
+    server.start()
+    server.fill()
+    (host.directory / "twin-password").write_text("pass-twin\n")
+    (host.directory / "twin-password").chmod(0o600)
+    server.add(slapd.person("twin") + "".join(slapd.person(f"u{number}") for number in range(20)))
+    return host, server
+
+
+def test_a_directory_that_can_be_replicated_is_said_to_be(make_lab):
+    host, server = directory(make_lab)
+    state, said = one_finding(host, "directory")
+    assert state == "ok" and "and 23 entries" in said, said
+    server.kill9()
+    state, said = one_finding(host, "directory")
+    assert state == "fail" and "Can't contact LDAP server; does the server run" in said
+    (host.directory / "ldap-password").write_text("wrong\n")
+    server.start()
+    assert "Invalid credentials" in one_finding(host, "directory")[1]
+    (host.directory / "ldap-password").chmod(0o644)
+    assert "chmod 0600" in one_finding(host, "directory")[1]
+
+
+def test_a_directory_without_syncprov_is_told(make_lab):
+    host, _ = directory(make_lab, syncprov=False)
+    state, said = one_finding(host, "directory")
+    assert state == "fail" and "add olcOverlay=syncprov" in said, said
+
+
+def test_an_account_that_does_not_see_everything_is_told(make_lab):
+    host, _ = directory(make_lab, BY_TWIN)
+    host.run(*CONFIG_AS, stdin=f"dn: {DATABASE}\nchangetype: modify\nreplace: olcAccess\n"
+             "olcAccess: to attrs=userPassword by anonymous auth by * none\nolcAccess: to * by * read\n")
+    state, said = one_finding(host, "directory")
+    assert state == "warn" and f"{TWIN} sees no userPassword" in said, said
+    host.run(*CONFIG_AS, stdin=f"dn: {DATABASE}\nchangetype: modify\nadd: olcSizeLimit\nolcSizeLimit: 5\n")
+    state, said = one_finding(host, "directory")
+    assert state == "fail" and f"ends a search of {TWIN} after 5 entries" in said, said
+    host.run(*CONFIG_AS, stdin=f"dn: {DATABASE}\nchangetype: modify\nadd: olcLimits\n"
+             f"olcLimits: dn.exact=\"{TWIN}\" size=unlimited time=unlimited\n-\nreplace: olcAccess\n"
+             f"olcAccess: to attrs=userPassword by dn.exact=\"{TWIN}\" read by anonymous auth by * none\n"
+             "olcAccess: to * by * read\n")
+    state, said = one_finding(host, "directory")
+    assert state == "ok", said
+
+
+def test_the_server_knows_who_asks_by_the_account_of_the_daemon(make_lab):
+    """Over ldapi, without a bind-dn: not by root's, which asks for the check."""
+    keys = {key: value for key, value in BY_ROOTDN.items() if key not in ("bind-dn", "password-file")}
+    host, _ = directory(make_lab, {**keys, "uri": "ldapi://%2frun%2fldapi"})
+    state, said = one_finding(host, "directory")
+    assert state == "ok", said
