@@ -175,6 +175,8 @@ remove_gone(struct dir_store *s, struct err *e)
     for (size_t i = 0; i < count && r == 0; i++)
         r = remove_entry(s, rows_find(&s->table, ids[i]), e);
     free(ids);
+    if (r == 0 && count > 0)
+        event(EV_DIR_REMOVED, F_STR("store", s->conf->name), F_U64("entries", count));
     return r;
 }
 

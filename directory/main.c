@@ -3,6 +3,7 @@
 #include "directory/probe.h"
 #include "directory/status.h"
 #include "directory/worker.h"
+#include "lib/os/audit.h"
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "lib/os/order.h"
@@ -16,7 +17,6 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#define STATE_FOLDER   "directory"
 #define PASSWORD_MAX   1024
 #define TICK_MS        1000
 #define REACH_MS       5000
@@ -117,7 +117,7 @@ static int
 make_dirs(const struct conf *conf, struct err *e)
 {
     _cleanup_free_ char *spool = xasprintf("%s/" CONF_SPOOL_DIR, conf->state_dir);
-    _cleanup_free_ char *own = xasprintf("%s/" STATE_FOLDER, conf->state_dir);
+    _cleanup_free_ char *own = xasprintf("%s/" CONF_DIRECTORY_DIR, conf->state_dir);
     return make_dir(conf->state_dir, 0700, e) < 0 || make_dir(spool, 0711, e) < 0 ||
                    make_dir(own, 0700, e) < 0
                ? -1
@@ -159,7 +159,7 @@ forget_password(char **password)
 static int
 open_store(struct directoryd *d, const struct conf_store *conf, struct err *e)
 {
-    _cleanup_free_ char *own = xasprintf("%s/" STATE_FOLDER, d->conf->state_dir);
+    _cleanup_free_ char *own = xasprintf("%s/" CONF_DIRECTORY_DIR, d->conf->state_dir);
     struct dir_store *s = &d->stores[d->count++];
     *s = (struct dir_store){ .conf = conf,
                              .roles = &d->roles,
@@ -175,13 +175,26 @@ open_store(struct directoryd *d, const struct conf_store *conf, struct err *e)
     return 0;
 }
 
+/* Its own, for root's is not to be written by an account without rights; `mailtwin audit` shows
+ * both. Open to the end: acts may come until then. */
+static int
+begin_trail(const struct conf *conf, struct err *e)
+{
+    _cleanup_free_ char *own = xasprintf("%s/" CONF_DIRECTORY_DIR, conf->state_dir);
+    int fd = open(own, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_sys(e, ERR_IO, "open %s", own);
+    audit_begin(fd);
+    return 0;
+}
+
 static int
 open_stores(struct directoryd *d, struct err *e)
 {
     const struct conf *conf = d->conf;
     d->stores = xcalloc(conf->store_count + 1, sizeof(d->stores[0]));
     d->workers = xcalloc(conf->store_count + 1, sizeof(struct worker *));
-    if (make_dirs(conf, e) < 0)
+    if (make_dirs(conf, e) < 0 || begin_trail(conf, e) < 0)
         return -1;
     for (size_t i = 0; i < conf->store_count; i++)
         if (conf->stores[i].kind == STORE_LDAP && open_store(d, &conf->stores[i], e) < 0)
@@ -228,7 +241,7 @@ static int
 allow_all(const struct directoryd *d, struct sandbox_files *files, struct err *e)
 {
     const unsigned both = SANDBOX_READ | SANDBOX_WRITE;
-    _cleanup_free_ char *own = xasprintf("%s/" STATE_FOLDER, d->conf->state_dir);
+    _cleanup_free_ char *own = xasprintf("%s/" CONF_DIRECTORY_DIR, d->conf->state_dir);
     if (allow(files, own, both, e) < 0 || allow(files, d->conf->run_dir, both, e) < 0)
         return -1;
     for (size_t i = 0; i < d->count; i++)

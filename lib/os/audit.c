@@ -169,9 +169,14 @@ audit_read(int state_dirfd, void (*line)(json_t *fields, void *arg), void *arg,
            size_t *ret_unreadable, struct err *e)
 {
     *ret_unreadable = 0;
-    int fd = openat(state_dirfd, AUDIT_FILE, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+    int fd = openat(state_dirfd, AUDIT_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? 0 : err_sys(e, ERR_IO, "open " AUDIT_FILE);
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        file_closep(&fd);
+        return err_set(e, ERR_CORRUPT, AUDIT_FILE " is no file");
+    }
     FILE *stream = fdopen(fd, "r");
     ASSERT(stream != NULL);
     char *text = NULL;

@@ -14,9 +14,9 @@
  * trail any more. From any thread. */
 void audit_begin(int state_dirfd);
 
-/* Reads the trail from its beginning, a call for each line with its fields as strings, "event" and
- * "time" among them; `fields` is borrowed. *ret_unreadable: lines that are none of ours, or were
- * cut off. Returns 0, also when there is no trail yet, or -1. */
+/* Reads the trail in the directory from its beginning, a call for each line with its fields as
+ * strings, "event" and "time" among them; `fields` is borrowed. *ret_unreadable: lines that are
+ * none of ours, or were cut off. Returns 0, also when there is no trail yet, or -1. */
 int audit_read(int state_dirfd, void (*line)(json_t *fields, void *arg), void *arg,
                size_t *ret_unreadable, struct err *e) _must_check_;
 

@@ -93,7 +93,8 @@ struct conf {
     char *not_built; /* a list of what the file has and this version does not do; "" nothing */
 };
 
-#define CONF_SPOOL_DIR "spool" /* in the state directory */
+#define CONF_SPOOL_DIR     "spool"     /* in the state directory */
+#define CONF_DIRECTORY_DIR "directory" /* likewise: what mailtwin-directoryd notes */
 
 /* Reads and checks file (NULL: $MAILTWIN_CONFIG, else the default path). `self` names this node;
  * NULL: $MAILTWIN_NODE, else the node whose name is the host's name. Each error names file, line,

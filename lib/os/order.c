@@ -12,8 +12,9 @@
 static const char *const noted[] = { "store", "id",     "user",    "objects", "from",
                                      "force", "repair", "content", "replace", "apply",
                                      "epoch", "end",    "all",     "reason",  "by" };
-static const char *const told[] = { "created",     "exists",   "failed",  "refused",       "gone",
-                                    "differences", "repaired", "dropped", "folders_failed" };
+static const char *const told[] = { "created",        "exists",      "failed",   "refused",
+                                    "gone",           "differences", "repaired", "dropped",
+                                    "folders_failed", "released",    "tried" };
 
 struct order {
     char word[64];

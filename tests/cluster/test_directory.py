@@ -66,6 +66,11 @@ class Pair:
                    every=0.05)
 
 
+def acts(host):
+    """Both trails of the node, as mailtwin audit shows them."""
+    return [json.loads(line) for line in host.mailtwin("audit", "--json").stdout.splitlines()]
+
+
 @pytest.fixture
 def pair(make_lab):
     return Pair(make_lab).start()
@@ -185,9 +190,19 @@ def test_a_directory_that_came_up_without_most_of_its_entries_deletes_nothing(pa
     pair.barrier()
     wait_until(lambda: f"uid=meanwhile,{PEOPLE}" in pair.there.entries(), 10, "other changes go on")
     assert f"uid=p1,{PEOPLE}" in pair.there.entries()
-    pair.one.mailtwin("directory", "release", "directory", "--yes")
+    pair.one.mailtwin("directory", "release", "directory", "--yes", "--reason", "they left")
     pair.level()
     assert f"uid=p1,{PEOPLE}" not in pair.there.entries()
+    trail = acts(pair.one)
+    events = [one["event"] for one in trail]
+    assert events.index("DIR_GUARD") < events.index("DIR_REMOVED"), events
+    [asked] = [one for one in trail if one["event"] == "CONTROL" and one.get("order") == "release"]
+    assert (asked["reason"], asked["by"], asked["uid"]) == ("they left", "root", "0")
+    [removed] = [one for one in trail if one["event"] == "DIR_REMOVED"]
+    assert removed["entries"] == "25" and removed["program"] == "directoryd"
+    [ended] = [one for one in trail if one["event"] == "ORDER_END" and one.get("order") == "release"]
+    assert (ended["result"], ended["released"]) == ("done", "25")
+    assert [one["time"] for one in trail] == sorted(one["time"] for one in trail)
 
 
 def test_an_account_made_a_second_before_the_crash_can_log_in_afterwards(make_lab):
@@ -270,6 +285,8 @@ def test_what_only_the_standby_had_is_saved_before_it_is_replaced(pair):
     for what in ("description: the first time", "description: only here"):
         assert any(what in text for text in saved), what
     assert any("dn: uid=extra," in text for text in saved)
+    replaced = [one for one in acts(pair.other) if one["event"] == "DIR_SAVED"]
+    assert len(replaced) == len(saved) and all(one["program"] == "directoryd" for one in replaced)
     assert pair.other.mailtwin("directory", "status").returncode == 0
 
 

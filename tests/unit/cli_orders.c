@@ -570,31 +570,3 @@ TEST(what_takes_long_shows_its_progress_on_a_terminal_and_wipes_it)
     close(terminal);
     stop_daemon();
 }
-
-TEST(the_audit_trail_is_shown_from_a_time_on_and_what_is_cut_off_is_counted)
-{
-    static const char trail[] =
-        "time=2026-11-20T10:00:00.000Z level=info event=CONTROL no=1250 program=replicatord "
-        "text=\"an order\" order=promote uid=0 pid=7 reason=\"ticket 12\" by=ann\n"
-        "time=2026-11-22T10:00:00.000Z level=info event=ROLE no=1010 text=x role=\"st\\x1b[2J\"\n";
-    put_conf("store \"mail\" { path = \"/srv/vmail\" }\n");
-    CHECK_INT(run("audit"), 1); /* no state-dir */
-    CHECK(mkdir(at("state"), 0700) == 0 || errno == EEXIST);
-    CHECK_INT(run("audit"), 0);
-    CHECK_STR(said, "");
-    put("state/audit.log", trail, sizeof(trail) - 1);
-    CHECK_INT(run("audit"), 0);
-    CHECK_CONTAINS(said,
-                   "2026-11-20T10:00:00.000Z  CONTROL          order: promote; uid: 0; pid: 7; "
-                   "reason: ticket 12; by: ann;\n");
-    CHECK_CONTAINS(said, "role: st?[2J;\n");
-    CHECK_INT(run("audit --json --since 2026-11-21 --until 2026-11-23"), 0);
-    CHECK_CONTAINS(said, "{\"time\":\"2026-11-22T10:00:00.000Z\"");
-    CHECK(strstr(said, "CONTROL") == NULL);
-    CHECK_INT(run("audit --until 2026-11-19"), 0);
-    CHECK_STR(said, "");
-    CHECK_INT(run("audit --since never"), 2);
-    put("state/audit.log", trail, sizeof(trail) - 9);
-    CHECK_INT(run("audit"), 4);
-    CHECK_CONTAINS(said, "1 lines of");
-}
