@@ -165,23 +165,13 @@ parse(const char *line)
 }
 
 int
-audit_read(int state_dirfd, void (*line)(json_t *fields, void *arg), void *arg,
-           size_t *ret_unreadable, struct err *e)
+audit_read_stream(FILE *stream, void (*line)(json_t *fields, void *arg), void *arg,
+                  size_t *ret_unreadable, struct err *e)
 {
-    *ret_unreadable = 0;
-    struct stat st;
-    int fd = openat(state_dirfd, AUDIT_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT ? 0 : err_sys(e, ERR_IO, "open " AUDIT_FILE);
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        file_closep(&fd);
-        return err_set(e, ERR_CORRUPT, AUDIT_FILE " is no file");
-    }
-    FILE *stream = fdopen(fd, "r");
-    ASSERT(stream != NULL);
     char *text = NULL;
     size_t room = 0;
     ssize_t len;
+    *ret_unreadable = 0;
     errno = 0;
     while ((len = getline(&text, &room, stream)) > 0) {
         bool whole = text[len - 1] == '\n' && strlen(text) == (size_t)len;
@@ -194,8 +184,26 @@ audit_read(int state_dirfd, void (*line)(json_t *fields, void *arg), void *arg,
         json_decref(fields);
         errno = 0;
     }
-    int rc = ferror(stream) ? err_sys(e, ERR_IO, "read " AUDIT_FILE) : 0;
     free(text);
+    return ferror(stream) ? err_sys(e, ERR_IO, "read " AUDIT_FILE) : 0;
+}
+
+int
+audit_read(int state_dirfd, void (*line)(json_t *fields, void *arg), void *arg,
+           size_t *ret_unreadable, struct err *e)
+{
+    struct stat st;
+    *ret_unreadable = 0;
+    int fd = openat(state_dirfd, AUDIT_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : err_sys(e, ERR_IO, "open " AUDIT_FILE);
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        file_closep(&fd);
+        return err_set(e, ERR_CORRUPT, AUDIT_FILE " is no file");
+    }
+    FILE *stream = fdopen(fd, "r");
+    ASSERT(stream != NULL);
+    int rc = audit_read_stream(stream, line, arg, ret_unreadable, e);
     fclose(stream);
     return rc;
 }

@@ -6,6 +6,7 @@
 #include "lib/base/err.h"
 
 #include <jansson.h>
+#include <stdio.h>
 
 #define AUDIT_FILE "audit.log"
 
@@ -19,5 +20,8 @@ void audit_begin(int state_dirfd);
  * none of ours, or were cut off. Returns 0, also when there is no trail yet, or -1. */
 int audit_read(int state_dirfd, void (*line)(json_t *fields, void *arg), void *arg,
                size_t *ret_unreadable, struct err *e) _must_check_;
+/* The same of a trail that is open as a stream, which stays the caller's. */
+int audit_read_stream(FILE *stream, void (*line)(json_t *fields, void *arg), void *arg,
+                      size_t *ret_unreadable, struct err *e) _must_check_;
 
 #endif
