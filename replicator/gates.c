@@ -55,12 +55,13 @@ static int
 hear_one(struct gates *gates, const json_t *json, bool take, uint64_t now_ms, struct err *e)
 {
     struct gate_report report;
-    ssize_t at = index_of(gates, json_string_value(json_object_get(json, "name")));
-    if (at < 0)
-        return err_set(e, ERR_USAGE, "the configuration has no gate of that name");
+    const char *name = json_string_value(json_object_get(json, "name"));
+    ssize_t at = index_of(gates, name);
+    if (name == NULL)
+        return err_set(e, ERR_PROTOCOL, "a gate in a report has no name");
     if (gate_report_read(json, &report, e) < 0)
         return -1;
-    if (take)
+    if (take && at >= 0)
         gates->told[at] = (struct told){ .heard_ms = now_ms, .report = report };
     return 0;
 }

@@ -16,7 +16,7 @@ struct gates;
 struct gates *gates_new(const struct conf *conf);
 void gates_free(struct gates **gates);
 /* A request {"do":"gate"}. ERR_REFUSED: of somebody else. Of a report that is refused nothing is
- * taken. */
+ * taken. A gate that conf has not (it was read at another time than the gate's) is passed over. */
 int gates_hear(struct gates *gates, const json_t *request, const struct control_peer *peer,
                uint64_t now_ms, struct err *e) _must_check_;
 /* "gates" of the status: a row for each section, in its order; "state" is "running", "silent" (it

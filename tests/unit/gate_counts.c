@@ -122,6 +122,18 @@ TEST(only_the_account_of_the_gate_and_root_are_believed)
     gates_free(&gates);
 }
 
+TEST(a_gate_that_only_the_other_configuration_has_hides_no_other)
+{
+    struct err e = { 0 };
+    struct gates *gates = begin();
+    json_t *request = report("new"), *more = report("other");
+    json_array_extend(json_object_get(request, "gates"), json_object_get(more, "gates"));
+    json_decref(more);
+    CHECK_INT(hear(gates, request, 0, 1000, &e), 0);
+    check_states(gates, 1000, "absent", "running");
+    gates_free(&gates);
+}
+
 TEST(a_report_that_is_not_whole_changes_nothing)
 {
     static const char *const wrong[] = {
@@ -129,7 +141,7 @@ TEST(a_report_that_is_not_whole_changes_nothing)
         "{\"gates\":1}",
         "{\"gates\":[1]}",
         "{\"gates\":[{}]}",
-        "{\"gates\":[{\"name\":\"nobody\"}]}",
+        "{\"gates\":[{\"name\":7}]}",
         "{\"gates\":[{\"name\":\"lmtp\"}]}",
     };
     struct err e = { 0 };
