@@ -4,7 +4,9 @@ import signal
 
 import pytest
 from lab import mail, proc, wait_until
+from lab.dovecot import LMTP_PORT
 from lab.gate import PORT, Gate, section
+from lab.listener import Listener
 from lab.lmtp import LmtpClient, LmtpError, LmtpLoad, message
 from lab.postfix import Postfix
 
@@ -232,6 +234,47 @@ def test_a_gate_that_is_killed_under_load_loses_nothing_and_doubles_only_what_wa
     assert sum(counts) - sent <= under_way, "more was doubled than what the server was working on when the gate died"
     lab.level(primary)
     lab.same(primary)
+
+
+class OddServer:
+    """An LMTP server that says 250 to everything, to DATA as well."""
+
+    def __init__(self, host):
+        self.inside = "/run/lab/odd.sock"
+        self.heard = []
+        self._listener = Listener(host.directory / "odd.sock", self._serve, many=True)
+
+    def _serve(self, sock):
+        with sock, sock.makefile("rb") as lines:
+            sock.sendall(b"220 odd.lab.invalid\r\n")
+            for line in lines:
+                self.heard.append(line)
+                sock.sendall(b"250 2.0.0 Yes\r\n")
+
+    def close(self):
+        self._listener.close()
+
+
+def test_a_server_that_takes_what_it_was_not_given_is_not_believed(make_lab):
+    """Postfix keeps the mail, and delivers it when the server is one again."""
+    lab, gate = gated(make_lab)
+    primary = lab["mx1"]
+    gate.stop()
+    odd = OddServer(primary)
+    lab.configure(primary, lab.text.replace(f"inet:127.0.0.1:{LMTP_PORT}", f"unix:{odd.inside}"))
+    gate.start()
+    postfix = mta(lab)
+    postfix.send("odd@lab.invalid", [ANN])
+    wait_until(postfix.reasons, 30, lambda: postfix.log())
+    wait_until(lambda: "451 4.3.0" in postfix.reasons()[0], 30, lambda: f"{postfix.queue()}\n{postfix.log()}")
+    assert b"DATA\r\n" in odd.heard and not any(b"odd@lab.invalid" in line for line in odd.heard)
+    odd.close()
+    gate.stop()
+    lab.configure(primary)
+    gate.start()
+    postfix.wait_empty()
+    assert copies(primary, "odd@lab.invalid") == 1
+    assert "status=bounced" not in primary.log_text("postfix.log")
 
 
 def test_fifty_deliveries_at_a_time_share_barriers(make_lab):
