@@ -47,10 +47,11 @@ is_of_abi(char c)
 void
 dovecot_abi_find(struct span module, char ret_abi[DOVECOT_ABI_MAX])
 {
-    const char *begin = (const char *)module.ptr, *end = begin + module.len;
     ret_abi[0] = '\0';
-    const char *mark = module.len == 0 ? NULL
-                                       : memmem(begin, module.len, ABI_MARK, strlen(ABI_MARK));
+    if (module.len == 0)
+        return;
+    const char *begin = (const char *)module.ptr, *end = begin + module.len;
+    const char *mark = memmem(begin, module.len, ABI_MARK, strlen(ABI_MARK));
     if (mark == NULL)
         return;
     const char *from = mark, *to = mark + strlen(ABI_MARK);
