@@ -32,7 +32,7 @@ ask_clear(struct ask *a)
     buf_free(&a->path);
     hints_free(&a->touched);
     hints_free(&a->suspects);
-    walk_mark_unref(&a->mark);
+    seq_mark_unref(&a->mark);
     buf_free(&a->differs);
     *a = (struct ask){ .state = ASK_FREE };
 }
@@ -257,7 +257,7 @@ ask_begin(struct ask *a, struct span path)
     buf_reset(&a->path);
     buf_add(&a->path, path.ptr, path.len);
     hints_free(&a->touched);
-    walk_mark_unref(&a->mark);
+    seq_mark_unref(&a->mark);
     buf_reset(&a->differs);
     listing_free(&a->theirs);
     a->sorted = a->moved = false;

@@ -6,6 +6,7 @@
 #include "lib/base/path.h"
 #include "replicator/hints.h"
 #include "replicator/scrub.h"
+#include "replicator/seq_mark.h"
 #include "replicator/walk.h"
 
 #include <stdatomic.h>
@@ -24,13 +25,6 @@ enum ask_state {
     ASK_CONFIRM,   /* verify: a record may still take back what differs */
 };
 
-/* Set by the capture thread when a barrier opens, which may be behind the end of the walk. */
-struct walk_mark {
-    atomic_uint refs;
-    atomic_uint_fast64_t seq; /* UINT64_MAX until then */
-    int wake_fd;
-};
-
 struct ask {
     enum ask_state state;
     uint64_t dir;
@@ -43,11 +37,11 @@ struct ask {
     bool moved;                       /* its path changed since: the answer is void */
     uint8_t digest[WIRE_DIGEST_SIZE]; /* as asked, like the path */
     struct buf path;
-    struct hints touched;   /* names that records went out for since; "" the directory; lazy */
-    struct hints suspects;  /* verify: names that differed in every round so far; lazy */
-    struct buf differs;     /* verify: what differs, see walk_verify.c */
-    bool sifted;            /* verify: `suspects` counts */
-    struct walk_mark *mark; /* verify: the journal's position when both sides had been read */
+    struct hints touched;  /* names that records went out for since; "" the directory; lazy */
+    struct hints suspects; /* verify: names that differed in every round so far; lazy */
+    struct buf differs;    /* verify: what differs, see walk_verify.c */
+    bool sifted;           /* verify: `suspects` counts */
+    struct seq_mark *mark; /* verify: the journal's position when both sides had been read */
     uint8_t after[PATH_NAME_MAX];
     size_t after_len; /* fixed up to this name */
     bool self_done;
@@ -107,8 +101,6 @@ int walk_choose(struct walk *w, struct state_txn *txn, struct err *e) _must_chec
  * kind of comparison. */
 int walk_question(struct walk *w, struct ask *a, uint8_t flags, struct err *e) _must_check_;
 int walk_flush(struct walk *w, struct err *e) _must_check_;
-
-void walk_mark_unref(struct walk_mark **mark); /* NULL is fine */
 
 /* The peer cannot read the directory. */
 void walk_verify_failed(struct walk *w, struct ask *a);

@@ -48,45 +48,6 @@ static const char *const words[] = {
     [DIFF_DIR_XATTRS] = "other extended attributes of the directory",
 };
 
-/* --- the position at which a round ends --- */
-
-static struct walk_mark *
-mark_new(int wake_fd)
-{
-    struct walk_mark *mark = xcalloc(1, sizeof(*mark));
-    atomic_init(&mark->refs, 1);
-    atomic_init(&mark->seq, UINT64_MAX);
-    mark->wake_fd = wake_fd;
-    return mark;
-}
-
-static struct walk_mark *
-mark_ref(struct walk_mark *mark)
-{
-    atomic_fetch_add(&mark->refs, 1);
-    return mark;
-}
-
-void
-walk_mark_unref(struct walk_mark **mark)
-{
-    if (*mark != NULL && atomic_fetch_sub(&(*mark)->refs, 1) == 1)
-        free(*mark);
-    *mark = NULL;
-}
-
-/* From another thread; it was given a reference. */
-static void
-mark_set(void *arg, uint64_t seq)
-{
-    static const uint64_t one = 1;
-    struct walk_mark *mark = arg;
-    atomic_store(&mark->seq, seq);
-    ssize_t wrote = write(mark->wake_fd, &one, sizeof(one));
-    ASSERT(wrote == sizeof(one) || errno == EAGAIN); /* full: it is readable already */
-    walk_mark_unref(&mark);
-}
-
 /* --- comparing: ours as just read, theirs as answered --- */
 
 /* name "": the directory itself. is_dir: what the peer has there. */
@@ -311,8 +272,7 @@ confirm(struct walk *w, struct ask *a, const struct walk_orders *orders)
 static bool
 can_confirm(const struct walk *w, const struct ask *a)
 {
-    return a->state == ASK_CONFIRM && a->mark != NULL &&
-           w->ship->cursor >= atomic_load(&a->mark->seq);
+    return a->state == ASK_CONFIRM && a->mark != NULL && w->ship->cursor >= seq_mark_get(a->mark);
 }
 
 /* --- readings --- */
@@ -440,17 +400,17 @@ walk_verify_failed(struct walk *w, struct ask *a)
 static void
 await_records(struct walk *w, const struct walk_orders *orders)
 {
-    struct walk_mark *mark = NULL;
+    struct seq_mark *mark = NULL;
     for (size_t i = 0; i < ASKS_MAX; i++) {
         struct ask *a = &w->asks[i];
         if (a->state != ASK_CONFIRM || a->mark != NULL)
             continue;
         if (mark == NULL)
-            mark = mark_new(w->opts.wake_fd);
-        a->mark = mark_ref(mark);
+            mark = seq_mark_new(w->opts.wake_fd);
+        a->mark = seq_mark_ref(mark);
     }
     if (mark != NULL)
-        orders->barrier(orders->arg, mark_set, mark);
+        orders->barrier(orders->arg, seq_mark_set, mark);
 }
 
 static int
