@@ -303,6 +303,13 @@ wire_print(const struct wire_msg *msg, FILE *out)
     case WIRE_FOUND:
         print_found(&msg->found, out);
         break;
+    case WIRE_BARRIER:
+        print_u64("id", msg->barrier.id, out);
+        break;
+    case WIRE_REACHED:
+        print_u64("id", msg->reached.id, out);
+        print_u64("seq", msg->reached.seq, out);
+        break;
     case WIRE_STALL:
         print_stall(&msg->stall, out);
         break;

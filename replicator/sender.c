@@ -4,6 +4,8 @@
 #include "lib/os/file.h"
 #include "replicator/fetch.h"
 #include "replicator/intake.h"
+#include "replicator/look.h"
+#include "replicator/reach.h"
 #include "replicator/relay.h"
 #include "replicator/salvage.h"
 #include "replicator/session.h"
@@ -25,6 +27,7 @@ struct sender {
     struct verify_order *order;
     struct fetch *fetch;
     struct intake *intake;
+    struct reach reach;
     uint64_t sync_base;
     uint64_t sync_from, sync_begun_ms; /* where and when this session began or went on with it */
     uint64_t sync_directories;
@@ -32,8 +35,7 @@ struct sender {
     uint64_t acked_durable;
     uint64_t told_ms;
     struct relay relay; /* needs to be answered from here */
-    uint64_t
-        relay_run; /* the last answer; the peer has all it lacked when it has acknowledged it */
+    uint64_t relay_run; /* the last answer: acknowledged, the peer has all it lacked */
     struct buf signature;
     bool signature_ok, signature_last;
 };
@@ -264,6 +266,9 @@ sender_handle(struct sender *x, const struct wire_msg *msg, struct err *e)
         return 0;
     case WIRE_FOUND:
         return salvages_found(x->s, &msg->found, e);
+    case WIRE_BARRIER:
+        reach_ask(&x->reach, &msg->barrier);
+        return 0;
     case WIRE_REC:
     case WIRE_DATA:
     case WIRE_END:
@@ -510,7 +515,7 @@ loop(struct sender *x, struct err *e)
         int got;
         while ((got = receive_one(x, 0, e)) > 0)
             continue;
-        if (got < 0 || intake_settle(x->intake, e) < 0)
+        if (got < 0 || intake_settle(x->intake, e) < 0 || reach_answer(&x->reach, e) < 0)
             return -1;
         take_order(x);
         if (step(x, e) < 0 || tell(x, e) < 0)
@@ -549,14 +554,6 @@ wait_for_index(struct sender *x, struct err *e)
     }
 }
 
-static uint64_t
-realtime_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 int
 sender_run(struct session *s, struct err *e)
 {
@@ -568,10 +565,11 @@ sender_run(struct session *s, struct err *e)
                             .signature = ask_signature,
                             .touched = tell_touched,
                             .unreadable = tell_unreadable };
-    x.ship.start_ns = realtime_ns();
+    x.ship.start_ns = (uint64_t)look_now_ns();
     link_io_expects(s->io);
     relay_init(&x.relay, &x.ship);
     x.intake = intake_new(s->daemon->node, s->io, s->daemon->capture != NULL);
+    x.reach = (struct reach){ s->daemon->capture, s->io, s->peer->wake_fd, 0, NULL };
     if (s->daemon->capture != NULL)
         x.fetch = fetch_new(s->daemon->node, s->daemon->capture, s->peer->conf->name, s->io);
     int rc = wait_for_index(&x, e);
@@ -591,6 +589,7 @@ sender_run(struct session *s, struct err *e)
     walk_free(&x.verify);
     fetch_free(&x.fetch);
     intake_free(&x.intake);
+    reach_free(&x.reach);
     ship_free(&x.ship);
     buf_free(&x.signature);
     relay_free(&x.relay);

@@ -311,6 +311,18 @@ struct wire_found {
     uint64_t messages, flag_changes, expunges, others;
 };
 
+/* Receiver to the primary, behind the answers to what it gave: where is your journal when it has
+ * all of that? Who has applied so much has it on its own disk. A newer question takes the place of
+ * one that is not answered yet. */
+struct wire_barrier {
+    uint64_t id;
+};
+
+struct wire_reached {
+    uint64_t id;
+    uint64_t seq;
+};
+
 struct wire_ping {
     uint64_t stamp_ns;
 };
@@ -343,6 +355,8 @@ struct wire_msg {
         struct wire_give give;
         struct wire_given given;
         struct wire_found found;
+        struct wire_barrier barrier;
+        struct wire_reached reached;
         struct wire_ping ping; /* PING and PONG */
         struct wire_bye bye;
     };

@@ -1,4 +1,5 @@
-/* What a node that is not the primary hands over to it, or tells it: GIVE, GIVEN, FOUND. */
+/* What a node that is not the primary hands over to it, or tells it: GIVE, GIVEN, FOUND,
+ * BARRIER, REACHED. */
 #include "lib/data/wire_codec.h"
 
 #include <sys/stat.h>
@@ -186,3 +187,33 @@ found_check(const struct wire_msg *msg, struct err *e)
 }
 
 const struct wire_codec wire_found_codec = { found_put, found_get, found_check };
+
+static void
+barrier_put(const struct wire_msg *msg, struct buf *out)
+{
+    buf_add_le64(out, msg->barrier.id);
+}
+
+static void
+barrier_get(struct wire_in *in, struct wire_msg *msg)
+{
+    msg->barrier.id = reader_le64(&in->r);
+}
+
+const struct wire_codec wire_barrier_codec = { barrier_put, barrier_get, NULL };
+
+static void
+reached_put(const struct wire_msg *msg, struct buf *out)
+{
+    buf_add_le64(out, msg->reached.id);
+    buf_add_le64(out, msg->reached.seq);
+}
+
+static void
+reached_get(struct wire_in *in, struct wire_msg *msg)
+{
+    msg->reached.id = reader_le64(&in->r);
+    msg->reached.seq = reader_le64(&in->r);
+}
+
+const struct wire_codec wire_reached_codec = { reached_put, reached_get, NULL };

@@ -360,6 +360,19 @@ check_found(const struct wire_msg *msg)
 }
 
 static void
+check_barrier(const struct wire_msg *msg)
+{
+    CHECK_INT(msg->barrier.id, 5);
+}
+
+static void
+check_reached(const struct wire_msg *msg)
+{
+    CHECK_INT(msg->reached.id, 5);
+    CHECK_INT(msg->reached.seq, 812734);
+}
+
+static void
 check_stall(const struct wire_msg *msg)
 {
     CHECK_INT(msg->stall.code, ERR_NOSPACE);
@@ -420,6 +433,8 @@ static const struct {
     { "give-dir", WIRE_GIVE, check_give_dir },
     { "given", WIRE_GIVEN, check_given },
     { "found", WIRE_FOUND, check_found },
+    { "barrier", WIRE_BARRIER, check_barrier },
+    { "reached", WIRE_REACHED, check_reached },
     { "ping", WIRE_PING, check_ping },
     { "pong", WIRE_PONG, check_ping },
     { "bye", WIRE_BYE, check_bye },

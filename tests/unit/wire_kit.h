@@ -33,6 +33,8 @@ static const struct {
     { WIRE_GIVE, &wire_give_codec },
     { WIRE_GIVEN, &wire_given_codec },
     { WIRE_FOUND, &wire_found_codec },
+    { WIRE_BARRIER, &wire_barrier_codec },
+    { WIRE_REACHED, &wire_reached_codec },
     { WIRE_PING, &wire_ping_codec },
     { WIRE_PONG, &wire_ping_codec },
     { WIRE_BYE, &wire_bye_codec },
@@ -157,6 +159,8 @@ make(enum wire_type type)
         msg.given = (struct wire_given){ 7, WIRE_GIVEN_EXISTS, span_str("ada/cur/1"), { 0 } };
         break;
     case WIRE_FOUND:
+    case WIRE_BARRIER:
+    case WIRE_REACHED:
     case WIRE_END:
     case WIRE_COMMIT:
     case WIRE_TAIL:
