@@ -55,6 +55,9 @@ print_list(const json_t *reply)
            json_number_value(json_object_get(counts, "delivered")),
            json_number_value(json_object_get(counts, "waiting")),
            json_number_value(json_object_get(counts, "listed")));
+    double out = json_number_value(json_object_get(counts, "unconfirmed"));
+    if (out > 0)
+        printf("of the delivered %.0f have not come back to this node, and are kept here\n", out);
     if (json_text(counts, "trouble")[0] != '\0')
         printf("the last one that was not taken: %s\n", json_text(counts, "trouble"));
 }
@@ -146,7 +149,16 @@ static int
 run_drop(const struct line *line, struct err *e)
 {
     _cleanup_json_ json_t *reply = NULL;
-    if (line_ask(line, CONTROL_SOCKET, request_of(line, "salvage-drop"), ANSWER_MS, &reply, e) < 0)
+    int rc = -1;
+    for (int tries = 0; rc < 0 && tries < QUIET_MAX; tries++) {
+        *e = (struct err){ 0 };
+        rc = line_ask(line, CONTROL_SOCKET, request_of(line, "salvage-drop"), ANSWER_MS, &reply, e);
+        if (rc < 0 && e->code != ERR_BUSY) /* else something of it is on its way */
+            break;
+        if (rc < 0)
+            poll(NULL, 0, WAIT_MS);
+    }
+    if (rc < 0)
         return -1;
     printf("%.0f dropped\n", json_number_value(json_object_get(reply, "dropped")));
     return 0;

@@ -25,7 +25,9 @@ struct give {
     uint64_t item_at;
     uint32_t item_crc;
     bool sending;
-    bool broken_off; /* its order has ended: no more bytes of it */
+    bool broken_off;          /* its order has ended: no more bytes of it */
+    bool asked;               /* where the primary's journal is: the order waits to be confirmed */
+    uint64_t question, reach; /* the newest; the answer to it, UINT64_MAX not yet */
     struct underway list[GIVE_WINDOW];
     size_t count;
     uint64_t bytes;
@@ -95,6 +97,7 @@ finish(struct give *g, const struct err *why)
     g->count = 0;
     g->bytes = 0;
     g->broken_off = g->sending;
+    g->asked = false;
     order->done(order, why);
 }
 
@@ -202,6 +205,20 @@ send_item(struct give *g, struct give_item *item, struct err *e)
 }
 
 static int
+all_answered(struct give *g, struct err *e)
+{
+    if (g->order->confirmed == NULL) {
+        finish(g, NULL);
+        return 0;
+    }
+    g->asked = true;
+    g->reach = UINT64_MAX;
+    g->out.type = WIRE_BARRIER;
+    g->out.barrier.id = ++g->question;
+    return link_io_send(g->io, &g->out, e) < 0 ? -1 : link_io_flush(g->io, e);
+}
+
+static int
 step(struct give *g, struct err *e)
 {
     _cleanup_give_item_ struct give_item item = { .fd = -1 };
@@ -215,15 +232,30 @@ step(struct give *g, struct err *e)
     if (found < 0)
         finish(g, &why);
     else if (g->count == 0)
-        finish(g, NULL);
+        return all_answered(g, e);
     return 0;
 }
 
+/* Nobody waits for this one to be confirmed: others are not to wait for it either. */
+static int
+wait_on(struct give *g, struct peer *peer, uint64_t durable)
+{
+    bool there = durable > 0 && durable >= g->reach;
+    if (there && g->order->confirmed(g->order) > 0)
+        return 1;
+    if (!there && !atomic_load(&g->order->hurry) && !peer_gives_wait(peer))
+        return 0;
+    finish(g, NULL);
+    return 1;
+}
+
 int
-give_work(struct give *g, struct peer *peer, struct err *e)
+give_work(struct give *g, struct peer *peer, uint64_t durable, struct err *e)
 {
     if (g->order == NULL)
         g->order = peer_next_give(peer);
+    if (g->asked)
+        return wait_on(g, peer, durable);
     if (!can_step(g))
         return 0;
     if (step(g, e) < 0)
@@ -270,6 +302,13 @@ give_answer(struct give *g, const struct wire_given *given, struct err *e)
     if (g->order->answered(g->order, &told, &why) < 0)
         finish(g, &why);
     else if (g->drained && g->count == 0)
-        finish(g, NULL);
+        return all_answered(g, e);
     return 0;
+}
+
+void
+give_reached(struct give *g, const struct wire_reached *reached)
+{
+    if (g->asked && reached->id == g->question)
+        g->reach = reached->seq;
 }

@@ -3,7 +3,11 @@
  *
  * An order is a source of objects. The session that receives from the primary takes them one by one
  * as its window allows (many are under way), and tells what became of each. Giving the same object
- * twice makes no second one: an order whose link ended is simply given again. */
+ * twice makes no second one: an order whose link ended is simply given again.
+ *
+ * What the primary has taken is on its disk, and on no other. An order may wait until it has come
+ * back: then this node asks (BARRIER) where the primary's journal is when it has all of it, and the
+ * order is confirmed when so much is durable here. */
 #ifndef MAILTWIN_GIVE_H
 #define MAILTWIN_GIVE_H
 
@@ -52,9 +56,13 @@ struct give_order {
     /* Once for each object that was answered; an order that ended may have objects without. -1: the
      * order ends with e. */
     int (*answered)(struct give_order *order, const struct given *given, struct err *e);
-    /* Once. e is NULL when all were answered. */
+    /* NULL: the order does not wait. All that the primary had taken when the order began to wait is
+     * on this node's disk, too. 1 call again soon, 0 done. */
+    int (*confirmed)(struct give_order *order);
+    /* Once. e is NULL when all were answered; and confirmed, unless another order waited. */
     void (*done)(struct give_order *order, const struct err *e);
     void *arg;
+    atomic_bool hurry;        /* set by its owner: it is not to wait any longer */
     struct give_order *later; /* the next in the peer's queue */
 };
 
@@ -68,10 +76,12 @@ void give_free(struct give **give, const struct err *why);
 /* Takes the peer's next order when it has none, and sends an object, or the next piece of the one
  * in hand, when there is one and room in the window. 1 there may be more to send, 0 not before an
  * answer or an order comes, -1 the link. Not to be called while the primary sends a run: it does
- * not read meanwhile, or keeps what it reads in its memory. */
-int give_work(struct give *give, struct peer *peer, struct err *e) _must_check_;
+ * not read meanwhile, or keeps what it reads in its memory. durable: up to where this node has all
+ * of the primary's journal on its disk; 0 nobody can say. */
+int give_work(struct give *give, struct peer *peer, uint64_t durable, struct err *e) _must_check_;
 /* Sends the rest of the object in hand: before other bytes go to the primary on this link. */
 int give_end_item(struct give *give, struct err *e) _must_check_;
 int give_answer(struct give *give, const struct wire_given *given, struct err *e) _must_check_;
+void give_reached(struct give *give, const struct wire_reached *reached);
 
 #endif

@@ -204,6 +204,15 @@ peer_give(struct peer *peer, struct give_order *order)
     return taken;
 }
 
+bool
+peer_gives_wait(struct peer *peer)
+{
+    pthread_mutex_lock(&peer->lock);
+    bool wait = peer->gives != NULL;
+    pthread_mutex_unlock(&peer->lock);
+    return wait;
+}
+
 struct give_order *
 peer_next_give(struct peer *peer)
 {

@@ -93,6 +93,7 @@ bool peer_takes_orders(struct peer *peer);
 /* The session that receives from it will give what the order has, behind others: see give.h.
  * false: none does now, and the order stays the caller's. */
 bool peer_give(struct peer *peer, struct give_order *order);
+bool peer_gives_wait(struct peer *peer); /* is there one that no session has taken? */
 /* Session: the next one, NULL none. */
 struct give_order *peer_next_give(struct peer *peer);
 

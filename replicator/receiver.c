@@ -400,6 +400,9 @@ handle(struct receiver *x, const struct wire_msg *msg, struct err *e)
         return on_progress(x, &msg->sync_progress, e);
     case WIRE_GIVEN:
         return give_answer(x->give, &msg->given, e);
+    case WIRE_REACHED:
+        give_reached(x->give, &msg->reached);
+        return 0;
     case WIRE_DIGEST_ASK:
     case WIRE_SIG_ASK:
     case WIRE_FETCH:
@@ -441,7 +444,8 @@ step(struct receiver *x, struct err *e)
     if (may_carry_out && group_is_full(x))
         return carry_out(x, e);
     bool may_give = x->started && !x->syncing && !x->in_run;
-    int gives = may_give ? give_work(x->give, x->s->peer, e) : 0;
+    uint64_t whole = x->needs.count > 0 ? 0 : x->durable_seq;
+    int gives = may_give ? give_work(x->give, x->s->peer, whole, e) : 0;
     if (gives < 0 || tell_readings(x, e) < 0)
         return -1;
     timeout = gives > 0 ? 0 : timeout;

@@ -400,7 +400,7 @@ give_here(struct restore *r, struct err *e)
     int rc = 0;
     while (rc >= 0 && !r->ended) {
         const struct wire_msg *msg = NULL;
-        int gives = give_work(give, &r->queue, e);
+        int gives = give_work(give, &r->queue, 0, e);
         if (gives < 0 || r->ended) {
             rc = MIN(gives, 0);
             break;

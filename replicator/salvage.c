@@ -10,8 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define RETRY_MS   5000
-#define ITEM_SHIFT 32
+#define RETRY_MS     5000
+#define ITEM_SHIFT   32
+#define CONFIRM_STEP 256 /* items looked at, before what else is to be said on the link */
 
 /* --- what there is --- */
 
@@ -138,19 +139,24 @@ salvages_can_give(const struct salvage_item *item)
            (item->kind == SALVAGE_REMOVAL && S_ISREG(item->attr.mode));
 }
 
+/* What is due goes first. */
 static bool
-any_due(struct salvages *x)
+any_work(struct salvages *x)
 {
     struct salvage_item item;
+    x->confirming = false;
     for (size_t i = 0; i < x->count; i++) {
         for (uint32_t n = 0; n < x->boxes[i].head.count; n++) {
             salvage_box_item(&x->boxes[i], n, &item);
-            if (salvages_due(&x->boxes[i], &item))
-                return true;
+            x->confirming |= salvage_box_is_out(&x->boxes[i], n);
+            if (!salvages_due(&x->boxes[i], &item))
+                continue;
+            x->confirming = false;
+            return true;
         }
     }
-    x->quiet = true;
-    return false;
+    x->quiet = !x->confirming;
+    return x->confirming;
 }
 
 /* --- giving --- */
@@ -243,15 +249,69 @@ find_next(struct salvages *x, struct give_item *give)
     return false;
 }
 
+static bool
+gives_anything(const struct salvage_box *box)
+{
+    struct salvage_item item;
+    bool any = false;
+    for (uint32_t n = 0; !any && n < box->head.count; n++) {
+        salvage_box_item(box, n, &item);
+        any = salvages_due(box, &item) || salvage_box_is_out(box, n);
+    }
+    return any;
+}
+
+/* The session has START of the primary: the state says who it is. */
+static int
+meet(struct salvages *x, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    struct salvage_taker taker = { 0 };
+    int rc = state_begin(x->d->node->state, false, &txn, e);
+    if (rc >= 0) {
+        memcpy(taker.history, state_meta(txn)->history, sizeof(taker.history));
+        taker.epoch = state_meta(txn)->epoch;
+    }
+    for (size_t i = 0; rc >= 0 && i < x->count; i++) {
+        if (gives_anything(&x->boxes[i]))
+            rc = salvage_box_meet(&x->boxes[i], &taker, e);
+    }
+    x->met = rc >= 0;
+    return rc;
+}
+
 static int
 next(struct give_order *order, struct give_item *ret_item, struct err *e)
 {
-    (void)e;
     struct salvages *x = order->arg;
     pthread_mutex_lock(&x->lock);
-    bool found = find_next(x, ret_item);
+    int rc = x->met ? 0 : meet(x, e);
+    int found = rc >= 0 && !x->confirming && find_next(x, ret_item);
     pthread_mutex_unlock(&x->lock);
-    return found;
+    return rc < 0 ? -1 : found;
+}
+
+/* This node has it too, by now: a piece of it. */
+static int
+confirmed(struct give_order *order)
+{
+    struct salvages *x = order->arg;
+    struct err e = { 0 };
+    unsigned left = CONFIRM_STEP;
+    pthread_mutex_lock(&x->lock);
+    for (; e.code == ERR_NONE && x->box < x->count && left > 0; left--) {
+        struct salvage_box *box = &x->boxes[x->box];
+        if (x->number < box->head.count && salvage_box_is_out(box, x->number) &&
+            salvage_box_confirm(box, x->number, &e) < 0)
+            event(EV_FAILED, F_STR("while", "removing what was delivered"), F_ERR(&e));
+        if (++x->number >= box->head.count) {
+            x->box++;
+            x->number = 0;
+        }
+    }
+    bool more = e.code == ERR_NONE && x->box < x->count;
+    pthread_mutex_unlock(&x->lock);
+    return more;
 }
 
 static enum salvage_state
@@ -280,6 +340,7 @@ answered(struct give_order *order, const struct given *given, struct err *e)
                  (int)MIN(item.path.len, (size_t)PATH_NAME_MAX), (const char *)item.path.ptr,
                  (int)MIN(given->text.len, (size_t)WIRE_TEXT_MAX / 2),
                  (const char *)given->text.ptr);
+    x->again |= given->result == WIRE_GIVEN_FAILED;
     if (given->result != WIRE_GIVEN_FAILED)
         rc = salvage_box_mark(box, item.number, state_of(box, &item, given), e);
     x->gave = true;
@@ -287,20 +348,26 @@ answered(struct give_order *order, const struct given *given, struct err *e)
     return rc;
 }
 
+struct counts {
+    uint64_t delivered, waiting, listed;
+    uint64_t out; /* of the delivered */
+};
+
 static void
-count(const struct salvages *x, uint64_t *delivered, uint64_t *waiting, uint64_t *listed)
+count(const struct salvages *x, struct counts *ret)
 {
     struct salvage_item item;
-    *delivered = *waiting = *listed = 0;
+    *ret = (struct counts){ 0 };
     for (size_t i = 0; i < x->count; i++) {
         for (uint32_t n = 0; n < x->boxes[i].head.count; n++) {
             salvage_box_item(&x->boxes[i], n, &item);
+            ret->out += salvage_box_is_out(&x->boxes[i], n);
             if (salvages_due(&x->boxes[i], &item))
-                ++*waiting;
+                ret->waiting++;
             else if (!salvage_box_settled(&x->boxes[i], n))
-                ++*listed;
+                ret->listed++;
             else
-                *delivered += x->boxes[i].states[n] != SALVAGE_DROPPED;
+                ret->delivered += x->boxes[i].states[n] != SALVAGE_DROPPED;
         }
     }
 }
@@ -308,12 +375,12 @@ count(const struct salvages *x, uint64_t *delivered, uint64_t *waiting, uint64_t
 static void
 tell_done(struct salvages *x)
 {
-    uint64_t delivered, waiting, listed;
-    count(x, &delivered, &waiting, &listed);
-    if (!x->gave || waiting > 0)
+    struct counts counts;
+    count(x, &counts);
+    if (!x->gave || counts.waiting > 0)
         return;
     x->gave = false;
-    event(EV_SALVAGED, F_U64("delivered", delivered), F_U64("listed", listed));
+    event(EV_SALVAGED, F_U64("delivered", counts.delivered), F_U64("listed", counts.listed));
 }
 
 static void
@@ -329,7 +396,7 @@ done(struct give_order *order, const struct err *why)
     if (why != NULL)
         snprintf(x->trouble, sizeof(x->trouble), "%s", why->text);
     x->active = false;
-    x->retry_ms = session_now_ms() + RETRY_MS;
+    x->retry_ms = why != NULL || x->again ? session_now_ms() + RETRY_MS : 0;
     tell_done(x);
     pthread_mutex_unlock(&x->lock);
 }
@@ -337,7 +404,10 @@ done(struct give_order *order, const struct err *why)
 static void
 begin(struct salvages *x, struct peer *peer)
 {
-    x->order = (struct give_order){ next, answered, done, x, NULL };
+    x->order = (struct give_order){ .next = next, .answered = answered, .done = done, .arg = x };
+    if (x->confirming)
+        x->order.confirmed = confirmed;
+    x->met = x->again = false;
     x->box = 0;
     x->number = 0;
     x->active = true;
@@ -353,7 +423,7 @@ salvages_tick(struct salvages *x)
     pthread_mutex_lock(&x->lock);
     salvages_refresh(x);
     struct peer *from = x->d->role == WIRE_ROLE_STANDBY ? peer_receives_from(x->d) : NULL;
-    if (from != NULL && !x->active && !x->quiet && session_now_ms() >= x->retry_ms && any_due(x))
+    if (from != NULL && !x->active && !x->quiet && session_now_ms() >= x->retry_ms && any_work(x))
         begin(x, from);
     pthread_mutex_unlock(&x->lock);
 }
@@ -361,17 +431,18 @@ salvages_tick(struct salvages *x)
 json_t *
 salvages_counts(struct salvages *x)
 {
-    uint64_t delivered = 0, waiting = 0, listed = 0;
+    struct counts counts = { 0 };
     char trouble[ERR_TEXT_MAX] = "";
     if (x != NULL) {
         pthread_mutex_lock(&x->lock);
         salvages_refresh(x);
-        count(x, &delivered, &waiting, &listed);
-        if (waiting > 0)
+        count(x, &counts);
+        if (counts.waiting > 0)
             snprintf(trouble, sizeof(trouble), "%s", x->trouble);
         pthread_mutex_unlock(&x->lock);
     }
-    return json_pack("{s:I, s:I, s:I, s:o}", "delivered", (json_int_t)delivered, "waiting",
-                     (json_int_t)waiting, "listed", (json_int_t)listed, "trouble",
+    return json_pack("{s:I, s:I, s:I, s:I, s:o}", "delivered", (json_int_t)counts.delivered,
+                     "waiting", (json_int_t)counts.waiting, "listed", (json_int_t)counts.listed,
+                     "unconfirmed", (json_int_t)counts.out, "trouble",
                      trouble[0] == '\0' ? json_null() : json_string(trouble));
 }

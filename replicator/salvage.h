@@ -43,8 +43,9 @@ int salvages_tell(struct session *s, struct err *e) _must_check_;
 int salvages_found(struct session *s, const struct wire_found *found, struct err *e) _must_check_;
 /* Once a second: gives what is to be given, when this node follows a primary. */
 void salvages_tick(struct salvages *x);
-/* Main thread. {"delivered", "waiting", "listed"}: items that the primary has, that it will be
- * given, and that wait for a person. */
+/* Main thread. {"delivered", "waiting", "listed", "unconfirmed"}: items that the primary has, that
+ * it will be given, and that wait for a person; and those of the delivered that have not come back
+ * by replication: their bytes are kept here. */
 json_t *salvages_counts(struct salvages *x);
 /* The orders "salvage", "salvage-give" and "salvage-drop"; see cli/salvage.c. */
 void salvages_list(struct salvages *x, struct control_call *call, const json_t *request);

@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define CONTENT_DIGITS 8
+
 static void
 content_name(uint32_t number, char ret_name[16])
 {
-    snprintf(ret_name, 16, "%08x", number);
+    snprintf(ret_name, 16, "%0*x", CONTENT_DIGITS, number);
 }
 
 void
@@ -25,6 +27,7 @@ salvage_box_close(struct salvage_box *box)
     free(box->bodies);
     free(box->states);
     free(box->wanted);
+    free(box->kept);
     *box = (struct salvage_box){ .all_fd = -1, .dirfd = -1, .marks_fd = -1 };
 }
 
@@ -102,6 +105,39 @@ read_marks(struct salvage_box *box, struct err *e)
 }
 
 static int
+read_taker(struct salvage_box *box, struct err *e)
+{
+    _cleanup_free_ char *bytes = NULL;
+    size_t len = 0;
+    int found = file_read(box->dirfd, "taker", SALVAGE_TAKER_SIZE, &bytes, &len, e);
+    if (found > 0)
+        salvage_taker_read(span_of(bytes, len), &box->taker);
+    return found < 0 ? -1 : 0;
+}
+
+/* Which contents are here, in one reading. */
+static int
+read_names(struct salvage_box *box, struct err *e)
+{
+    box->kept = xcalloc(MAX(box->head.count, 1u), sizeof(bool));
+    int fd = openat(box->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+    if (stream == NULL) {
+        file_closep(&fd);
+        return err_sys(e, ERR_IO, "read its directory");
+    }
+    const struct dirent *entry;
+    while ((entry = readdir(stream)) != NULL) {
+        char *end;
+        unsigned long number = strtoul(entry->d_name, &end, 16);
+        if (end == entry->d_name + CONTENT_DIGITS && *end == '\0' && number < box->head.count)
+            box->kept[number] = true;
+    }
+    closedir(stream);
+    return 0;
+}
+
+static int
 open_box(struct salvage_box *box, struct err *e)
 {
     size_t len = 0;
@@ -113,7 +149,8 @@ open_box(struct salvage_box *box, struct err *e)
     if (found <= 0)
         return found;
     if (salvage_read(span_of(box->text, len), &box->head, &items, e) < 0 ||
-        read_items(box, items, e) < 0 || read_marks(box, e) < 0)
+        read_items(box, items, e) < 0 || read_marks(box, e) < 0 || read_taker(box, e) < 0 ||
+        read_names(box, e) < 0)
         return -1;
     return 1;
 }
@@ -188,18 +225,58 @@ salvage_box_settled(const struct salvage_box *box, uint32_t number)
     return item.kind != SALVAGE_FILE; /* another file is there: somebody must say which */
 }
 
+static int
+remove_content(struct salvage_box *box, uint32_t number, struct err *e)
+{
+    char name[16];
+    content_name(number, name);
+    if ((fault("unlink") < 0 || unlinkat(box->dirfd, name, 0) < 0) && errno != ENOENT)
+        return err_sys(e, ERR_IO, "remove %s", name);
+    box->kept[number] = false;
+    return 0;
+}
+
 int
 salvage_box_sync(struct salvage_box *box, struct err *e)
 {
     if (file_sync(box->marks_fd, e) < 0)
         return -1;
     for (uint32_t i = 0; i < box->head.count; i++) {
-        char name[16];
-        content_name(i, name);
-        if (salvage_box_settled(box, i) &&
-            (fault("unlink") < 0 || unlinkat(box->dirfd, name, 0) < 0) && errno != ENOENT)
-            return err_sys(e, ERR_IO, "remove what is delivered");
+        if (box->kept[i] && box->states[i] == SALVAGE_DROPPED && remove_content(box, i, e) < 0)
+            return -1;
     }
+    return 0;
+}
+
+bool
+salvage_box_is_out(const struct salvage_box *box, uint32_t number)
+{
+    return box->kept[number] && box->states[number] != SALVAGE_DROPPED &&
+           salvage_box_settled(box, number);
+}
+
+int
+salvage_box_confirm(struct salvage_box *box, uint32_t number, struct err *e)
+{
+    return remove_content(box, number, e);
+}
+
+/* First the marks: a crash in between opens them once more. */
+int
+salvage_box_meet(struct salvage_box *box, const struct salvage_taker *taker, struct err *e)
+{
+    _cleanup_buf_ struct buf bytes = { 0 };
+    if (salvage_taker_same(&box->taker, taker))
+        return 0;
+    for (uint32_t i = 0; i < box->head.count; i++) {
+        if (salvage_box_is_out(box, i) && salvage_box_mark(box, i, SALVAGE_OPEN, e) < 0)
+            return -1;
+    }
+    salvage_taker_put(taker, &bytes);
+    if (file_sync(box->marks_fd, e) < 0 ||
+        file_replace(box->dirfd, "taker", buf_span(&bytes), 0600, e) < 0)
+        return err_wrap(e, "note who takes what is delivered");
+    box->taker = *taker;
     return 0;
 }
 
@@ -209,12 +286,10 @@ salvage_box_remove(struct salvage_box *box, struct err *e)
     int rc = (fault("unlink") < 0 || unlinkat(box->dirfd, "manifest", 0) < 0) && errno != ENOENT
                  ? err_sys(e, ERR_IO, "remove the manifest")
                  : file_sync(box->dirfd, e);
-    for (uint32_t i = 0; rc >= 0 && i < box->head.count; i++) {
-        char name[16];
-        content_name(i, name);
-        if ((fault("unlink") < 0 || unlinkat(box->dirfd, name, 0) < 0) && errno != ENOENT)
-            rc = err_sys(e, ERR_IO, "remove %s", name);
-    }
+    for (uint32_t i = 0; rc >= 0 && i < box->head.count; i++)
+        rc = box->kept[i] ? remove_content(box, i, e) : 0;
+    if (rc >= 0 && (fault("unlink") < 0 || unlinkat(box->dirfd, "taker", 0) < 0) && errno != ENOENT)
+        rc = err_sys(e, ERR_IO, "remove who took it");
     if (rc >= 0 && ((fault("unlink") < 0 || unlinkat(box->dirfd, "marks", 0) < 0) ||
                     unlinkat(box->all_fd, box->id, AT_REMOVEDIR) < 0))
         rc = err_sys(e, ERR_IO, "remove the directory");

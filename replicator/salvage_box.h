@@ -16,6 +16,8 @@ struct salvage_box {
     struct span *bodies; /* each item, as salvage_next() reads it */
     uint8_t *states;     /* enum salvage_state */
     bool *wanted;        /* an operator's word: to be given now */
+    bool *kept;          /* its bytes are here */
+    struct salvage_taker taker;
 };
 
 /* The salvage `id` of a store. 1 opened, 0 it has none that is whole, -1. */
@@ -33,10 +35,19 @@ void salvage_box_item(const struct salvage_box *box, uint32_t number,
 int salvage_box_content(const struct salvage_box *box, uint32_t number, struct err *e) _must_check_;
 /* Is what the store has under the item's path by now the same, byte by byte? */
 bool salvage_box_same(const struct salvage_box *box, const struct salvage_item *item);
-/* Appended; durable with salvage_box_sync(), which also removes contents that nobody needs. */
+/* Appended; durable with salvage_box_sync(), which also removes the contents of what was dropped.
+ */
 int salvage_box_mark(struct salvage_box *box, uint32_t number, enum salvage_state state,
                      struct err *e) _must_check_;
 int salvage_box_sync(struct salvage_box *box, struct err *e) _must_check_;
+/* Before something is given to this primary. What another one took and did not send back is open
+ * again: this one may lack it. */
+int salvage_box_meet(struct salvage_box *box, const struct salvage_taker *taker,
+                     struct err *e) _must_check_;
+/* Did the primary take it, and has it not come back yet? Then its bytes are kept here. */
+bool salvage_box_is_out(const struct salvage_box *box, uint32_t number);
+/* It has come back: its bytes go. */
+int salvage_box_confirm(struct salvage_box *box, uint32_t number, struct err *e) _must_check_;
 /* All of it goes from the disk; closed afterwards. */
 int salvage_box_remove(struct salvage_box *box, struct err *e) _must_check_;
 
@@ -53,7 +64,10 @@ struct salvages {
     size_t count;
     struct give_order order;
     bool active;
-    size_t box; /* where the order is */
+    bool again;      /* something was not taken now */
+    bool met;        /* the order knows who takes it */
+    bool confirming; /* the order gives nothing: it waits for what was given to come back */
+    size_t box;      /* where the order is */
     uint32_t number;
     bool quiet; /* nothing is due until something changes */
     bool gave;  /* something, since the last word about it */

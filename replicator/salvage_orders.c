@@ -71,7 +71,9 @@ item_json(const struct salvage_box *box, const struct salvage_item *item)
     mailbox(box, item, &m);
     bool maildir = box->store->conf->kind == STORE_MAILDIR;
     const char *state = salvages_due(box, item) ? "waiting"
-                                                : salvage_state_word(box->states[item->number]);
+                        : salvage_box_is_out(box, item->number)
+                            ? "unconfirmed"
+                            : salvage_state_word(box->states[item->number]);
     return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:I, s:b, s:b}", "id", id,
                      "store", box->store->conf->name, "kind", salvage_kind_word(item->kind),
                      "state", state, "user", text_json(maildir ? m.user : (struct span){ 0 }),
@@ -105,6 +107,7 @@ for_each(struct salvages *x, const struct wish *wish,
 struct listing_of {
     json_t *items;
     bool all;
+    bool primary; /* this node is: what another one took and did not send back it may not have */
     uint64_t more;
 };
 
@@ -112,7 +115,9 @@ static void
 list_item(void *arg, struct salvage_box *box, const struct salvage_item *item)
 {
     struct listing_of *l = arg;
-    if (!l->all && salvage_box_settled(box, item->number))
+    bool over = salvage_box_settled(box, item->number) &&
+                !(l->primary && salvage_box_is_out(box, item->number));
+    if (!l->all && over)
         return;
     if (json_array_size(l->items) >= SHOWN)
         l->more++;
@@ -124,7 +129,7 @@ void
 salvages_list(struct salvages *x, struct control_call *call, const json_t *request)
 {
     struct wish wish = wish_of(request);
-    struct listing_of l = { json_array(), wish.all, 0 };
+    struct listing_of l = { json_array(), wish.all, x->d->role == WIRE_ROLE_PRIMARY, 0 };
     pthread_mutex_lock(&x->lock);
     salvages_refresh(x);
     uint64_t found = for_each(x, &wish, list_item, &l);
@@ -165,20 +170,35 @@ salvages_give(struct salvages *x, struct control_call *call, const json_t *reque
     for_each(x, &wish, apply ? want_item : deliver_item, &ordered);
     x->retry_ms = 0;
     x->quiet = false;
+    atomic_store(&x->order.hurry, true); /* it need not wait for what is known to be given */
     pthread_mutex_unlock(&x->lock);
+    daemon_wake_sessions(x->d);
     control_reply(call, json_pack("{s:I}", "ordered", (json_int_t)ordered));
 }
 
 struct dropping {
     uint64_t dropped;
+    bool primary; /* this node is: who took it may be gone for good */
     struct err e;
 };
+
+/* Of what the primary took it may have the only copy beside this one. */
+static void
+look_at_item(void *arg, struct salvage_box *box, const struct salvage_item *item)
+{
+    struct dropping *d = arg;
+    if (!d->primary && salvage_box_is_out(box, item->number))
+        err_set(&d->e, ERR_BUSY,
+                "what was delivered has not come back to this node yet, and is kept here until "
+                "then; try again");
+}
 
 static void
 drop_item(void *arg, struct salvage_box *box, const struct salvage_item *item)
 {
     struct dropping *d = arg;
-    if (d->e.code == ERR_NONE && !salvage_box_settled(box, item->number) &&
+    bool over = salvage_box_settled(box, item->number) && !salvage_box_is_out(box, item->number);
+    if (!over && d->e.code == ERR_NONE &&
         salvage_box_mark(box, item->number, SALVAGE_DROPPED, &d->e) >= 0)
         d->dropped++;
 }
@@ -190,7 +210,7 @@ remove_settled(struct salvages *x, struct err *e)
     for (size_t i = 0; i < x->count; i++) {
         bool settled = true;
         for (uint32_t n = 0; settled && n < x->boxes[i].head.count; n++)
-            settled = salvage_box_settled(&x->boxes[i], n);
+            settled = salvage_box_settled(&x->boxes[i], n) && !salvage_box_is_out(&x->boxes[i], n);
         int rc = settled ? salvage_box_remove(&x->boxes[i], e) : salvage_box_sync(&x->boxes[i], e);
         if (rc < 0)
             return -1;
@@ -202,19 +222,23 @@ void
 salvages_drop(struct salvages *x, struct control_call *call, const json_t *request)
 {
     struct wish wish = wish_of(request);
-    struct dropping d = { 0 };
+    struct dropping d = { .primary = x->d->role == WIRE_ROLE_PRIMARY };
     pthread_mutex_lock(&x->lock);
     salvages_refresh(x);
     bool active = x->active;
+    atomic_store(&x->order.hurry, true);
     if (active)
         err_set(&d.e, ERR_BUSY, "salvaged mail is being delivered at this moment; try again");
     else
+        for_each(x, &wish, look_at_item, &d);
+    if (d.e.code == ERR_NONE)
         for_each(x, &wish, drop_item, &d);
     if (d.e.code == ERR_NONE && remove_settled(x, &d.e) >= 0)
         ASSERT(d.e.code == ERR_NONE);
     if (!active)
         salvages_load(x); /* what was removed is closed */
     pthread_mutex_unlock(&x->lock);
+    daemon_wake_sessions(x->d); /* one that waits for what was given ends that */
     if (d.e.code != ERR_NONE)
         control_fail(call, &d.e);
     else

@@ -212,3 +212,32 @@ salvage_marks(struct span marks, uint8_t *ret_states, uint32_t count)
     }
     return at;
 }
+
+/* --- the taker --- */
+
+void
+salvage_taker_put(const struct salvage_taker *taker, struct buf *out)
+{
+    uint8_t bytes[SALVAGE_TAKER_SIZE];
+    memcpy(bytes, taker->history, WIRE_HISTORY_SIZE);
+    put_le64(bytes + WIRE_HISTORY_SIZE, taker->epoch);
+    put_le32(bytes + SALVAGE_TAKER_SIZE - 4, crc32c(span_of(bytes, SALVAGE_TAKER_SIZE - 4)));
+    buf_add(out, bytes, sizeof(bytes));
+}
+
+void
+salvage_taker_read(struct span bytes, struct salvage_taker *ret_taker)
+{
+    *ret_taker = (struct salvage_taker){ 0 };
+    if (bytes.len != SALVAGE_TAKER_SIZE || crc32c(span_of(bytes.ptr, SALVAGE_TAKER_SIZE - 4)) !=
+                                               get_le32(bytes.ptr + SALVAGE_TAKER_SIZE - 4))
+        return;
+    memcpy(ret_taker->history, bytes.ptr, WIRE_HISTORY_SIZE);
+    ret_taker->epoch = get_le64(bytes.ptr + WIRE_HISTORY_SIZE);
+}
+
+bool
+salvage_taker_same(const struct salvage_taker *a, const struct salvage_taker *b)
+{
+    return a->epoch == b->epoch && memcmp(a->history, b->history, WIRE_HISTORY_SIZE) == 0;
+}

@@ -10,8 +10,9 @@
 #include "lib/data/record.h"
 #include "lib/data/wire.h"
 
-#define SALVAGE_MAX       (256 * 1024 * 1024) /* bytes of a manifest */
-#define SALVAGE_MARK_SIZE 12
+#define SALVAGE_MAX        (256 * 1024 * 1024) /* bytes of a manifest */
+#define SALVAGE_MARK_SIZE  12
+#define SALVAGE_TAKER_SIZE 28
 
 enum salvage_kind {
     SALVAGE_MESSAGE = 1, /* a message that the primary did not get */
@@ -70,6 +71,18 @@ int salvage_read(struct span manifest, struct salvage_head *ret_head, struct rea
 /* 1 an item, 0 no more, -1 ERR_CORRUPT. number: the one it must have. */
 int salvage_next(struct reader *items, uint32_t number, struct salvage_item *ret_item,
                  struct err *e) _must_check_;
+
+/* Whom the delivered items were given to: while their bytes are kept here, that primary alone is
+ * known to have them. */
+struct salvage_taker {
+    uint8_t history[WIRE_HISTORY_SIZE];
+    uint64_t epoch; /* of the primary; 0 nobody yet */
+};
+
+void salvage_taker_put(const struct salvage_taker *taker, struct buf *out);
+/* What is damaged names nobody. */
+void salvage_taker_read(struct span bytes, struct salvage_taker *ret_taker);
+bool salvage_taker_same(const struct salvage_taker *a, const struct salvage_taker *b);
 
 void salvage_mark(uint32_t number, enum salvage_state state, struct buf *out);
 /* What became of `count` items; a mark that is torn or damaged, and all behind it, does not count.

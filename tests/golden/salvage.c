@@ -77,3 +77,16 @@ TEST(marks_of_the_first_format_are_read)
     salvage_mark(1, SALVAGE_DROPPED, &again);
     CHECK(span_equal(buf_span(&again), buf_span(&bytes)));
 }
+
+TEST(the_taker_of_the_first_format_is_read)
+{
+    _cleanup_buf_ struct buf bytes = { 0 };
+    _cleanup_buf_ struct buf again = { 0 };
+    struct salvage_taker taker;
+    sample_load("salvage-taker", &bytes);
+    salvage_taker_read(buf_span(&bytes), &taker);
+    CHECK_INT(taker.epoch, 5);
+    CHECK_INT(taker.history[0], 0xa1);
+    salvage_taker_put(&taker, &again);
+    CHECK(span_equal(buf_span(&again), buf_span(&bytes)));
+}

@@ -7,6 +7,7 @@
 
 #include "replicator/give.h"
 #include "replicator/intake.h"
+#include "replicator/reach.h"
 
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -30,6 +31,7 @@ struct kit {
     struct link_io *ends[2];
     struct give *give;
     struct intake *intake;
+    struct reach reach;
     struct give_order order;
     struct source sources[SOURCES];
     size_t count, next;
@@ -133,6 +135,10 @@ take_all(struct kit *k)
     struct err e = { 0 };
     int got;
     while ((got = link_io_receive(k->ends[1], 0, -1, &msg, &e)) > 0) {
+        if (msg->type == WIRE_BARRIER) {
+            reach_ask(&k->reach, &msg->barrier);
+            continue;
+        }
         CHECK(intake_wants(k->intake, msg->type));
         if (intake_take(k->intake, msg, &e) < 0)
             break;
@@ -147,6 +153,10 @@ hear_all(struct kit *k)
     const struct wire_msg *msg;
     struct err e = { 0 };
     while (link_io_receive(k->ends[0], 0, -1, &msg, &e) > 0) {
+        if (msg->type == WIRE_REACHED) {
+            give_reached(k->give, &msg->reached);
+            continue;
+        }
         CHECK_INT(msg->type, WIRE_GIVEN);
         CHECK_INT(give_answer(k->give, &msg->given, &e), 0);
     }
@@ -155,7 +165,7 @@ hear_all(struct kit *k)
 static inline void
 order_all(struct kit *k)
 {
-    k->order = (struct give_order){ next, answered, done, k, NULL };
+    k->order = (struct give_order){ .next = next, .answered = answered, .done = done, .arg = k };
     k->peer.gives = &k->order;
     k->next = 0;
     k->ended = false;
@@ -186,7 +196,7 @@ work_all(struct kit *k)
     while (!k->ended && k->why.code == ERR_NONE) {
         struct err e = { 0 };
         int more;
-        while ((more = give_work(k->give, &k->peer, &e)) > 0)
+        while ((more = give_work(k->give, &k->peer, 0, &e)) > 0)
             continue;
         CHECK_INT(more, 0);
         take_all(k);

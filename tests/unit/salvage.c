@@ -96,3 +96,22 @@ TEST(the_last_mark_of_an_item_counts_and_a_torn_one_does_not)
     CHECK_INT(states[0], SALVAGE_DROPPED);
     CHECK_INT(salvage_marks(buf_span(&out), states, 1), 0); /* beyond the items */
 }
+
+/* Who took it is then asked anew: giving twice makes no second one. */
+TEST(a_taker_with_any_byte_wrong_or_missing_is_nobody)
+{
+    _cleanup_buf_ struct buf out = { 0 };
+    struct salvage_taker taker = { { 9 }, 4 }, got, other = { { 8 }, 4 };
+    salvage_taker_put(&taker, &out);
+    salvage_taker_read(buf_span(&out), &got);
+    CHECK(salvage_taker_same(&got, &taker));
+    CHECK(!salvage_taker_same(&got, &other));
+    for (size_t i = 0; i < out.len; i++) {
+        salvage_taker_read(span_of(out.ptr, i), &got);
+        CHECK_INT(got.epoch, 0);
+        out.ptr[i] ^= 0x20;
+        salvage_taker_read(buf_span(&out), &got);
+        CHECK_INT(got.epoch, 0);
+        out.ptr[i] ^= 0x20;
+    }
+}
