@@ -16,10 +16,15 @@
 
 /* --- what there is --- */
 
+struct found {
+    struct salvage_box *boxes;
+    size_t count;
+};
+
 static void
 add_box(void *arg, const struct node_store *store, const char *name)
 {
-    struct salvages *x = arg;
+    struct found *all = arg;
     struct salvage_box box;
     struct err e = { 0 };
     int found = salvage_box_open(store, name, &box, &e);
@@ -27,37 +32,58 @@ add_box(void *arg, const struct node_store *store, const char *name)
         event(EV_FAILED, F_STR("while", "opening what was salvaged"), F_ERR(&e));
     if (found <= 0)
         return;
-    x->boxes = xrealloc(x->boxes, (x->count + 1) * sizeof(*x->boxes));
-    x->boxes[x->count++] = box;
+    all->boxes = xrealloc(all->boxes, (all->count + 1) * sizeof(*all->boxes));
+    all->boxes[all->count++] = box;
 }
 
 static void
-close_boxes(struct salvages *x)
+close_boxes(struct found *all)
 {
-    for (size_t i = 0; i < x->count; i++)
-        salvage_box_close(&x->boxes[i]);
-    free(x->boxes);
-    x->boxes = NULL;
-    x->count = 0;
+    for (size_t i = 0; i < all->count; i++)
+        salvage_box_close(&all->boxes[i]);
+    free(all->boxes);
 }
 
 void
 salvages_load(struct salvages *x)
 {
     struct err e = { 0 };
-    close_boxes(x);
-    x->quiet = false;
+    struct found all = { 0 };
     for (size_t i = 0; i < x->d->node->store_count; i++) {
-        if (salvage_box_names(&x->d->node->stores[i], add_box, x, &e) < 0)
+        if (salvage_box_names(&x->d->node->stores[i], add_box, &all, &e) < 0)
             event(EV_FAILED, F_STR("while", "looking for what was salvaged"), F_ERR(&e));
     }
+    pthread_mutex_lock(&x->lock);
+    struct found before = { x->boxes, x->count };
+    x->boxes = all.boxes;
+    x->count = all.count;
+    x->quiet = false;
+    pthread_mutex_unlock(&x->lock);
+    close_boxes(&before);
 }
 
 void
-salvages_refresh(struct salvages *x)
+salvages_end(struct salvages *x)
 {
-    if (!x->active && atomic_exchange(&x->changed, false))
-        salvages_load(x);
+    pthread_mutex_lock(&x->lock);
+    x->active = false;
+    pthread_cond_broadcast(&x->idle);
+    pthread_mutex_unlock(&x->lock);
+}
+
+void
+salvages_refresh(struct salvages *x, bool wait)
+{
+    pthread_mutex_lock(&x->lock);
+    while (wait && x->active && atomic_load(&x->changed))
+        pthread_cond_wait(&x->idle, &x->lock);
+    bool due = !x->active && atomic_exchange(&x->changed, false);
+    x->active |= due;
+    pthread_mutex_unlock(&x->lock);
+    if (!due)
+        return;
+    salvages_load(x);
+    salvages_end(x);
 }
 
 struct salvages *
@@ -67,6 +93,7 @@ salvages_new(struct daemon *d)
     x->d = d;
     atomic_store(&x->changed, true);
     pthread_mutex_init(&x->lock, NULL);
+    pthread_cond_init(&x->idle, NULL);
     return x;
 }
 
@@ -77,7 +104,8 @@ salvages_free(struct salvages **salvages)
     if (x == NULL)
         return;
     ASSERT(!x->active);
-    close_boxes(x);
+    close_boxes(&(struct found){ x->boxes, x->count });
+    pthread_cond_destroy(&x->idle);
     pthread_mutex_destroy(&x->lock);
     free(x);
     *salvages = NULL;
@@ -110,8 +138,8 @@ salvages_allow(struct daemon *d)
     struct salvages *x = d->salvages;
     if (x == NULL || d->mass == NULL)
         return;
+    salvages_refresh(x, true);
     pthread_mutex_lock(&x->lock);
-    salvages_refresh(x);
     for (size_t i = 0; i < d->node->store_count; i++)
         mass_allow(d->mass, (uint16_t)i, newest_count(x, &d->node->stores[i]));
     pthread_mutex_unlock(&x->lock);
@@ -223,30 +251,42 @@ fill(struct give_item *give, const struct salvage_box *box, const struct salvage
         fill_keywords(give, item, salvage_has_content(item->kind) ? SALVAGE_MARK : NULL);
 }
 
-/* The next one behind the order's place that is due and can be read. */
+/* The next one behind the order's place that is due; an operator's word may come meanwhile. */
 static bool
-find_next(struct salvages *x, struct give_item *give)
+find_next(struct salvages *x, size_t *ret_box, struct salvage_item *ret_item)
 {
-    struct salvage_item item;
-    for (; x->box < x->count; x->box++, x->number = 0) {
-        struct salvage_box *box = &x->boxes[x->box];
-        while (x->number < box->head.count) {
-            struct err e = { 0 };
-            salvage_box_item(box, x->number++, &item);
-            if (!salvages_due(box, &item))
-                continue;
-            if (salvage_has_content(item.kind))
-                give->fd = salvage_box_content(box, item.number, &e);
-            if (salvage_has_content(item.kind) && give->fd < 0) {
-                event(EV_FAILED, F_STR("while", "reading what was salvaged"), F_ERR(&e));
-                continue;
-            }
-            give->tag = (uint64_t)x->box << ITEM_SHIFT | item.number;
-            fill(give, box, &item);
-            return true;
+    bool found = false;
+    pthread_mutex_lock(&x->lock);
+    while (!found && x->box < x->count) {
+        const struct salvage_box *box = &x->boxes[x->box];
+        *ret_box = x->box;
+        if (x->number == box->head.count) {
+            x->box++;
+            x->number = 0;
+            continue;
         }
+        salvage_box_item(box, x->number++, ret_item);
+        found = salvages_due(box, ret_item);
     }
-    return false;
+    pthread_mutex_unlock(&x->lock);
+    return found;
+}
+
+/* 1 filled, 0 it cannot be read. */
+static int
+fill_next(struct salvages *x, size_t place, const struct salvage_item *item, struct give_item *give)
+{
+    struct err e = { 0 };
+    const struct salvage_box *box = &x->boxes[place];
+    if (salvage_has_content(item->kind))
+        give->fd = salvage_box_content(box, item->number, &e);
+    if (salvage_has_content(item->kind) && give->fd < 0) {
+        event(EV_FAILED, F_STR("while", "reading what was salvaged"), F_ERR(&e));
+        return 0;
+    }
+    give->tag = (uint64_t)place << ITEM_SHIFT | item->number;
+    fill(give, box, item);
+    return 1;
 }
 
 static bool
@@ -261,34 +301,66 @@ gives_anything(const struct salvage_box *box)
     return any;
 }
 
+static int
+meet_box(struct salvages *x, struct salvage_box *box, const struct salvage_taker *taker,
+         struct err *e)
+{
+    pthread_mutex_lock(&x->lock);
+    bool gives = gives_anything(box);
+    pthread_mutex_unlock(&x->lock);
+    if (!gives)
+        return 0;
+    if (salvage_box_meet(box, taker, e) < 0)
+        return -1;
+    pthread_mutex_lock(&x->lock);
+    salvage_box_met(box, taker);
+    pthread_mutex_unlock(&x->lock);
+    return 0;
+}
+
 /* The session has START of the primary: the state says who it is. */
 static int
 meet(struct salvages *x, struct err *e)
 {
     _cleanup_txn_ struct state_txn *txn = NULL;
     struct salvage_taker taker = { 0 };
-    int rc = state_begin(x->d->node->state, false, &txn, e);
-    if (rc >= 0) {
-        memcpy(taker.history, state_meta(txn)->history, sizeof(taker.history));
-        taker.epoch = state_meta(txn)->epoch;
+    if (state_begin(x->d->node->state, false, &txn, e) < 0)
+        return -1;
+    memcpy(taker.history, state_meta(txn)->history, sizeof(taker.history));
+    taker.epoch = state_meta(txn)->epoch;
+    state_abort(&txn);
+    for (size_t i = 0; i < x->count; i++) {
+        if (meet_box(x, &x->boxes[i], &taker, e) < 0)
+            return -1;
     }
-    for (size_t i = 0; rc >= 0 && i < x->count; i++) {
-        if (gives_anything(&x->boxes[i]))
-            rc = salvage_box_meet(&x->boxes[i], &taker, e);
-    }
-    x->met = rc >= 0;
-    return rc;
+    x->met = true;
+    return 0;
 }
 
 static int
 next(struct give_order *order, struct give_item *ret_item, struct err *e)
 {
     struct salvages *x = order->arg;
+    struct salvage_item item;
+    size_t box;
+    if (!x->met && meet(x, e) < 0)
+        return -1;
+    while (!x->confirming && find_next(x, &box, &item)) {
+        if (fill_next(x, box, &item, ret_item) > 0)
+            return 1;
+    }
+    return 0;
+}
+
+static int
+forget(struct salvages *x, struct salvage_box *box, uint32_t number, struct err *e)
+{
+    if (salvage_box_forget(box, number, e) < 0)
+        return -1;
     pthread_mutex_lock(&x->lock);
-    int rc = x->met ? 0 : meet(x, e);
-    int found = rc >= 0 && !x->confirming && find_next(x, ret_item);
+    box->kept[number] = false;
     pthread_mutex_unlock(&x->lock);
-    return rc < 0 ? -1 : found;
+    return 0;
 }
 
 /* This node has it too, by now: a piece of it. */
@@ -297,21 +369,34 @@ confirmed(struct give_order *order)
 {
     struct salvages *x = order->arg;
     struct err e = { 0 };
-    unsigned left = CONFIRM_STEP;
-    pthread_mutex_lock(&x->lock);
-    for (; e.code == ERR_NONE && x->box < x->count && left > 0; left--) {
+    for (unsigned left = CONFIRM_STEP; x->box < x->count && left > 0; left--) {
         struct salvage_box *box = &x->boxes[x->box];
         if (x->number < box->head.count && salvage_box_is_out(box, x->number) &&
-            salvage_box_confirm(box, x->number, &e) < 0)
+            forget(x, box, x->number, &e) < 0) {
             event(EV_FAILED, F_STR("while", "removing what was delivered"), F_ERR(&e));
+            return 0;
+        }
         if (++x->number >= box->head.count) {
             x->box++;
             x->number = 0;
         }
     }
-    bool more = e.code == ERR_NONE && x->box < x->count;
-    pthread_mutex_unlock(&x->lock);
-    return more;
+    return x->box < x->count;
+}
+
+int
+salvages_sync(struct salvages *x, struct err *e)
+{
+    for (size_t i = 0; i < x->count; i++) {
+        struct salvage_box *box = &x->boxes[i];
+        if (salvage_box_sync(box, e) < 0)
+            return -1;
+        for (uint32_t n = 0; n < box->head.count; n++) {
+            if (box->kept[n] && box->states[n] == SALVAGE_DROPPED && forget(x, box, n, e) < 0)
+                return -1;
+        }
+    }
+    return 0;
 }
 
 static enum salvage_state
@@ -326,26 +411,36 @@ state_of(const struct salvage_box *box, const struct salvage_item *item, const s
     return SALVAGE_EXISTS;
 }
 
+static void
+note_trouble(struct salvages *x, const struct salvage_item *item, const struct given *given)
+{
+    pthread_mutex_lock(&x->lock);
+    snprintf(x->trouble, sizeof(x->trouble), "%.*s: %.*s",
+             (int)MIN(item->path.len, (size_t)PATH_NAME_MAX), (const char *)item->path.ptr,
+             (int)MIN(given->text.len, (size_t)WIRE_TEXT_MAX / 2), (const char *)given->text.ptr);
+    pthread_mutex_unlock(&x->lock);
+}
+
 static int
 answered(struct give_order *order, const struct given *given, struct err *e)
 {
     struct salvages *x = order->arg;
     struct salvage_item item;
-    pthread_mutex_lock(&x->lock);
     struct salvage_box *box = &x->boxes[given->tag >> ITEM_SHIFT];
     salvage_box_item(box, (uint32_t)given->tag, &item);
-    int rc = 0;
-    if (given->result == WIRE_GIVEN_FAILED || given->result == WIRE_GIVEN_REFUSED)
-        snprintf(x->trouble, sizeof(x->trouble), "%.*s: %.*s",
-                 (int)MIN(item.path.len, (size_t)PATH_NAME_MAX), (const char *)item.path.ptr,
-                 (int)MIN(given->text.len, (size_t)WIRE_TEXT_MAX / 2),
-                 (const char *)given->text.ptr);
-    x->again |= given->result == WIRE_GIVEN_FAILED;
-    if (given->result != WIRE_GIVEN_FAILED)
-        rc = salvage_box_mark(box, item.number, state_of(box, &item, given), e);
     x->gave = true;
+    if (given->result == WIRE_GIVEN_FAILED || given->result == WIRE_GIVEN_REFUSED)
+        note_trouble(x, &item, given);
+    x->again |= given->result == WIRE_GIVEN_FAILED;
+    if (given->result == WIRE_GIVEN_FAILED)
+        return 0;
+    enum salvage_state state = state_of(box, &item, given);
+    if (salvage_box_mark(box, item.number, state, e) < 0)
+        return -1;
+    pthread_mutex_lock(&x->lock);
+    salvage_box_set(box, item.number, state);
     pthread_mutex_unlock(&x->lock);
-    return rc;
+    return 0;
 }
 
 struct counts {
@@ -376,7 +471,9 @@ static void
 tell_done(struct salvages *x)
 {
     struct counts counts;
+    pthread_mutex_lock(&x->lock);
     count(x, &counts);
+    pthread_mutex_unlock(&x->lock);
     if (!x->gave || counts.waiting > 0)
         return;
     x->gave = false;
@@ -388,17 +485,15 @@ done(struct give_order *order, const struct err *why)
 {
     struct salvages *x = order->arg;
     struct err e = { 0 };
+    if (salvages_sync(x, &e) < 0)
+        event(EV_FAILED, F_STR("while", "noting what was delivered"), F_ERR(&e));
+    tell_done(x);
     pthread_mutex_lock(&x->lock);
-    for (size_t i = 0; i < x->count; i++) {
-        if (salvage_box_sync(&x->boxes[i], &e) < 0)
-            event(EV_FAILED, F_STR("while", "noting what was delivered"), F_ERR(&e));
-    }
     if (why != NULL)
         snprintf(x->trouble, sizeof(x->trouble), "%s", why->text);
-    x->active = false;
     x->retry_ms = why != NULL || x->again ? session_now_ms() + RETRY_MS : 0;
-    tell_done(x);
     pthread_mutex_unlock(&x->lock);
+    salvages_end(x);
 }
 
 static void
@@ -420,8 +515,8 @@ salvages_tick(struct salvages *x)
 {
     if (x == NULL)
         return;
+    salvages_refresh(x, false);
     pthread_mutex_lock(&x->lock);
-    salvages_refresh(x);
     struct peer *from = x->d->role == WIRE_ROLE_STANDBY ? peer_receives_from(x->d) : NULL;
     if (from != NULL && !x->active && !x->quiet && session_now_ms() >= x->retry_ms && any_work(x))
         begin(x, from);
@@ -434,8 +529,8 @@ salvages_counts(struct salvages *x)
     struct counts counts = { 0 };
     char trouble[ERR_TEXT_MAX] = "";
     if (x != NULL) {
+        salvages_refresh(x, false);
         pthread_mutex_lock(&x->lock);
-        salvages_refresh(x);
         count(x, &counts);
         if (counts.waiting > 0)
             snprintf(trouble, sizeof(trouble), "%s", x->trouble);

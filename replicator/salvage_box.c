@@ -202,15 +202,21 @@ salvage_box_same(const struct salvage_box *box, const struct salvage_item *item)
 }
 
 int
-salvage_box_mark(struct salvage_box *box, uint32_t number, enum salvage_state state, struct err *e)
+salvage_box_mark(const struct salvage_box *box, uint32_t number, enum salvage_state state,
+                 struct err *e)
 {
     _cleanup_buf_ struct buf mark = { 0 };
     salvage_mark(number, state, &mark);
     if (file_write_full(box->marks_fd, buf_span(&mark), e) < 0)
         return err_wrap(e, "note what became of it");
+    return 0;
+}
+
+void
+salvage_box_set(struct salvage_box *box, uint32_t number, enum salvage_state state)
+{
     box->states[number] = (uint8_t)state;
     box->wanted[number] = false;
-    return 0;
 }
 
 bool
@@ -225,27 +231,20 @@ salvage_box_settled(const struct salvage_box *box, uint32_t number)
     return item.kind != SALVAGE_FILE; /* another file is there: somebody must say which */
 }
 
-static int
-remove_content(struct salvage_box *box, uint32_t number, struct err *e)
+int
+salvage_box_forget(const struct salvage_box *box, uint32_t number, struct err *e)
 {
     char name[16];
     content_name(number, name);
     if ((fault("unlink") < 0 || unlinkat(box->dirfd, name, 0) < 0) && errno != ENOENT)
         return err_sys(e, ERR_IO, "remove %s", name);
-    box->kept[number] = false;
     return 0;
 }
 
 int
-salvage_box_sync(struct salvage_box *box, struct err *e)
+salvage_box_sync(const struct salvage_box *box, struct err *e)
 {
-    if (file_sync(box->marks_fd, e) < 0)
-        return -1;
-    for (uint32_t i = 0; i < box->head.count; i++) {
-        if (box->kept[i] && box->states[i] == SALVAGE_DROPPED && remove_content(box, i, e) < 0)
-            return -1;
-    }
-    return 0;
+    return file_sync(box->marks_fd, e);
 }
 
 bool
@@ -255,15 +254,9 @@ salvage_box_is_out(const struct salvage_box *box, uint32_t number)
            salvage_box_settled(box, number);
 }
 
-int
-salvage_box_confirm(struct salvage_box *box, uint32_t number, struct err *e)
-{
-    return remove_content(box, number, e);
-}
-
 /* First the marks: a crash in between opens them once more. */
 int
-salvage_box_meet(struct salvage_box *box, const struct salvage_taker *taker, struct err *e)
+salvage_box_meet(const struct salvage_box *box, const struct salvage_taker *taker, struct err *e)
 {
     _cleanup_buf_ struct buf bytes = { 0 };
     if (salvage_taker_same(&box->taker, taker))
@@ -276,23 +269,33 @@ salvage_box_meet(struct salvage_box *box, const struct salvage_taker *taker, str
     if (file_sync(box->marks_fd, e) < 0 ||
         file_replace(box->dirfd, "taker", buf_span(&bytes), 0600, e) < 0)
         return err_wrap(e, "note who takes what is delivered");
-    box->taker = *taker;
     return 0;
 }
 
+void
+salvage_box_met(struct salvage_box *box, const struct salvage_taker *taker)
+{
+    if (salvage_taker_same(&box->taker, taker))
+        return;
+    for (uint32_t i = 0; i < box->head.count; i++) {
+        if (salvage_box_is_out(box, i))
+            salvage_box_set(box, i, SALVAGE_OPEN);
+    }
+    box->taker = *taker;
+}
+
 int
-salvage_box_remove(struct salvage_box *box, struct err *e)
+salvage_box_remove(const struct salvage_box *box, struct err *e)
 {
     int rc = (fault("unlink") < 0 || unlinkat(box->dirfd, "manifest", 0) < 0) && errno != ENOENT
                  ? err_sys(e, ERR_IO, "remove the manifest")
                  : file_sync(box->dirfd, e);
     for (uint32_t i = 0; rc >= 0 && i < box->head.count; i++)
-        rc = box->kept[i] ? remove_content(box, i, e) : 0;
+        rc = box->kept[i] ? salvage_box_forget(box, i, e) : 0;
     if (rc >= 0 && (fault("unlink") < 0 || unlinkat(box->dirfd, "taker", 0) < 0) && errno != ENOENT)
         rc = err_sys(e, ERR_IO, "remove who took it");
     if (rc >= 0 && ((fault("unlink") < 0 || unlinkat(box->dirfd, "marks", 0) < 0) ||
                     unlinkat(box->all_fd, box->id, AT_REMOVEDIR) < 0))
         rc = err_sys(e, ERR_IO, "remove the directory");
-    salvage_box_close(box);
     return rc;
 }

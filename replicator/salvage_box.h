@@ -35,22 +35,28 @@ void salvage_box_item(const struct salvage_box *box, uint32_t number,
 int salvage_box_content(const struct salvage_box *box, uint32_t number, struct err *e) _must_check_;
 /* Is what the store has under the item's path by now the same, byte by byte? */
 bool salvage_box_same(const struct salvage_box *box, const struct salvage_item *item);
-/* Appended; durable with salvage_box_sync(), which also removes the contents of what was dropped.
+/* --- on the disk alone: what follows from it in the box the caller sets, under the list's lock ---
  */
-int salvage_box_mark(struct salvage_box *box, uint32_t number, enum salvage_state state,
+
+/* Appended; durable with salvage_box_sync(). */
+int salvage_box_mark(const struct salvage_box *box, uint32_t number, enum salvage_state state,
                      struct err *e) _must_check_;
-int salvage_box_sync(struct salvage_box *box, struct err *e) _must_check_;
+int salvage_box_sync(const struct salvage_box *box, struct err *e) _must_check_;
+/* Its bytes go: nobody needs them. */
+int salvage_box_forget(const struct salvage_box *box, uint32_t number, struct err *e) _must_check_;
 /* Before something is given to this primary. What another one took and did not send back is open
  * again: this one may lack it. */
-int salvage_box_meet(struct salvage_box *box, const struct salvage_taker *taker,
+int salvage_box_meet(const struct salvage_box *box, const struct salvage_taker *taker,
                      struct err *e) _must_check_;
+/* All of it goes. */
+int salvage_box_remove(const struct salvage_box *box, struct err *e) _must_check_;
+
+/* --- what is known of it --- */
+
+void salvage_box_set(struct salvage_box *box, uint32_t number, enum salvage_state state);
+void salvage_box_met(struct salvage_box *box, const struct salvage_taker *taker);
 /* Did the primary take it, and has it not come back yet? Then its bytes are kept here. */
 bool salvage_box_is_out(const struct salvage_box *box, uint32_t number);
-/* It has come back: its bytes go. */
-int salvage_box_confirm(struct salvage_box *box, uint32_t number, struct err *e) _must_check_;
-/* All of it goes from the disk; closed afterwards. */
-int salvage_box_remove(struct salvage_box *box, struct err *e) _must_check_;
-
 /* Is nothing left to be decided about it? */
 bool salvage_box_settled(const struct salvage_box *box, uint32_t number);
 
@@ -59,11 +65,14 @@ bool salvage_box_settled(const struct salvage_box *box, uint32_t number);
 struct salvages {
     struct daemon *d;
     atomic_bool changed;
-    pthread_mutex_t lock; /* of what follows: an order runs in a session's thread */
+    pthread_mutex_t lock; /* of what follows; never held while a disk or a link is waited for */
+    pthread_cond_t idle;
     struct salvage_box *boxes;
     size_t count;
-    struct give_order order;
+    /* Somebody works with the boxes: an order that a session carries out, a drop, a reading. It
+     * alone changes them (under the lock), and reads them without. */
     bool active;
+    struct give_order order;
     bool again;      /* something was not taken now */
     bool met;        /* the order knows who takes it */
     bool confirming; /* the order gives nothing: it waits for what was given to come back */
@@ -75,9 +84,18 @@ struct salvages {
     char trouble[ERR_TEXT_MAX]; /* why the last one was not taken */
 };
 
-/* With the lock held. Opens all anew; refresh: when something was kept and nothing is under way. */
+/* --- without the lock --- */
+
+/* Opens all anew, for who is active. */
 void salvages_load(struct salvages *x);
-void salvages_refresh(struct salvages *x);
+/* The same when something was kept, and nobody is active; wait: once nobody is. */
+void salvages_refresh(struct salvages *x, bool wait);
+/* For who is active: what was noted is durable, and what was dropped is gone. */
+int salvages_sync(struct salvages *x, struct err *e) _must_check_;
+void salvages_end(struct salvages *x); /* nobody is active any more */
+
+/* --- with it, or by who is active --- */
+
 /* Is it to be given to the primary? */
 bool salvages_due(const struct salvage_box *box, const struct salvage_item *item);
 /* Can it be given at all? The rest is for people and their mail programs. */

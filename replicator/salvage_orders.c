@@ -5,6 +5,7 @@
 #include "replicator/salvage_box.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SHOWN 1000 /* items of one answer */
@@ -130,8 +131,8 @@ salvages_list(struct salvages *x, struct control_call *call, const json_t *reque
 {
     struct wish wish = wish_of(request);
     struct listing_of l = { json_array(), wish.all, x->d->role == WIRE_ROLE_PRIMARY, 0 };
+    salvages_refresh(x, false);
     pthread_mutex_lock(&x->lock);
-    salvages_refresh(x);
     uint64_t found = for_each(x, &wish, list_item, &l);
     pthread_mutex_unlock(&x->lock);
     control_reply(call,
@@ -165,8 +166,8 @@ salvages_give(struct salvages *x, struct control_call *call, const json_t *reque
     struct wish wish = wish_of(request);
     uint64_t ordered = 0;
     bool apply = json_is_true(json_object_get(request, "apply"));
+    salvages_refresh(x, false);
     pthread_mutex_lock(&x->lock);
-    salvages_refresh(x);
     for_each(x, &wish, apply ? want_item : deliver_item, &ordered);
     x->retry_ms = 0;
     x->quiet = false;
@@ -176,9 +177,16 @@ salvages_give(struct salvages *x, struct control_call *call, const json_t *reque
     control_reply(call, json_pack("{s:I}", "ordered", (json_int_t)ordered));
 }
 
+/* --- drop: in a thread of the loop's, for it waits for disks --- */
+
 struct dropping {
-    uint64_t dropped;
+    uv_work_t work;
+    struct salvages *x;
+    struct control_call *call;
+    json_t *request; /* what the wish points into */
+    struct wish wish;
     bool primary; /* this node is: who took it may be gone for good */
+    uint64_t dropped;
     struct err e;
 };
 
@@ -198,9 +206,13 @@ drop_item(void *arg, struct salvage_box *box, const struct salvage_item *item)
 {
     struct dropping *d = arg;
     bool over = salvage_box_settled(box, item->number) && !salvage_box_is_out(box, item->number);
-    if (!over && d->e.code == ERR_NONE &&
-        salvage_box_mark(box, item->number, SALVAGE_DROPPED, &d->e) >= 0)
-        d->dropped++;
+    if (over || d->e.code != ERR_NONE ||
+        salvage_box_mark(box, item->number, SALVAGE_DROPPED, &d->e) < 0)
+        return;
+    pthread_mutex_lock(&d->x->lock);
+    salvage_box_set(box, item->number, SALVAGE_DROPPED);
+    pthread_mutex_unlock(&d->x->lock);
+    d->dropped++;
 }
 
 /* What is settled as a whole goes from the disk. */
@@ -208,39 +220,77 @@ static int
 remove_settled(struct salvages *x, struct err *e)
 {
     for (size_t i = 0; i < x->count; i++) {
+        const struct salvage_box *box = &x->boxes[i];
         bool settled = true;
-        for (uint32_t n = 0; settled && n < x->boxes[i].head.count; n++)
-            settled = salvage_box_settled(&x->boxes[i], n) && !salvage_box_is_out(&x->boxes[i], n);
-        int rc = settled ? salvage_box_remove(&x->boxes[i], e) : salvage_box_sync(&x->boxes[i], e);
-        if (rc < 0)
+        for (uint32_t n = 0; settled && n < box->head.count; n++)
+            settled = salvage_box_settled(box, n) && !salvage_box_is_out(box, n);
+        if (settled && salvage_box_remove(box, e) < 0)
             return -1;
     }
     return 0;
 }
 
+static void
+drop_work(uv_work_t *work)
+{
+    struct dropping *d = work->data;
+    for_each(d->x, &d->wish, drop_item, d);
+    if (d->e.code == ERR_NONE && salvages_sync(d->x, &d->e) >= 0 && remove_settled(d->x, &d->e) < 0)
+        ASSERT(d->e.code != ERR_NONE);
+    salvages_load(d->x); /* what was removed is closed */
+    salvages_end(d->x);
+}
+
+static void
+drop_end(struct dropping *d)
+{
+    if (d->e.code != ERR_NONE)
+        control_fail(d->call, &d->e);
+    else
+        control_reply(d->call, json_pack("{s:I}", "dropped", (json_int_t)d->dropped));
+    json_decref(d->request);
+    free(d);
+}
+
+static void
+drop_done(uv_work_t *work, int status)
+{
+    (void)status; /* nobody cancels it */
+    drop_end(work->data);
+}
+
+/* Makes it the one who works with the boxes, when nothing speaks against it. */
+static void
+drop_begin(struct dropping *d)
+{
+    struct salvages *x = d->x;
+    pthread_mutex_lock(&x->lock);
+    atomic_store(&x->order.hurry, true);
+    if (x->active)
+        err_set(&d->e, ERR_BUSY, "salvaged mail is being delivered at this moment; try again");
+    else
+        for_each(x, &d->wish, look_at_item, d);
+    x->active |= d->e.code == ERR_NONE;
+    pthread_mutex_unlock(&x->lock);
+    daemon_wake_sessions(x->d); /* one that waits for what was given ends that */
+}
+
 void
 salvages_drop(struct salvages *x, struct control_call *call, const json_t *request)
 {
-    struct wish wish = wish_of(request);
-    struct dropping d = { .primary = x->d->role == WIRE_ROLE_PRIMARY };
-    pthread_mutex_lock(&x->lock);
-    salvages_refresh(x);
-    bool active = x->active;
-    atomic_store(&x->order.hurry, true);
-    if (active)
-        err_set(&d.e, ERR_BUSY, "salvaged mail is being delivered at this moment; try again");
-    else
-        for_each(x, &wish, look_at_item, &d);
-    if (d.e.code == ERR_NONE)
-        for_each(x, &wish, drop_item, &d);
-    if (d.e.code == ERR_NONE && remove_settled(x, &d.e) >= 0)
-        ASSERT(d.e.code == ERR_NONE);
-    if (!active)
-        salvages_load(x); /* what was removed is closed */
-    pthread_mutex_unlock(&x->lock);
-    daemon_wake_sessions(x->d); /* one that waits for what was given ends that */
-    if (d.e.code != ERR_NONE)
-        control_fail(call, &d.e);
-    else
-        control_reply(call, json_pack("{s:I}", "dropped", (json_int_t)d.dropped));
+    struct dropping *d = xcalloc(1, sizeof(*d));
+    d->work.data = d;
+    d->x = x;
+    d->call = call;
+    d->request = json_deep_copy(request);
+    d->wish = wish_of(d->request);
+    d->primary = x->d->role == WIRE_ROLE_PRIMARY;
+    salvages_refresh(x, false);
+    drop_begin(d);
+    if (d->e.code != ERR_NONE) {
+        drop_end(d);
+        return;
+    }
+    int rc = uv_queue_work(x->d->loop, &d->work, drop_work, drop_done);
+    ASSERT(rc == 0); /* it fails without a function alone */
 }

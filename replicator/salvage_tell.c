@@ -47,16 +47,13 @@ is_first_of_its_id(const struct salvages *x, size_t place)
     return true;
 }
 
-static int
-tell_one(struct session *s, const struct salvages *x, size_t place, struct err *e)
+static void
+count_one(const struct salvages *x, size_t place, struct wire_found *found)
 {
-    _cleanup_free_ struct wire_msg *msg = xcalloc(1, sizeof(*msg));
-    msg->type = WIRE_FOUND;
     for (size_t i = place; i < x->count; i++) {
         if (strcmp(x->boxes[i].id, x->boxes[place].id) == 0)
-            add_box(&x->boxes[i], &msg->found);
+            add_box(&x->boxes[i], found);
     }
-    return link_io_send(s->io, msg, e);
 }
 
 /* A deposed primary that is followed on from where it ended, and that has looked, had nothing. */
@@ -75,17 +72,25 @@ int
 salvages_tell(struct session *s, struct err *e)
 {
     struct salvages *x = s->daemon->salvages;
-    int rc = 0;
+    _cleanup_free_ struct wire_msg *msg = xcalloc(1, sizeof(*msg));
     if (x == NULL || s->theirs->role != WIRE_ROLE_PRIMARY)
         return 0;
+    salvages_refresh(x, true);
+    size_t count = 0;
     pthread_mutex_lock(&x->lock);
-    salvages_refresh(x);
-    for (size_t i = 0; rc >= 0 && i < x->count; i++) {
+    _cleanup_free_ struct wire_found *found = xcalloc(x->count + 1, sizeof(*found));
+    for (size_t i = 0; i < x->count; i++) {
         if (is_first_of_its_id(x, i))
-            rc = tell_one(s, x, i, e);
+            count_one(x, i, &found[count++]);
     }
     pthread_mutex_unlock(&x->lock);
-    return rc < 0 ? -1 : tell_nothing(s, e);
+    msg->type = WIRE_FOUND;
+    for (size_t i = 0; i < count; i++) {
+        msg->found = found[i];
+        if (link_io_send(s->io, msg, e) < 0)
+            return -1;
+    }
+    return tell_nothing(s, e);
 }
 
 /* --- the primary --- */

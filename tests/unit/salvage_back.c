@@ -2,11 +2,14 @@
  * it, and two have it before one of them gives it up. Whole daemons, linked. */
 #include "tests/unit/daemon_kit.h"
 
+#include <sys/syscall.h>
+
 #define KEPT "mail/.mailtwin/salvage/*/0000000?"
 
-/* mx1 was replaced by mx2, took a mail alone, is level again and has given nothing yet. */
+/* mx1 was replaced by mx2, took a mail alone and what `also` makes, is level again and has given
+ * nothing yet. */
 static struct daemons *
-returned(uint64_t seed)
+returned(uint64_t seed, const char *also)
 {
     struct daemons *n = daemons_new(2, seed);
     if (n == NULL)
@@ -20,7 +23,7 @@ returned(uint64_t seed)
     host_safe(&n->hosts[0]);
     daemons_cut(n, 0, 1);
     host_wait_peer(&n->hosts[1], "mx1", "connecting");
-    cap_sh(n->hosts[0].c, "echo alone >mail/ada/new/1.M1");
+    cap_sh(n->hosts[0].c, "echo alone >mail/ada/new/1.M1 && %s", also);
     json_decref(host_must(&n->hosts[1], "promote", "force", json_true()));
     daemons_link(n, 0, 1);
     host_wait_peer(&n->hosts[1], "mx1", "connected");
@@ -92,7 +95,7 @@ check_once(struct host *h)
 
 TEST(what_was_delivered_is_kept_until_it_has_come_back)
 {
-    struct daemons *n = returned(71);
+    struct daemons *n = returned(71, "true");
     DAEMONS_NEEDED(n);
     struct err e = { 0 };
     struct state_txn *txn = give_to_one(n);
@@ -112,7 +115,7 @@ TEST(what_was_delivered_is_kept_until_it_has_come_back)
 static void
 check_taken_over(uint64_t seed, bool lost)
 {
-    struct daemons *n = returned(seed);
+    struct daemons *n = returned(seed, "true");
     DAEMONS_NEEDED(n);
     struct host *old = &n->hosts[0], *new = &n->hosts[1];
     struct state_txn *txn = give_to_one(n);
@@ -158,7 +161,7 @@ TEST(what_a_primary_took_and_brings_back_itself_is_there_once)
 /* The node is told nothing more: what it knows of the delivery is on its disk. */
 TEST(a_restart_in_between_neither_gives_again_nor_gives_up)
 {
-    struct daemons *n = returned(73);
+    struct daemons *n = returned(73, "true");
     DAEMONS_NEEDED(n);
     struct host *old = &n->hosts[0], *new = &n->hosts[1];
     struct state_txn *txn = give_to_one(n);
@@ -175,5 +178,91 @@ TEST(a_restart_in_between_neither_gives_again_nor_gives_up)
     host_safe_again(new);
     cap_sh(new->c, "test $(ls mail/ada/cur mail/ada/new | grep -c 1.M1) = 0");
     cap_sh(old->c, "test ! -e " KEPT);
+    daemons_free(n);
+}
+
+/* --- a disk that takes its time --- */
+
+static atomic_int slow; /* what stands still: 'c' a comparison, 'u' a removal, 0 nothing */
+static atomic_bool stands;
+
+static void
+stand_still(int what, int fd)
+{
+    char link[64], path[256] = "";
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t len = atomic_load(&slow) == what ? readlink(link, path, sizeof(path) - 1) : 0;
+    if (len <= 0 || strstr(path, "/salvage/") == NULL)
+        return;
+    atomic_store(&stands, true);
+    while (atomic_load(&slow) == what)
+        usleep(1000);
+}
+
+/* In the place of the C library's. A message is given by its size, and compared in large pieces. */
+ssize_t
+pread(int fd, void *bytes, size_t len, off_t at)
+{
+    if (len > 4096)
+        stand_still('c', fd);
+    return syscall(SYS_pread64, fd, bytes, len, at);
+}
+
+int
+unlinkat(int fd, const char *name, int flags)
+{
+    stand_still('u', fd);
+    return (int)syscall(SYS_unlinkat, fd, name, flags);
+}
+
+static void
+wait_until_it_stands(struct host *h)
+{
+    uint64_t until = session_now_ms() + DAEMONS_WAIT_MS;
+    while (!atomic_load(&stands) && session_now_ms() < until) {
+        count(h, "waiting"); /* does not return while the list is held */
+        usleep(1000);
+    }
+    CHECK(atomic_load(&stands));
+    count(h, "waiting");
+    json_decref(host_must(h, "salvage", NULL, NULL));
+    atomic_store(&stands, false);
+    atomic_store(&slow, 0);
+}
+
+TEST(the_status_waits_for_no_file_that_is_compared_or_removed)
+{
+    struct daemons *n = returned(75, "echo here >files/f");
+    DAEMONS_NEEDED(n);
+    cap_sh(n->hosts[1].c, "echo here >files/f");
+    host_safe_again(&n->hosts[1]);
+    atomic_store(&slow, 'c');
+    wait_until_it_stands(&n->hosts[0]);
+    atomic_store(&slow, 'u');
+    wait_until_it_stands(&n->hosts[0]);
+    wait_back(&n->hosts[0]);
+    daemons_free(n);
+}
+
+static void *
+drop_all(void *arg)
+{
+    json_decref(host_must(arg, "salvage-drop", NULL, NULL));
+    return NULL;
+}
+
+TEST(the_status_waits_for_no_salvage_that_is_dropped)
+{
+    pthread_t thread;
+    struct daemons *n = returned(76, "true");
+    DAEMONS_NEEDED(n);
+    struct host *old = &n->hosts[0];
+    wait_back(old);
+    atomic_store(&slow, 'u');
+    CHECK_INT(pthread_create(&thread, NULL, drop_all, old), 0);
+    wait_until_it_stands(old);
+    pthread_join(thread, NULL);
+    cap_sh(old->c, "test -z \"$(ls mail/.mailtwin/salvage)\"");
+    CHECK_INT(count(old, "delivered"), 0);
     daemons_free(n);
 }
