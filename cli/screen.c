@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#define MIB        (1024.0 * 1024.0)
 #define RISK_SHOWN 5 /* users by name */
 #define CELL_MAX   256
 
@@ -293,6 +294,11 @@ static void
 print_salvage(const json_t *status, FILE *out)
 {
     const json_t *salvage = json_object_get(status, "salvage");
+    const json_t *keeps = json_object_get(salvage, "keeping");
+    if (json_is_object(keeps))
+        fprintf(out, "salvage    what only this node has is kept: %.0f of %.0f, %.0f of %.0f MiB\n",
+                number_of(keeps, "items"), number_of(keeps, "items_total"),
+                number_of(keeps, "bytes") / MIB, number_of(keeps, "bytes_total") / MIB);
     double waiting = json_number_value(json_object_get(salvage, "waiting"));
     double listed = json_number_value(json_object_get(salvage, "listed"));
     if (waiting + listed > 0)

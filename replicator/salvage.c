@@ -118,6 +118,29 @@ salvages_changed(struct salvages *x)
         atomic_store(&x->changed, true);
 }
 
+void
+salvages_progress(struct salvages *x, const struct salvage_progress *progress)
+{
+    if (x == NULL)
+        return;
+    pthread_mutex_lock(&x->lock);
+    x->keeps = progress != NULL;
+    if (progress != NULL)
+        x->keeping = *progress;
+    pthread_mutex_unlock(&x->lock);
+}
+
+static json_t *
+keeping_json(const struct salvages *x)
+{
+    const struct salvage_progress *p = &x->keeping;
+    if (!x->keeps)
+        return json_null();
+    return json_pack("{s:I, s:I, s:I, s:I}", "items", (json_int_t)p->items, "items_total",
+                     (json_int_t)p->items_total, "bytes", (json_int_t)p->bytes, "bytes_total",
+                     (json_int_t)p->bytes_total);
+}
+
 /* Of the newest one alone: what was kept before is not in the store any more. */
 static uint64_t
 newest_count(const struct salvages *x, const struct node_store *store)
@@ -528,16 +551,19 @@ salvages_counts(struct salvages *x)
 {
     struct counts counts = { 0 };
     char trouble[ERR_TEXT_MAX] = "";
+    json_t *keeping = NULL;
     if (x != NULL) {
         salvages_refresh(x, false);
         pthread_mutex_lock(&x->lock);
+        keeping = keeping_json(x);
         count(x, &counts);
         if (counts.waiting > 0)
             snprintf(trouble, sizeof(trouble), "%s", x->trouble);
         pthread_mutex_unlock(&x->lock);
     }
-    return json_pack("{s:I, s:I, s:I, s:I, s:o}", "delivered", (json_int_t)counts.delivered,
+    return json_pack("{s:I, s:I, s:I, s:I, s:o, s:o}", "delivered", (json_int_t)counts.delivered,
                      "waiting", (json_int_t)counts.waiting, "listed", (json_int_t)counts.listed,
-                     "unconfirmed", (json_int_t)counts.out, "trouble",
+                     "unconfirmed", (json_int_t)counts.out, "keeping",
+                     keeping != NULL ? keeping : json_null(), "trouble",
                      trouble[0] == '\0' ? json_null() : json_string(trouble));
 }

@@ -7,9 +7,9 @@
 #define MAILTWIN_SALVAGE_RUN_H
 
 #include "replicator/daemon.h"
+#include "replicator/salvage_part.h"
 #include "replicator/session.h"
 
-#define SALVAGE_DIR     "salvage" /* below .mailtwin */
 #define SALVAGE_MARK    "$Salvaged"
 #define SALVAGE_ID_SIZE 40 /* "EPOCH-FORK", in hex */
 
@@ -34,6 +34,13 @@ struct salvages *salvages_new(struct daemon *d);
 void salvages_free(struct salvages **salvages); /* no session runs; NULL is fine */
 /* Something was kept: look again. From any thread. */
 void salvages_changed(struct salvages *x);
+/* How far the keeping is. */
+struct salvage_progress {
+    uint64_t items, items_total;
+    uint64_t bytes, bytes_total; /* as the journal has them: they may turn out other */
+};
+/* NULL: none is under way. From any thread; x may be NULL. */
+void salvages_progress(struct salvages *x, const struct salvage_progress *progress);
 /* Session, before a sync overwrites this node: the loss of what is kept is none to the guard
  * against mass changes. */
 void salvages_allow(struct daemon *d);
@@ -45,7 +52,7 @@ int salvages_found(struct session *s, const struct wire_found *found, struct err
 void salvages_tick(struct salvages *x);
 /* Main thread. {"delivered", "waiting", "listed", "unconfirmed"}: items that the primary has, that
  * it will be given, and that wait for a person; and those of the delivered that have not come back
- * by replication: their bytes are kept here. */
+ * by replication: their bytes are kept here. "keeping": how far that is, or null. */
 json_t *salvages_counts(struct salvages *x);
 /* The orders "salvage", "salvage-give" and "salvage-drop"; see cli/salvage.c. */
 void salvages_list(struct salvages *x, struct control_call *call, const json_t *request);

@@ -294,6 +294,7 @@ salvage_box_remove(const struct salvage_box *box, struct err *e)
         rc = box->kept[i] ? salvage_box_forget(box, i, e) : 0;
     if (rc >= 0 && (fault("unlink") < 0 || unlinkat(box->dirfd, "taker", 0) < 0) && errno != ENOENT)
         rc = err_sys(e, ERR_IO, "remove who took it");
+    unlinkat(box->dirfd, SALVAGE_LOG, 0); /* where there is one still */
     if (rc >= 0 && ((fault("unlink") < 0 || unlinkat(box->dirfd, "marks", 0) < 0) ||
                     unlinkat(box->all_fd, box->id, AT_REMOVEDIR) < 0))
         rc = err_sys(e, ERR_IO, "remove the directory");

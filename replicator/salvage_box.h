@@ -67,6 +67,8 @@ struct salvages {
     atomic_bool changed;
     pthread_mutex_t lock; /* of what follows; never held while a disk or a link is waited for */
     pthread_cond_t idle;
+    bool keeps; /* `keeping` counts */
+    struct salvage_progress keeping;
     struct salvage_box *boxes;
     size_t count;
     /* Somebody works with the boxes: an order that a session carries out, a drop, a reading. It

@@ -3,7 +3,6 @@
 #include "lib/base/path.h"
 #include "lib/os/attrs.h"
 #include "lib/os/event.h"
-#include "lib/os/fault.h"
 #include "lib/os/file.h"
 #include "lib/store/keywords.h"
 #include "lib/store/mailbox.h"
@@ -12,34 +11,47 @@
 #include "replicator/receiver.h"
 #include "replicator/salvage_set.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
 #define POLL_MS      20
-#define COPY_BYTES   (256 * 1024)
 #define UIDLIST_HEAD 4096
-
-/* One store's part of a salvage, while it is written. */
-struct part {
-    int dirfd; /* -1: nothing was found in it yet */
-    struct buf manifest;
-    uint32_t count, messages;
-};
 
 struct keep {
     struct session *s;
     struct node *node;
+    struct turn_claim claim;
     struct salvage_head head; /* but for the store and the count */
     char id[SALVAGE_ID_SIZE];
-    struct part parts[RECORD_STORE_MAX];
+    struct salvage_part parts[RECORD_STORE_MAX];
+    struct salvage_progress progress;
     struct buf folder; /* the one that guid and keywords are of */
     struct buf guid, keywords;
     uint32_t missing; /* messages and files that the journal has and the disk has not */
     struct err err;   /* of the callback */
 };
+
+/* --- told to end --- */
+
+/* A role that changes, a link that ends, the end of the daemon: the loop's thread waits for this
+ * one. A newer promotion waits for its turn. Neither is a failure: what is copied is found again.
+ */
+static bool
+is_to_end(const struct keep *k)
+{
+    return session_stopped(k->s) || turn_lost(&k->claim);
+}
+
+static int
+may_go_on(void *arg, uint64_t bytes, struct err *e)
+{
+    struct keep *k = arg;
+    k->progress.bytes += bytes;
+    salvages_progress(k->s->daemon->salvages, &k->progress);
+    return is_to_end(k) ? err_set(e, ERR_PEER, "told to stop") : 0;
+}
 
 /* --- the journal --- */
 
@@ -51,10 +63,11 @@ pause_ms(long ms)
 }
 
 static int
-wait_live(struct session *s, struct capture *capture, struct err *e)
+wait_live(const struct session *s, const struct turn_claim *claim, struct capture *capture,
+          struct err *e)
 {
     struct capture_status status;
-    while (!session_stopped(s)) {
+    while (!session_stopped(s) && !turn_lost(claim)) {
         capture_status(capture, &status);
         if (status.phase == CAPTURE_LIVE)
             return 0;
@@ -68,7 +81,7 @@ wait_live(struct session *s, struct capture *capture, struct err *e)
 /* What happened here and is in no journal yet: between the last words of a primary that crashed and
  * the moment at which it was deposed. A standby has nothing of the kind. */
 static int
-finish_journal(struct session *s, struct err *e)
+finish_journal(const struct session *s, const struct turn_claim *claim, struct err *e)
 {
     struct daemon *d = s->daemon;
     struct capture *capture;
@@ -76,7 +89,7 @@ finish_journal(struct session *s, struct err *e)
         return 0;
     if (capture_start(d->node, -1, NULL, NULL, &capture, e) < 0)
         return -1;
-    int rc = wait_live(s, capture, e);
+    int rc = wait_live(s, claim, capture, e);
     if (rc >= 0)
         atomic_store(&d->tail, capture_settle(capture));
     capture_stop(&capture);
@@ -84,87 +97,7 @@ finish_journal(struct session *s, struct err *e)
     return rc;
 }
 
-/* --- directories --- */
-
-static int
-sub_dir(int parent, const char *name, int *ret_fd, struct err *e)
-{
-    if ((fault("mkdir") < 0 || mkdirat(parent, name, 0700) < 0) && errno != EEXIST)
-        return err_sys(e, ERR_IO, "make the directory %s", name);
-    *ret_fd = file_open_beneath(parent, span_str(name), O_RDONLY | O_DIRECTORY, 0, e);
-    return *ret_fd < 0 ? -1 : 0;
-}
-
-static int
-wipe(int dirfd, struct err *e)
-{
-    int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
-    if (stream == NULL) {
-        file_closep(&fd);
-        return err_sys(e, ERR_IO, "read what an earlier attempt left");
-    }
-    int rc = 0;
-    const struct dirent *entry;
-    while (rc == 0 && (entry = readdir(stream)) != NULL) {
-        if (entry->d_name[0] != '.' &&
-            (fault("unlink") < 0 || unlinkat(dirfd, entry->d_name, 0) < 0))
-            rc = err_sys(e, ERR_IO, "remove what an earlier attempt left");
-    }
-    closedir(stream);
-    return rc;
-}
-
-/* An earlier attempt that did not come to the permission is made anew: nothing was overwritten
- * since, and the journal may have grown. */
-static int
-open_part(struct keep *k, uint16_t store, struct err *e)
-{
-    struct part *part = &k->parts[store];
-    _cleanup_close_ int private = -1;
-    _cleanup_close_ int all = -1;
-    if (sub_dir(k->node->stores[store].root_fd, STORE_PRIVATE_DIR, &private, e) < 0 ||
-        sub_dir(private, SALVAGE_DIR, &all, e) < 0 || sub_dir(all, k->id, &part->dirfd, e) < 0)
-        return -1;
-    if ((fault("unlink") < 0 || unlinkat(part->dirfd, "manifest", 0) < 0) &&
-        errno != ENOENT) /* first: it speaks of all */
-        return err_sys(e, ERR_IO, "remove an earlier manifest");
-    if (wipe(part->dirfd, e) < 0)
-        return -1;
-    k->head.store = span_str(k->node->stores[store].conf->name);
-    salvage_begin(&k->head, &part->manifest);
-    return 0;
-}
-
 /* --- items --- */
-
-static int
-copy_bytes(int from, int to, uint64_t size, struct err *e)
-{
-    _cleanup_free_ uint8_t *chunk = xmalloc(COPY_BYTES);
-    for (uint64_t at = 0; at < size;) {
-        ssize_t got = file_pread_full(from, chunk, (size_t)MIN(size - at, COPY_BYTES), at, e);
-        if (got < 0)
-            return -1;
-        if (got == 0)
-            return err_set(e, ERR_IO, "it became shorter while it was copied");
-        if (file_write_full(to, span_of(chunk, (size_t)got), e) < 0)
-            return -1;
-        at += (uint64_t)got;
-    }
-    return 0;
-}
-
-static int
-copy_content(const struct part *part, int from, uint64_t size, struct err *e)
-{
-    char name[16];
-    snprintf(name, sizeof(name), "%08x", part->count);
-    _cleanup_close_ int to = file_open_unnamed(part->dirfd, 0600, e);
-    if (to < 0 || copy_bytes(from, to, size, e) < 0)
-        return -1;
-    return file_link_unnamed(to, part->dirfd, name, e);
-}
 
 /* The live object. 1 there it is, 0 it is not. */
 static int
@@ -226,65 +159,85 @@ set_keywords(const struct keep *k, struct give_item *scratch, struct salvage_ite
                                                    span_str(scratch->keywords[i].name) };
 }
 
-static int
-write_item(struct keep *k, uint16_t store, struct salvage_item *item, struct err *e)
+/* What a message has beside its bytes. */
+static void
+know_message(struct keep *k, uint16_t store, struct give_item *scratch, struct salvage_item *item)
 {
-    struct part *part = &k->parts[store];
-    _cleanup_give_item_ struct give_item scratch = { .fd = -1 };
     struct mailbox m;
     const struct conf_store *conf = k->node->stores[store].conf;
     mailbox_of(conf->users == NULL ? "" : conf->users, item->path, &m);
-    if (conf->kind == STORE_MAILDIR && m.kind == MAILBOX_MESSAGE) {
-        know_folder(k, store, m.dir);
-        item->guid = k->guid.len == WIRE_GUID_SIZE ? buf_span(&k->guid) : (struct span){ 0 };
-        if (item->kind != SALVAGE_EXPUNGE)
-            set_keywords(k, &scratch, item);
-    }
-    item->number = part->count;
-    salvage_add(item, &part->manifest);
-    part->count++;
-    part->messages += item->kind == SALVAGE_MESSAGE || item->kind == SALVAGE_COPY;
-    if (part->manifest.len > SALVAGE_MAX)
-        return err_set(e, ERR_REFUSED, "there is more than one manifest can hold");
-    return 0;
+    if (conf->kind != STORE_MAILDIR || m.kind != MAILBOX_MESSAGE)
+        return;
+    know_folder(k, store, m.dir);
+    item->guid = k->guid.len == WIRE_GUID_SIZE ? buf_span(&k->guid) : (struct span){ 0 };
+    if (item->kind != SALVAGE_EXPUNGE)
+        set_keywords(k, scratch, item);
+}
+
+/* fd: what it is called by, where it has bytes or attributes of its own; -1 none. */
+static int
+add_item(struct keep *k, uint16_t store, struct salvage_item *item, int fd, struct err *e)
+{
+    _cleanup_give_item_ struct give_item scratch = { .fd = -1 };
+    know_message(k, store, &scratch, item);
+    return salvage_part_add(&k->parts[store], item, salvage_has_content(item->kind) ? fd : -1, e);
 }
 
 static int
 keep_change(struct keep *k, enum salvage_kind kind, const struct salvage_change *change,
             struct err *e)
 {
-    struct part *part = &k->parts[change->store];
+    struct salvage_part *part = &k->parts[change->store];
     struct salvage_item item = { .kind = kind,
                                  .attr = change->attr,
                                  .changed_ns = change->time_ns };
     item.path = change->path.len > 0 ? change->path : change->from;
     item.other = change->path.len > 0 ? change->from : (struct span){ 0 };
-    if (part->dirfd < 0 && open_part(k, change->store, e) < 0)
+    if (part->dirfd < 0 &&
+        salvage_part_open(part, &k->node->stores[change->store], k->id, &k->head, e) < 0)
         return -1;
     if (!salvage_has_content(kind) && kind != SALVAGE_FLAGS)
-        return write_item(k, change->store, &item, e);
+        return add_item(k, change->store, &item, -1, e);
     _cleanup_close_ int fd = -1;
     int found = open_live(k, change->store, item.path, &fd, &item.attr, e);
     if (found <= 0) { /* 0: a power loss took it, or it went this moment */
         k->missing += found == 0;
         return found;
     }
-    if (salvage_has_content(kind) && copy_content(part, fd, item.attr.size, e) < 0)
-        return -1;
-    return write_item(k, change->store, &item, e);
+    return add_item(k, change->store, &item, fd, e);
+}
+
+/* 0: nothing that is told. */
+static enum salvage_kind
+kind_of(const struct keep *k, const struct salvage_change *change)
+{
+    if (change->store >= k->node->store_count)
+        return (enum salvage_kind)0;
+    const struct node_store *store = &k->node->stores[change->store];
+    const char *users = store->conf->users == NULL ? "" : store->conf->users;
+    return salvage_kind_of(&store->rules, users, change);
+}
+
+static void
+count_change(void *arg, const struct salvage_change *change)
+{
+    struct keep *k = arg;
+    enum salvage_kind kind = kind_of(k, change);
+    k->progress.items_total += kind != 0;
+    if (kind != 0 && salvage_has_content(kind))
+        k->progress.bytes_total += change->attr.size;
 }
 
 static void
 each_change(void *arg, const struct salvage_change *change)
 {
     struct keep *k = arg;
-    if (k->err.code != ERR_NONE || change->store >= k->node->store_count)
-        return;
-    const struct node_store *store = &k->node->stores[change->store];
-    const char *users = store->conf->users == NULL ? "" : store->conf->users;
     struct err why = { 0 };
-    enum salvage_kind kind = salvage_kind_of(&store->rules, users, change);
-    if (kind == 0 || keep_change(k, kind, change, &why) >= 0)
+    enum salvage_kind kind = k->err.code == ERR_NONE ? kind_of(k, change) : 0;
+    if (kind == 0)
+        return;
+    k->progress.items++;
+    if (keep_change(k, kind, change, &why) >= 0)
         return;
     k->err = why;
     struct span path = change->path.len > 0 ? change->path : change->from;
@@ -313,23 +266,19 @@ read_records(struct keep *k, struct salvage_set *set, struct err *e)
     int found;
     uint64_t from = k->head.fork + 1;
     while ((found = state_record(txn, from, &r, e)) > 0) {
+        if (may_go_on(k, 0, e) < 0)
+            return -1;
         salvage_set_add(set, &r);
         from = r.seq + 1;
     }
     return found;
 }
 
-/* Contents and their names first: a manifest speaks of nothing that could be missing. */
 static int
 finish_parts(struct keep *k, struct err *e)
 {
     for (size_t i = 0; i < k->node->store_count; i++) {
-        struct part *part = &k->parts[i];
-        if (part->dirfd < 0)
-            continue;
-        salvage_end(&part->manifest, part->count);
-        if (file_sync_fs(part->dirfd, e) < 0 ||
-            file_replace(part->dirfd, "manifest", buf_span(&part->manifest), 0600, e) < 0)
+        if (k->parts[i].dirfd >= 0 && salvage_part_finish(&k->parts[i], e) < 0)
             return err_wrap(e, "store %s", k->node->stores[i].conf->name);
     }
     return 0;
@@ -352,10 +301,11 @@ permit(struct session *s, struct err *e)
 }
 
 static void
-tell(const struct keep *k)
+tell(struct keep *k)
 {
     for (size_t i = 0; i < k->node->store_count; i++) {
-        const struct part *part = &k->parts[i];
+        struct salvage_part *part = &k->parts[i];
+        salvage_part_forget(part);
         if (part->dirfd >= 0)
             event(EV_SALVAGE_KEPT, F_STR("store", k->node->stores[i].conf->name),
                   F_STR("salvage", k->id), F_U64("items", part->count),
@@ -367,12 +317,13 @@ static int
 keep_all(struct keep *k, struct err *e)
 {
     struct salvage_set *set = salvage_set_new();
-    int rc = finish_journal(k->s, e);
+    int rc = finish_journal(k->s, &k->claim, e);
     if (rc >= 0)
         rc = read_records(k, set, e);
     if (rc >= 0) {
         snprintf(k->id, sizeof(k->id), "%llx-%llx", (unsigned long long)k->head.epoch,
                  (unsigned long long)k->head.fork);
+        salvage_set_each(set, count_change, k);
         salvage_set_each(set, each_change, k);
         if (k->err.code != ERR_NONE) {
             *e = k->err;
@@ -386,26 +337,35 @@ keep_all(struct keep *k, struct err *e)
     return 0;
 }
 
+static struct turn_claim
+claim_of(const struct session *s)
+{
+    struct turn_claim claim = { .peer = s->peer,
+                                .link_fd = link_io_fd(s->io),
+                                .epoch = s->theirs->epoch };
+    memcpy(claim.history, s->theirs->history, WIRE_HISTORY_SIZE);
+    return claim;
+}
+
 static struct keep *
 keep_new(struct session *s)
 {
     struct keep *k = xcalloc(1, sizeof(*k));
     k->s = s;
     k->node = s->daemon->node;
+    k->claim = claim_of(s);
     k->head.fork = s->decision.fork;
     k->head.time_s = (uint64_t)time(NULL);
     for (size_t i = 0; i < RECORD_STORE_MAX; i++)
-        k->parts[i].dirfd = -1;
+        k->parts[i] = (struct salvage_part){ .dirfd = -1, .log_fd = -1, .watch = { may_go_on, k } };
     return k;
 }
 
 static void
 keep_free(struct keep *k)
 {
-    for (size_t i = 0; i < RECORD_STORE_MAX; i++) {
-        file_closep(&k->parts[i].dirfd);
-        buf_free(&k->parts[i].manifest);
-    }
+    for (size_t i = 0; i < RECORD_STORE_MAX; i++)
+        salvage_part_free(&k->parts[i]);
     buf_free(&k->folder);
     buf_free(&k->guid);
     buf_free(&k->keywords);
@@ -423,16 +383,6 @@ is_ours(const struct session *s)
            ours->tail > s->decision.fork && nameable;
 }
 
-static struct turn_claim
-claim_of(const struct session *s)
-{
-    struct turn_claim claim = { .peer = s->peer,
-                                .link_fd = link_io_fd(s->io),
-                                .epoch = s->theirs->epoch };
-    memcpy(claim.history, s->theirs->history, WIRE_HISTORY_SIZE);
-    return claim;
-}
-
 int
 salvage_look(struct session *s, struct err *e)
 {
@@ -442,7 +392,7 @@ salvage_look(struct session *s, struct err *e)
     struct turn_claim claim = claim_of(s);
     if (turn_take(&d->turn, &claim, e) < 0)
         return -1;
-    int rc = finish_journal(s, e);
+    int rc = finish_journal(s, &claim, e);
     turn_give(&d->turn, &claim);
     if (rc < 0)
         return err_wrap(e, "look for what only this node has");
@@ -454,19 +404,24 @@ salvage_keep(struct session *s, struct err *e)
 {
     if (!is_ours(s))
         return 0;
-    struct turn_claim claim = claim_of(s);
-    if (turn_take(&s->daemon->turn, &claim, e) < 0) /* one writer of the state */
+    struct keep *k = keep_new(s);
+    if (turn_take(&s->daemon->turn, &k->claim, e) < 0) { /* one writer of the state */
+        keep_free(k);
         return -1;
+    }
     event(EV_SALVAGE_BEGIN, F_STR("peer", s->peer->conf->name), F_U64("fork", s->decision.fork),
           F_U64("tail", s->ours->tail));
-    struct keep *k = keep_new(s);
+    salvages_progress(s->daemon->salvages, &k->progress);
     int rc = keep_all(k, e);
+    bool ended = is_to_end(k);
+    salvages_progress(s->daemon->salvages, NULL);
+    turn_give(&s->daemon->turn, &k->claim);
     keep_free(k);
-    turn_give(&s->daemon->turn, &claim);
-    if (rc < 0) {
-        event(EV_SALVAGE_STUCK, F_STR("peer", s->peer->conf->name), F_ERR(e));
-        return err_wrap(e, "keep what only this node has");
+    if (rc >= 0) {
+        salvages_changed(s->daemon->salvages);
+        return 1;
     }
-    salvages_changed(s->daemon->salvages);
-    return 1;
+    if (!ended) /* else the next session goes on with it */
+        event(EV_SALVAGE_STUCK, F_STR("peer", s->peer->conf->name), F_ERR(e));
+    return err_wrap(e, "keep what only this node has");
 }
