@@ -18,27 +18,23 @@ reply(struct answers *x, enum wire_type type, struct err *e)
     return link_io_send(x->io, x->out, e);
 }
 
+/* The names from *next on, as many as go into one message. */
 static int
-send_listing(struct answers *x, const struct listing *l, struct err *e)
+send_listing(struct answers *x, const struct listing *l, size_t *next, struct err *e)
 {
     struct wire_digest_answer *answer = &x->out->digest_answer;
-    size_t next = 0;
-    do {
-        _cleanup_buf_ struct buf packed = { 0 };
-        size_t first = next;
-        listing_pack(l, first, LISTING_BYTES, &packed, &next);
-        answer->entry_count = (uint32_t)(next - first);
-        answer->entries = buf_span(&packed);
-        answer->more = next < l->count;
-        if (reply(x, WIRE_DIGEST_ANSWER, e) < 0)
-            return -1;
-    } while (next < l->count);
-    return 0;
+    _cleanup_buf_ struct buf packed = { 0 };
+    size_t first = *next;
+    listing_pack(l, first, LISTING_BYTES, &packed, next);
+    answer->entry_count = (uint32_t)(*next - first);
+    answer->entries = buf_span(&packed);
+    answer->more = *next < l->count;
+    return reply(x, WIRE_DIGEST_ANSWER, e) < 0 ? -1 : answer->more;
 }
 
-/* What was found is told as it is. */
+/* What was found is told as it is, from the name *next on. 1 there is more of it, 0 it is told. */
 static int
-answer_item(struct answers *x, const struct scrub_item *item, struct err *e)
+answer_item(struct answers *x, const struct scrub_item *item, size_t *next, struct err *e)
 {
     struct wire_digest_answer *answer = &x->out->digest_answer;
     uint8_t digest[WIRE_DIGEST_SIZE];
@@ -49,13 +45,16 @@ answer_item(struct answers *x, const struct scrub_item *item, struct err *e)
         answer->verdict = item->result == SCRUB_ABSENT ? WIRE_DIR_ABSENT : WIRE_DIR_FAILED;
         return reply(x, WIRE_DIGEST_ANSWER, e);
     }
-    listing_digest(&item->listing, digest);
     answer->self = item->listing.self;
-    bool same = memcmp(digest, item->digest, sizeof(digest)) == 0;
-    answer->verdict = same ? WIRE_DIR_SAME : WIRE_DIR_DIFFERENT;
-    if (same)
+    answer->verdict = WIRE_DIR_DIFFERENT;
+    if (*next == 0) {
+        listing_digest(&item->listing, digest);
+        if (memcmp(digest, item->digest, sizeof(digest)) == 0)
+            answer->verdict = WIRE_DIR_SAME;
+    }
+    if (answer->verdict == WIRE_DIR_SAME)
         return reply(x, WIRE_DIGEST_ANSWER, e);
-    return send_listing(x, &item->listing, e);
+    return send_listing(x, &item->listing, next, e);
 }
 
 static struct scrub_item *
@@ -79,7 +78,12 @@ answer_digests(struct answers *x, const struct wire_digest_ask *ask, struct err 
             ledger_see(x->ledger, item->store, buf_span(&item->path), item->fd, &item->listing, e) <
                 0)
             return -1;
-        if (answer_item(x, item, e) < 0)
+        size_t next = 0;
+        int more;
+        do
+            more = answer_item(x, item, &next, e);
+        while (more > 0);
+        if (more < 0)
             return -1;
     }
     return link_io_flush(x->io, e);
@@ -96,14 +100,19 @@ answer_later(struct scrub *scrub, const struct wire_digest_ask *ask, struct err 
 }
 
 int
-answer_readings(struct answers *x, struct scrub *scrub, struct err *e)
+answer_reading(struct answers *x, struct scrub *scrub, struct answer_reading *r, struct err *e)
 {
-    struct scrub_item *next;
-    while ((next = scrub_take(scrub)) != NULL) {
-        _cleanup_scrub_item_ struct scrub_item *item = next;
-        if (answer_item(x, item, e) < 0)
-            return -1;
-    }
+    if (r->item == NULL)
+        *r = (struct answer_reading){ .item = scrub_take(scrub) };
+    if (r->item == NULL)
+        return 0;
+    int more = answer_item(x, r->item, &r->next, e);
+    if (more <= 0)
+        scrub_item_free(&r->item);
+    if (more < 0)
+        return -1;
+    if (more > 0 || scrub_has_done(scrub))
+        return 1;
     return link_io_flush(x->io, e);
 }
 

@@ -22,10 +22,17 @@ struct answers {
 int answer_digests(struct answers *x, const struct wire_digest_ask *ask,
                    struct err *e) _must_check_;
 /* The same for a comparison, which records do not wait for: the directories are read by `scrub`,
- * and what it has read is told by answer_readings(). */
+ * and what it has read is told by answer_reading(). */
 int answer_later(struct scrub *scrub, const struct wire_digest_ask *ask,
                  struct err *e) _must_check_;
-int answer_readings(struct answers *x, struct scrub *scrub, struct err *e) _must_check_;
+/* One piece of that. The primary that is shipping a large run meanwhile must hear no more than a
+ * little: who calls this reads what came between two pieces. 1 there is more to tell, 0 not now. */
+struct answer_reading {
+    struct scrub_item *item; /* being told; NULL none */
+    size_t next;             /* from this name on */
+};
+int answer_reading(struct answers *x, struct scrub *scrub, struct answer_reading *r,
+                   struct err *e) _must_check_;
 int answer_signature(struct answers *x, const struct wire_sig_ask *ask, struct err *e) _must_check_;
 int answer_fetch(struct answers *x, const struct wire_fetch *fetch, struct err *e) _must_check_;
 

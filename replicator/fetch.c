@@ -75,6 +75,12 @@ fetch_pending(struct fetch *f)
     return f->found;
 }
 
+bool
+fetch_asked(const struct fetch *f)
+{
+    return f->asked;
+}
+
 int
 fetch_step(struct fetch *f, struct err *e)
 {

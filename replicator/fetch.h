@@ -14,6 +14,8 @@ struct fetch *fetch_new(struct node *node, struct capture *capture, const char *
 void fetch_free(struct fetch **fetch); /* NULL is fine */
 /* Is there a name to ask for, and none under way? */
 bool fetch_pending(struct fetch *fetch);
+/* Is one under way? Its answer comes in one go. */
+bool fetch_asked(const struct fetch *fetch);
 /* Asks for the next name. */
 int fetch_step(struct fetch *fetch, struct err *e) _must_check_;
 /* REC, DATA or END of the answer. */

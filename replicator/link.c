@@ -401,12 +401,15 @@ link_rules_check(void)
  * and the peer must have come as far. A lost name is asked for under the name it has there; fix-ups
  * bring the peer what the snapshot's index says. The caller asks again with the same snapshot after
  * a run and takes a new one after anything else, so a steady stream of records does not starve
- * them. */
+ * them. While the peer answers at length nothing but further questions goes to it: two who both
+ * talk would wait for each other. */
 enum link_work
 link_next(const struct link_view *view)
 {
     bool level = view->cursor >= view->durable_tail;
     bool window_open = view->window_bytes < view->window_max;
+    if (view->answers_due)
+        return level && view->sync_pending && !view->sync_waiting ? LINK_WORK_SYNC : LINK_WORK_WAIT;
     if (!level)
         return window_open ? LINK_WORK_RUN : LINK_WORK_WAIT;
     if (view->recover_pending)

@@ -61,6 +61,7 @@ struct link_view {
     bool sync_waiting; /* as many questions are out as are allowed */
     bool verify_pending, verify_waiting;
     bool recover_pending; /* names to ask back after a power loss */
+    bool answers_due;     /* the peer is answering, and reads nothing before it has */
 };
 
 enum link_work link_next(const struct link_view *view);

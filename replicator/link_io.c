@@ -20,6 +20,7 @@ struct link_io {
     struct buf in; /* frames; the message handed out points into it */
     size_t used;   /* bytes of `in` handed out already */
     size_t early_max;
+    int patience_ms;
     struct buf early; /* came while we were sending; goes behind `in` at the next receive */
     atomic_uint_fast64_t sent, received; /* counted by the session, read by whoever tells of it */
     struct wire_msg msg;
@@ -31,14 +32,16 @@ link_io_new(int fd)
     struct link_io *io = xcalloc(1, sizeof(*io));
     io->fd = fd;
     io->early_max = EARLY_MAX;
+    io->patience_ms = -1;
     buf_reserve(&io->in, READ_STEP);
     return io;
 }
 
 void
-link_io_expects(struct link_io *io)
+link_io_expects(struct link_io *io, size_t max, int patience_ms)
 {
-    io->early_max = SIZE_MAX;
+    io->early_max = max;
+    io->patience_ms = patience_ms;
 }
 
 void
@@ -77,16 +80,22 @@ read_some(struct link_io *io, struct buf *b, struct err *e)
     return 0;
 }
 
-/* Waits until we may send; keeps reading meanwhile. */
+/* Waits until we may send; keeps reading meanwhile, as much as may be kept. */
 static int
 wait_to_send(struct link_io *io, struct err *e)
 {
-    bool may_read = io->early.len < io->early_max && !io->closed;
+    bool full = io->early.len >= io->early_max;
+    bool may_read = !full && !io->closed;
     struct pollfd ready = { .fd = io->fd, .events = POLLOUT };
     if (may_read)
         ready.events |= POLLIN;
-    if (poll(&ready, 1, -1) < 0 && errno != EINTR)
+    int count = poll(&ready, 1, full ? io->patience_ms : -1);
+    if (count < 0 && errno != EINTR)
         return err_sys(e, ERR_IO, "wait for the network role");
+    if (count == 0)
+        return err_set(e, ERR_PROTOCOL,
+                       "the peer sent %zu bytes that nobody waited for, and reads nothing",
+                       io->early.len);
     if (may_read && (ready.revents & (POLLIN | POLLHUP | POLLERR)))
         return read_some(io, &io->early, e) < 0 ? -1 : 0;
     return 0;

@@ -15,10 +15,11 @@ struct link_io;
 struct link_io *link_io_new(int fd);
 void link_io_free(struct link_io **io);
 
-/* From here on the other side sends what this one asked for, or little else: while we wait to send,
- * it is all read and kept. Two sides that both send much and read no more would wait for each other
- * for ever. */
-void link_io_expects(struct link_io *io);
+/* From here on up to max bytes (8 MiB without this) are read and kept while we wait to send: two
+ * sides that both send much and read no more would wait for each other for ever. Beyond that
+ * nothing is read, and a peer that itself reads nothing for patience_ms then (-1: it may take as
+ * long as it likes) breaks the protocol: sending fails with ERR_PROTOCOL. */
+void link_io_expects(struct link_io *io, size_t max, int patience_ms);
 
 /* Queues a message; sent when 256 KiB are together or at link_io_flush(). */
 int link_io_send(struct link_io *io, const struct wire_msg *msg, struct err *e) _must_check_;

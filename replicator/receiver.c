@@ -36,8 +36,9 @@ struct receiver {
     struct wire_commit commit; /* the newest COMMIT */
     struct wire_commit done;   /* the newest that was carried out */
     struct wire_msg out;
-    struct needs needs;  /* names asked for and not come yet */
-    struct scrub *scrub; /* reads what a comparison asks for */
+    struct needs needs;            /* names asked for and not come yet */
+    struct scrub *scrub;           /* reads what a comparison asks for */
+    struct answer_reading reading; /* what of that is being told */
     struct give *give;
     struct err note_err; /* of a callback that cannot return one */
 };
@@ -424,13 +425,14 @@ group_is_full(const struct receiver *x)
     return apply_pending(x->apply) >= GROUP_OPS || apply_pending_bytes(x->apply) >= GROUP_BYTES;
 }
 
+/* 1 there is more to tell. */
 static int
-tell_readings(struct receiver *x, struct err *e)
+tell_reading(struct receiver *x, struct err *e)
 {
-    if (scrub_open_count(x->scrub) == 0 || !scrub_has_done(x->scrub))
+    if (x->in_run || (x->reading.item == NULL && scrub_open_count(x->scrub) == 0))
         return 0;
     struct answers answers = answers_of(x);
-    return answer_readings(&answers, x->scrub, e);
+    return answer_reading(&answers, x->scrub, &x->reading, e);
 }
 
 /* Runs that are waiting already are made durable together; nothing waits for a run that is still to
@@ -446,9 +448,11 @@ step(struct receiver *x, struct err *e)
     bool may_give = x->started && !x->syncing && !x->in_run;
     uint64_t whole = x->needs.count > 0 ? 0 : x->durable_seq;
     int gives = may_give ? give_work(x->give, x->s->peer, whole, e) : 0;
-    if (gives < 0 || tell_readings(x, e) < 0)
+    int tells = gives < 0 ? -1 : tell_reading(x, e);
+    if (tells < 0)
         return -1;
-    timeout = gives > 0 ? 0 : timeout;
+    bool talks = gives > 0 || tells > 0;
+    timeout = talks ? 0 : timeout;
     int got = link_io_receive(x->s->io, timeout, x->s->peer->wake_fd, &msg, e);
     if (got < 0)
         return -1;
@@ -457,7 +461,7 @@ step(struct receiver *x, struct err *e)
     uint64_t count;
     if (read(x->s->peer->wake_fd, &count, sizeof(count)) < 0)
         ASSERT(errno == EAGAIN || errno == EINTR);
-    if (gives > 0 && !may_carry_out)
+    if (talks && !may_carry_out)
         return 0;
     return may_carry_out ? carry_out(x, e) : write_behind(x, e);
 }
@@ -552,6 +556,7 @@ receiver_close(struct receiver *x)
     struct err ended = { 0 };
     err_set(&ended, ERR_PEER, "the connection to %s ended", x->s->peer->conf->name);
     give_free(&x->give, &ended);
+    scrub_item_free(&x->reading.item);
     scrub_free(&x->scrub);
     ledger_free(&x->ledger);
     needs_free(&x->needs);

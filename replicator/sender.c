@@ -9,16 +9,20 @@
 #include "replicator/relay.h"
 #include "replicator/salvage.h"
 #include "replicator/session.h"
+#include "replicator/signature.h"
 #include "replicator/sync_row.h"
 
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
-#define WINDOW_MAX    (64 * 1024 * 1024)
-#define SIGNATURE_MS  60000
-#define SIGNATURE_MAX (512 * 1024 * 1024)
-#define SAVE_MS       1000
+#define WINDOW_MAX   (64 * 1024 * 1024)
+#define SIGNATURE_MS 60000
+#define SAVE_MS      1000
+/* What comes while we send: acknowledgements, names that are lacked, listings and gifts that were
+ * under way. A peer sends no more of those while it is sent to (link_next(), receiver.c). */
+#define EARLY_MAX   (64 * 1024 * 1024)
+#define PATIENCE_MS 30000
 
 struct sender {
     struct session *s;
@@ -36,8 +40,7 @@ struct sender {
     uint64_t told_ms;
     struct relay relay; /* needs to be answered from here */
     uint64_t relay_run; /* the last answer: acknowledged, the peer has all it lacked */
-    struct buf signature;
-    bool signature_ok, signature_last;
+    struct signature signature;
 };
 
 static int sender_handle(struct sender *x, const struct wire_msg *msg, struct err *e);
@@ -70,27 +73,18 @@ static int
 ask_signature(void *owner, const struct record *record, struct buf *ret_signature, struct err *e)
 {
     struct sender *x = owner;
-    struct wire_msg *msg = xcalloc(1, sizeof(*msg));
-    msg->type = WIRE_SIG_ASK;
-    msg->sig_ask = (struct wire_sig_ask){ .store = record->store, .path = record->path };
-    int rc = link_io_send(x->s->io, msg, e);
-    free(msg);
-    if (rc < 0 || link_io_flush(x->s->io, e) < 0)
+    if (signature_ask(&x->signature, x->s->io, record, e) < 0)
         return -1;
-    buf_reset(&x->signature);
-    x->signature_last = false;
-    x->signature_ok = true;
     uint64_t until = session_now_ms() + SIGNATURE_MS;
-    while (!x->signature_last) {
+    while (x->signature.awaited) {
         uint64_t now = session_now_ms();
         if (now >= until || session_stopped(x->s))
             return err_set(e, ERR_TIMEOUT, "no signature of a large file came");
         if (receive_one(x, (int)MIN(until - now, (uint64_t)1000), e) < 0)
             return -1;
     }
-    if (x->signature_ok)
-        buf_add(ret_signature, x->signature.ptr, x->signature.len);
-    return x->signature_ok;
+    buf_add(ret_signature, x->signature.bytes.ptr, x->signature.bytes.len);
+    return x->signature.ok;
 }
 
 static void
@@ -183,17 +177,6 @@ on_ack(struct sender *x, const struct wire_ack *ack, struct err *e)
 }
 
 static int
-on_signature(struct sender *x, const struct wire_sig *sig, struct err *e)
-{
-    if (x->signature.len + sig->bytes.len > SIGNATURE_MAX)
-        return err_set(e, ERR_PROTOCOL, "a signature larger than %d bytes", SIGNATURE_MAX);
-    buf_add(&x->signature, sig->bytes.ptr, sig->bytes.len);
-    x->signature_ok = sig->ok != 0;
-    x->signature_last = sig->last != 0;
-    return 0;
-}
-
-static int
 on_need(struct sender *x, const struct wire_need *need, struct err *e)
 {
     if (need->store >= x->s->daemon->node->store_count)
@@ -258,7 +241,7 @@ sender_handle(struct sender *x, const struct wire_msg *msg, struct err *e)
     case WIRE_DIGEST_ANSWER:
         return on_digest(x, &msg->digest_answer, e);
     case WIRE_SIG:
-        return on_signature(x, &msg->sig, e);
+        return signature_take(&x->signature, &msg->sig, e);
     case WIRE_NEED:
         return on_need(x, &msg->need, e);
     case WIRE_STALL:
@@ -459,6 +442,13 @@ tell(struct sender *x, struct err *e)
     return sync.told.total == 0 ? 0 : session_say_progress(x->s, &sync.told, e);
 }
 
+/* A peer that is asked for a file, or in a sync for directories, answers in one go. */
+static bool
+answers_due(const struct sender *x)
+{
+    return (x->fetch != NULL && fetch_asked(x->fetch)) || (x->sync != NULL && walk_asked(x->sync));
+}
+
 static void
 view_fill(struct sender *x, struct link_view *view)
 {
@@ -474,8 +464,9 @@ view_fill(struct sender *x, struct link_view *view)
         .verify_pending = x->verify != NULL,
         .verify_waiting = x->verify != NULL && !walk_can_step(x->verify) && !walk_done(x->verify),
         .recover_pending = x->fetch != NULL && fetch_pending(x->fetch),
+        .answers_due = answers_due(x),
     };
-    if (relay_pending(&x->relay)) {
+    if (relay_pending(&x->relay) && !view->answers_due) {
         view->sync_pending = true;
         view->sync_waiting = false;
     }
@@ -499,7 +490,7 @@ step(struct sender *x, struct err *e)
                    ? -1
                    : ship_run(&x->ship, view.durable_tail, e);
     case LINK_WORK_SYNC:
-        return relay_pending(&x->relay) ? relay_answer(x, e) : sync_step(x, e);
+        return relay_pending(&x->relay) && !view.answers_due ? relay_answer(x, e) : sync_step(x, e);
     case LINK_WORK_VERIFY:
         return verify_step(x, e);
     case LINK_WORK_WAIT:
@@ -566,7 +557,7 @@ sender_run(struct session *s, struct err *e)
                             .touched = tell_touched,
                             .unreadable = tell_unreadable };
     x.ship.start_ns = (uint64_t)look_now_ns();
-    link_io_expects(s->io);
+    link_io_expects(s->io, EARLY_MAX, PATIENCE_MS);
     relay_init(&x.relay, &x.ship);
     x.intake = intake_new(s->daemon->node, s->io, s->daemon->capture != NULL);
     x.reach = (struct reach){ s->daemon->capture, s->io, s->peer->wake_fd, 0, NULL };
@@ -591,7 +582,7 @@ sender_run(struct session *s, struct err *e)
     intake_free(&x.intake);
     reach_free(&x.reach);
     ship_free(&x.ship);
-    buf_free(&x.signature);
+    signature_free(&x.signature);
     relay_free(&x.relay);
     return rc;
 }

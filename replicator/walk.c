@@ -8,6 +8,9 @@
 
 #define ASK_BYTES  (WIRE_BULK_MAX / 2) /* of paths in one question */
 #define STEP_NAMES 20000               /* looked at in one step: records wait behind it */
+/* What a peer may list of all directories under way, as it comes; three times that in memory. Five
+ * million names of a mail server in one directory. */
+#define LISTED_MAX (512 * 1024 * 1024)
 
 struct walk *
 walk_new(const struct node *node, struct ship *ship, const struct walk_opts *opts)
@@ -16,6 +19,7 @@ walk_new(const struct node *node, struct ship *ship, const struct walk_opts *opt
     w->node = node;
     w->ship = ship;
     w->opts = *opts;
+    w->opts.listed_max = opts->listed_max != 0 ? opts->listed_max : LISTED_MAX;
     w->places = places_new(node);
     w->next = MAX(opts->from, (uint64_t)1);
     w->level = w->next;
@@ -67,11 +71,20 @@ walk_done(const struct walk *w)
 }
 
 bool
+walk_asked(const struct walk *w)
+{
+    return count_asks(w, ASK_SENT) > 0;
+}
+
+bool
 walk_can_step(const struct walk *w)
 {
-    if (w->opts.mode == WALK_VERIFY ? walk_verify_can_step(w)
-                                    : count_asks(w, ASK_ANSWERED) > 0 ||
-                                          count_asks(w, ASK_WANTED) > 0 || w->recheck.len > 0)
+    bool verify = w->opts.mode == WALK_VERIFY;
+    if (verify && walk_verify_can_step(w))
+        return true;
+    if (!verify && count_asks(w, ASK_ANSWERED) > 0) /* fix-ups: the peer must not be talking */
+        return !walk_asked(w);
+    if (!verify && (count_asks(w, ASK_WANTED) > 0 || w->recheck.len > 0))
         return true;
     size_t free = count_asks(w, ASK_FREE);
     return free == ASKS_MAX ? !w->complete : !w->all_asked && free >= ASKS_MAX / 2;
@@ -260,6 +273,7 @@ ask_begin(struct ask *a, struct span path)
     seq_mark_unref(&a->mark);
     buf_reset(&a->differs);
     listing_free(&a->theirs);
+    a->theirs_bytes = 0;
     a->sorted = a->moved = false;
     a->after_len = 0;
     a->self_done = false;
@@ -364,6 +378,29 @@ find_ask(struct walk *w, uint64_t dir)
     return NULL;
 }
 
+/* Holds what the peer lists. A directory that does not fit beside the others is asked for again,
+ * later. */
+static int
+hold_entries(struct walk *w, struct ask *a, struct span entries, struct err *e)
+{
+    size_t held = 0;
+    for (size_t i = 0; i < ASKS_MAX; i++)
+        held += w->asks[i].theirs_bytes;
+    if (a->moved)
+        return 0;
+    if (held + entries.len <= w->opts.listed_max) {
+        a->theirs_bytes += entries.len;
+        return listing_unpack(entries, &a->theirs, e);
+    }
+    if (held == a->theirs_bytes)
+        return err_set(e, ERR_PROTOCOL, "the peer lists more than %zu bytes of names in %.*s",
+                       w->opts.listed_max, (int)a->path.len, (const char *)a->path.ptr);
+    listing_free(&a->theirs);
+    a->theirs_bytes = 0;
+    a->moved = true;
+    return 0;
+}
+
 /* An answer is complete. */
 static void
 answered(struct ask *a)
@@ -393,7 +430,7 @@ walk_answer(struct walk *w, const struct wire_digest_answer *answer, struct err 
                        (const char *)a->path.ptr);
     a->verdict = answer->verdict;
     a->self = answer->self;
-    if (listing_unpack(answer->entries, &a->theirs, e) < 0)
+    if (hold_entries(w, a, answer->entries, e) < 0)
         return -1;
     if (!answer->more)
         answered(a);

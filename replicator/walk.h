@@ -22,18 +22,19 @@ enum walk_mode {
 
 struct walk_opts {
     enum walk_mode mode;
-    bool content;    /* VERIFY: compare the bytes too, */
-    uint32_t parts;  /* of one directory in so many (0 and 1: of all): */
-    uint32_t part;   /* those whose id leaves this over */
-    uint64_t rate;   /* VERIFY: bytes a second read here at most, 0 no limit */
-    int wake_fd;     /* VERIFY: an eventfd, written to when there is something to do */
-    bool repair;     /* VERIFY */
-    bool peer_empty; /* SYNC: the peer has nothing: do not ask */
-    uint64_t base;   /* SYNC: seq at which it began */
-    uint64_t from;   /* first directory id, to go on with a sync that was broken off */
-    uint64_t limit;  /* last directory id; 0 none: until it has caught up with the newest */
-    uint64_t newest; /* SYNC: the newest directory id as it begins, for the progress */
-    int store;       /* only this store, -1 all */
+    bool content;      /* VERIFY: compare the bytes too, */
+    uint32_t parts;    /* of one directory in so many (0 and 1: of all): */
+    uint32_t part;     /* those whose id leaves this over */
+    uint64_t rate;     /* VERIFY: bytes a second read here at most, 0 no limit */
+    int wake_fd;       /* VERIFY: an eventfd, written to when there is something to do */
+    bool repair;       /* VERIFY */
+    bool peer_empty;   /* SYNC: the peer has nothing: do not ask */
+    uint64_t base;     /* SYNC: seq at which it began */
+    uint64_t from;     /* first directory id, to go on with a sync that was broken off */
+    uint64_t limit;    /* last directory id; 0 none: until it has caught up with the newest */
+    uint64_t newest;   /* SYNC: the newest directory id as it begins, for the progress */
+    int store;         /* only this store, -1 all */
+    size_t listed_max; /* bytes that a peer may list of all directories under way; 0: 512 MiB */
 };
 
 struct walk_progress {
@@ -66,10 +67,13 @@ void walk_free(struct walk **walk); /* NULL is fine */
 /* Is there anything to do now besides waiting for answers? */
 bool walk_can_step(const struct walk *walk);
 bool walk_done(const struct walk *walk);
+/* Are there questions that the peer has not answered to the end? A sync's fix-ups wait for that. */
+bool walk_asked(const struct walk *walk);
 /* One step: asks, compares, or fixes a bounded part. A sync's only when the ship's cursor is the
  * journal's tail. */
 int walk_step(struct walk *walk, const struct walk_orders *orders, struct err *e) _must_check_;
-/* An answer of the peer. */
+/* An answer of the peer. What it lists is held up to a limit: a directory that does not fit beside
+ * others is asked for again, one that alone does not fit ends the link. */
 int walk_answer(struct walk *walk, const struct wire_digest_answer *answer,
                 struct err *e) _must_check_;
 /* A record goes out, or a fix-up: what the peer said of this name before does not count; nor does

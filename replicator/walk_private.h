@@ -33,8 +33,9 @@ struct ask {
     uint8_t verdict;
     struct attr self;
     struct listing theirs;
+    size_t theirs_bytes; /* as they came */
     bool sorted;
-    bool moved;                       /* its path changed since: the answer is void */
+    bool moved;                       /* its path changed since, or it did not fit: it is void */
     uint8_t digest[WIRE_DIGEST_SIZE]; /* as asked, like the path */
     struct buf path;
     struct hints touched;  /* names that records went out for since; "" the directory; lazy */

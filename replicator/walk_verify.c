@@ -335,6 +335,8 @@ static void
 compare_again(const struct walk *w, struct ask *a, const struct listing *ours)
 {
     bool comparable = compare(a, ours, with_content(w, a));
+    listing_free(&a->theirs); /* makes room for others */
+    a->theirs_bytes = 0;
     if (!comparable && ++a->tries < VERIFY_TRIES)
         a->state = ASK_WANTED;
     else if (a->differs.len > 0)

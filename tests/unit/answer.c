@@ -3,6 +3,7 @@
 #include "tests/unit/capture_kit.h"
 #include "tests/unit/link_kit.h"
 
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 
 struct asked {
@@ -136,5 +137,52 @@ TEST(what_cannot_be_opened_now_is_asked_for_later_and_the_link_goes_on)
     }
     ask(a, "d/n");
     check_file(a, "mail");
+    asked_free(a);
+}
+
+/* What a verify asked for, until all is told. Nobody takes it meanwhile: it must fit the socket. */
+static unsigned
+tell(struct asked *a, struct scrub *scrub, struct answer_reading *reading, size_t *ret_names)
+{
+    unsigned pieces = 0;
+    *ret_names = 0;
+    for (int more = 1; more > 0; pieces++) {
+        more = answer_reading(&a->answers, scrub, reading, &a->c->e);
+        CHECK(more >= 0);
+        CHECK_INT(link_io_flush(a->answers.io, &a->c->e), 0);
+        const struct wire_msg *msg = next(a);
+        CHECK_INT(msg->type, WIRE_DIGEST_ANSWER);
+        CHECK_INT(msg->digest_answer.verdict, WIRE_DIR_DIFFERENT);
+        CHECK_INT(msg->digest_answer.more, more);
+        *ret_names += msg->digest_answer.entry_count;
+    }
+    return pieces;
+}
+
+TEST(a_long_list_is_told_in_pieces_between_which_others_are_heard)
+{
+    struct asked *a = asked_new();
+    CAP_NEEDED(a);
+    cap_sh(a->c, "mkdir mail/d; cd mail/d; seq -f 'a-rather-long-name-%%g' 6000 | xargs touch");
+    int wake_fd = eventfd(0, EFD_CLOEXEC);
+    eventfd_t count;
+    struct scrub *scrub = scrub_new(a->c->node, 0, wake_fd);
+    struct answer_reading reading = { 0 };
+    struct wire_digest_ask *ask = xcalloc(1, sizeof(*ask));
+    ask->count = 1;
+    ask->dirs[0] = (struct wire_dir){ .dir = 7, .path = span_str("d") };
+    CHECK_INT(answer_later(scrub, ask, &a->c->e), 0);
+    free(ask);
+    CHECK_INT(eventfd_read(wake_fd, &count), 0); /* its thread has read it */
+    size_t names;
+    int room = 4 * 1024 * 1024;
+    CHECK_INT(
+        setsockopt(link_io_fd(a->answers.io), SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)), 0);
+    CHECK(tell(a, scrub, &reading, &names) > 1);
+    CHECK_INT(names, 6000);
+    CHECK(reading.item == NULL);
+    CHECK_INT(answer_reading(&a->answers, scrub, &reading, &a->c->e), 0); /* nothing more */
+    scrub_free(&scrub);
+    close(wake_fd);
     asked_free(a);
 }

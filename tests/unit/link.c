@@ -434,6 +434,17 @@ TEST(everything_but_a_run_waits_until_the_peer_has_all_records)
     CHECK_INT(link_next(&v), LINK_WORK_WAIT);
 }
 
+TEST(a_peer_that_answers_at_length_gets_nothing_but_questions)
+{
+    struct link_view v = { .durable_tail = 9, .cursor = 5, .window_max = 100, .answers_due = true };
+    v.sync_pending = v.verify_pending = v.recover_pending = true;
+    CHECK_INT(link_next(&v), LINK_WORK_WAIT); /* or the records would wait for ever */
+    v.cursor = 9;
+    CHECK_INT(link_next(&v), LINK_WORK_SYNC);
+    v.sync_waiting = true;
+    CHECK_INT(link_next(&v), LINK_WORK_WAIT);
+}
+
 TEST(a_full_window_stops_what_ships_contents)
 {
     struct link_view v = { .durable_tail = 9, .cursor = 5, .window_bytes = 100, .window_max = 100 };

@@ -217,7 +217,7 @@ talk_both(uint64_t messages, bool expects)
     for (size_t i = 0; i < 2; i++)
         talkers[i] = (struct talker){ .io = link_io_new(pair[i]), .messages = messages };
     if (expects)
-        link_io_expects(talkers[0].io);
+        link_io_expects(talkers[0].io, 80 * 1024 * 1024, -1);
     for (size_t i = 0; i < 2; i++)
         CHECK_INT(pthread_create(&threads[i], NULL, talk, &talkers[i]), 0);
     for (size_t i = 0; i < 2; i++)
@@ -233,9 +233,46 @@ TEST(two_who_both_talk_first_do_not_block_each_other)
     talk_both(400, false); /* 6 MiB each, which is kept by either */
 }
 
-TEST(who_expects_what_comes_blocks_nobody_however_much_it_is)
+TEST(who_expects_much_blocks_nobody_who_talks_first)
 {
     talk_both(4000, true);
+}
+
+#define LIES (64 * 1024 * 1024)
+
+/* Talks and does not listen; when it has said it all it takes what waits. */
+static void *
+lie(void *fd)
+{
+    _cleanup_buf_ struct buf frame = { 0 };
+    static const uint8_t bytes[TALK_BYTES];
+    static struct wire_msg msg = { .type = WIRE_DATA };
+    msg.data.bytes = span_of(bytes, sizeof(bytes));
+    wire_encode(&msg, &frame);
+    for (size_t said = 0; said < LIES; said += frame.len)
+        if (send(*(int *)fd, frame.ptr, frame.len, MSG_NOSIGNAL) != (ssize_t)frame.len)
+            return NULL; /* it was cut off */
+    return drain(fd);
+}
+
+TEST(a_peer_that_talks_and_does_not_listen_is_refused_and_fills_no_memory)
+{
+    int other, rc = 0;
+    struct err e = { 0 };
+    pthread_t liar;
+    static const uint8_t bytes[TALK_BYTES];
+    struct link_io *io = open_link(&other);
+    link_io_expects(io, 1024 * 1024, 100);
+    CHECK_INT(pthread_create(&liar, NULL, lie, &other), 0);
+    for (int i = 0; rc == 0 && i < 4000; i++)
+        rc = link_io_send(io, data(0, span_of(bytes, sizeof(bytes))), &e);
+    CHECK_INT(rc, -1);
+    CHECK_INT(e.code, ERR_PROTOCOL);
+    CHECK_CONTAINS(e.text, "bytes that nobody waited for, and reads nothing");
+    CHECK(link_io_bytes_received(io) < 4 * 1024 * 1024);
+    link_io_free(&io);
+    CHECK_INT(pthread_join(liar, NULL), 0);
+    close(other);
 }
 
 TEST(message_stays_valid_while_answers_are_sent)
