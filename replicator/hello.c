@@ -98,3 +98,18 @@ daemon_hello(struct daemon *d, struct wire_hello *ret_hello, struct err *e)
         return -1;
     return hello_from(d, txn, ret_hello, e);
 }
+
+int
+daemon_permission(struct daemon *d, struct daemon_permission *ret, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    struct span row;
+    if (state_begin(d->node->state, false, &txn, e) < 0)
+        return -1;
+    int found = state_get(txn, LEDGER_ACCEPT_SYNC, &row, e);
+    if (found < 0)
+        return -1;
+    ret->bound = found > 0 && row.len == sizeof(ret->kept_fork);
+    ret->kept_fork = ret->bound ? get_le64(row.ptr) : 0;
+    return 0;
+}

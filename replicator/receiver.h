@@ -22,8 +22,10 @@ struct ledger {
 
 /* Rows of the state, see docs/formats/journal.md. */
 #define LEDGER_MARKER_VOID "marker_void" /* while it is */
-#define LEDGER_ACCEPT_SYNC "accept_sync" /* an operator allowed that the data here is replaced */
-#define LEDGER_SYNC_FROM   "sync_from"   /* the node that it is to be replaced by */
+/* The data here may be replaced: "1" an operator said so; 8 bytes: all behind this seq is kept, see
+ * salvage_core.h. */
+#define LEDGER_ACCEPT_SYNC "accept_sync"
+#define LEDGER_SYNC_FROM   "sync_from" /* the node that it is to be replaced by */
 #define LEDGER_EPOCHS      "epochs"
 #define LEDGER_EPOCH_ROW   16 /* epoch, first seq */
 

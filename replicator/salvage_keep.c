@@ -9,6 +9,7 @@
 #include "lib/store/uidlist.h"
 #include "replicator/give.h"
 #include "replicator/receiver.h"
+#include "replicator/salvage_core.h"
 #include "replicator/salvage_set.h"
 
 #include <stdio.h>
@@ -284,18 +285,19 @@ finish_parts(struct keep *k, struct err *e)
     return 0;
 }
 
-/* The same as an operator's `resync --from`: this peer, and no other, may overwrite what is here.
- */
+/* Nearly an operator's `resync`: whoever shares all up to the fork may overwrite what is here. */
 static int
-permit(struct session *s, struct err *e)
+permit(const struct keep *k, struct err *e)
 {
+    uint8_t fork[8];
     _cleanup_txn_ struct state_txn *txn = NULL;
-    if (state_begin(s->daemon->node->state, true, &txn, e) < 0)
+    if (state_begin(k->node->state, true, &txn, e) < 0)
         return -1;
     struct state_meta *meta = state_meta(txn);
     meta->sync_base = MAX(meta->tail, (uint64_t)1);
-    if (state_put(txn, LEDGER_SYNC_FROM, span_str(s->peer->conf->name), e) < 0 ||
-        state_put(txn, LEDGER_ACCEPT_SYNC, span_str("1"), e) < 0)
+    put_le64(fork, k->head.fork);
+    if (state_del(txn, LEDGER_SYNC_FROM, e) < 0 ||
+        state_put(txn, LEDGER_ACCEPT_SYNC, span_of(fork, sizeof(fork)), e) < 0)
         return -1;
     return state_commit(&txn, e);
 }
@@ -331,7 +333,7 @@ keep_all(struct keep *k, struct err *e)
         }
     }
     salvage_set_free(&set);
-    if (rc < 0 || finish_parts(k, e) < 0 || permit(k->s, e) < 0)
+    if (rc < 0 || finish_parts(k, e) < 0 || permit(k, e) < 0)
         return -1;
     tell(k);
     return 0;
@@ -372,17 +374,6 @@ keep_free(struct keep *k)
     free(k);
 }
 
-/* A standby whose stores are ahead of its journal cannot name what it has: it stays held. */
-static bool
-is_ours(const struct session *s)
-{
-    const struct wire_hello *ours = s->ours, *theirs = s->theirs;
-    bool nameable = ours->role == WIRE_ROLE_NONE || s->applied <= ours->tail;
-    return s->decision.refusal == WIRE_REFUSE_DIVERGED && ours->role != WIRE_ROLE_PRIMARY &&
-           theirs->role == WIRE_ROLE_PRIMARY && theirs->epoch > ours->epoch &&
-           ours->tail > s->decision.fork && nameable;
-}
-
 int
 salvage_look(struct session *s, struct err *e)
 {
@@ -402,7 +393,7 @@ salvage_look(struct session *s, struct err *e)
 int
 salvage_keep(struct session *s, struct err *e)
 {
-    if (!is_ours(s))
+    if (!salvage_is_due(s->ours, s->theirs, &s->decision, s->applied))
         return 0;
     struct keep *k = keep_new(s);
     if (turn_take(&s->daemon->turn, &k->claim, e) < 0) { /* one writer of the state */

@@ -3,6 +3,7 @@
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/salvage.h"
+#include "replicator/salvage_core.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +54,9 @@ static int
 make_hello(struct session *s, struct err *e)
 {
     s->applied = atomic_load(&s->daemon->applied);
-    return daemon_hello(s->daemon, s->ours, e);
+    if (daemon_hello(s->daemon, s->ours, e) < 0)
+        return -1;
+    return daemon_permission(s->daemon, &s->permission, e); /* not before: it may be bound by now */
 }
 
 static int
@@ -89,19 +92,33 @@ exchange_hello(struct session *s, struct buf *names, struct err *e)
     return err_set(e, ERR_PEER, "told to stop");
 }
 
+/* A permission that follows from a salvage does not count for who parted from this node before what
+ * was kept: that is refused, and kept as well. */
+static void
+decide_permitted(const struct session *s, struct wire_hello *ours,
+                 struct link_decision *ret_decision)
+{
+    uint8_t accept = ours->accept_sync;
+    bool bound = accept != 0 && s->permission.bound;
+    if (bound && !salvage_permits(s->permission.kept_fork, ours, s->theirs))
+        ours->accept_sync = 0;
+    link_decide(ours, s->theirs, ret_decision);
+    ours->accept_sync = accept;
+}
+
 /* What a crash left in the stores beyond the journal counts as well: followed by another epoch's
  * records it would be overwritten, and the journal could not tell. */
 static void
 decide(const struct session *s, struct wire_hello *ours, uint64_t applied,
        struct link_decision *ret_decision)
 {
-    link_decide(ours, s->theirs, ret_decision);
+    decide_permitted(s, ours, ret_decision);
     if (ret_decision->act != LINK_RECEIVE || applied <= ours->tail)
         return;
     struct link_decision whole;
     uint64_t tail = ours->tail;
     ours->tail = applied;
-    link_decide(ours, s->theirs, &whole);
+    decide_permitted(s, ours, &whole);
     ours->tail = tail;
     if (whole.act == LINK_REFUSE)
         *ret_decision = whole;

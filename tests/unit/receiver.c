@@ -88,6 +88,59 @@ TEST(a_newer_primary_takes_the_place_of_a_session_that_hangs)
     session_kit_free(k);
 }
 
+static void
+set_permission(struct session_kit *k, uint64_t kept_fork)
+{
+    struct state_txn *txn;
+    struct err e = { 0 };
+    uint8_t row[8];
+    put_le64(row, kept_fork);
+    session_must(state_begin(k->c->node->state, true, &txn, &e), &e);
+    state_meta(txn)->sync_base = state_meta(txn)->tail;
+    session_must(state_put(txn, LEDGER_ACCEPT_SYNC, span_of(row, sizeof(row)), &e), &e);
+    session_must(state_commit(&txn, &e), &e);
+}
+
+/* mx2 was promoted at seq 1 and says HELLO. */
+static struct link_io *
+greet_mx2(struct session_kit *k)
+{
+    struct link_io *io;
+    add_epoch(primary_hello(k, 1, 2, 2), 2, 2);
+    CHECK_INT(greet(k, 1, &io)->accept_sync, 1);
+    return io;
+}
+
+/* What is behind seq 2 is kept; mx2 has no seq 2 of this node's. */
+TEST(a_salvage_permits_nothing_to_who_parted_before_what_was_kept)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct link_io *io = follow_mx1(k);
+    say_mkdir(io, 2, "b");
+    say_commit(io, 3, 2);
+    hear_journalled(k, io, 3);
+    link_io_free(&io);
+    session_stop(k);
+    session_start(k);
+    set_permission(k, 2);
+    io = greet_mx2(k);
+    const struct wire_msg *msg = hear_type(io, WIRE_REFUSE);
+    CHECK_INT(msg->refuse.code, WIRE_REFUSE_DIVERGED);
+    CHECK_INT(msg->refuse.fork, 1);
+    hear_end(io, ""); /* what is behind seq 1 is kept now */
+    link_io_free(&io);
+    io = greet_mx2(k);
+    say_start(io, WIRE_MODE_SYNC, 2, 2);
+    say_sync_done(io, 2);
+    say_commit(io, 1, 2);
+    hear_journalled(k, io, 1);
+    CHECK_INT(meta_now(k).epoch, 2);
+    cap_sh(k->c, "test -s mail/.mailtwin/salvage/1-1/manifest");
+    link_io_free(&io);
+    session_kit_free(k);
+}
+
 /* A record that does not fit: what it builds on is not here. */
 static void
 say_misfit(struct link_io *io, uint64_t run, uint64_t seq)
