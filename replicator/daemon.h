@@ -10,6 +10,7 @@
 #include "replicator/loss.h"
 #include "replicator/net/net.h"
 #include "replicator/peer.h"
+#include "replicator/salvage_core.h"
 #include "replicator/turn.h"
 
 #include <pthread.h>
@@ -100,13 +101,8 @@ void daemon_close(struct daemon *d);
 
 /* Fills a HELLO from the state as it is now; spans point into conf. */
 int daemon_hello(struct daemon *d, struct wire_hello *ret_hello, struct err *e) _must_check_;
-/* What stands behind accept_sync: bound, to who shares all up to kept_fork (salvage_core.h), or
- * not. */
-struct daemon_permission {
-    bool bound;
-    uint64_t kept_fork;
-};
-int daemon_permission(struct daemon *d, struct daemon_permission *ret, struct err *e) _must_check_;
+/* What stands behind its accept_sync. */
+int daemon_permission(struct daemon *d, struct salvage_permission *ret, struct err *e) _must_check_;
 /* From a session: a node told in HELLO of a newer promotion of this history, and is not followed.
  */
 void daemon_hear_epoch(struct daemon *d, const struct wire_hello *hello);

@@ -100,7 +100,7 @@ daemon_hello(struct daemon *d, struct wire_hello *ret_hello, struct err *e)
 }
 
 int
-daemon_permission(struct daemon *d, struct daemon_permission *ret, struct err *e)
+daemon_permission(struct daemon *d, struct salvage_permission *ret, struct err *e)
 {
     _cleanup_txn_ struct state_txn *txn = NULL;
     struct span row;
@@ -109,7 +109,10 @@ daemon_permission(struct daemon *d, struct daemon_permission *ret, struct err *e
     int found = state_get(txn, LEDGER_ACCEPT_SYNC, &row, e);
     if (found < 0)
         return -1;
-    ret->bound = found > 0 && row.len == sizeof(ret->kept_fork);
-    ret->kept_fork = ret->bound ? get_le64(row.ptr) : 0;
+    *ret = (struct salvage_permission){ .bound = found > 0 && row.len == LEDGER_KEPT_ROW };
+    if (ret->bound) {
+        ret->fork = get_le64(row.ptr);
+        ret->tail = get_le64(row.ptr + 8);
+    }
     return 0;
 }

@@ -22,9 +22,10 @@ struct ledger {
 
 /* Rows of the state, see docs/formats/journal.md. */
 #define LEDGER_MARKER_VOID "marker_void" /* while it is */
-/* The data here may be replaced: "1" an operator said so; 8 bytes: all behind this seq is kept, see
- * salvage_core.h. */
+/* The data here may be replaced: "1" an operator said so; two seqs: all behind
+ * the first up to the second is kept, see salvage_core.h. */
 #define LEDGER_ACCEPT_SYNC "accept_sync"
+#define LEDGER_KEPT_ROW    16
 #define LEDGER_SYNC_FROM   "sync_from" /* the node that it is to be replaced by */
 #define LEDGER_EPOCHS      "epochs"
 #define LEDGER_EPOCH_ROW   16 /* epoch, first seq */

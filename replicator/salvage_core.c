@@ -13,8 +13,11 @@ salvage_is_due(const struct wire_hello *ours, const struct wire_hello *theirs,
 }
 
 bool
-salvage_permits(uint64_t kept_fork, const struct wire_hello *ours, const struct wire_hello *theirs)
+salvage_permits(const struct salvage_permission *permission, const struct wire_hello *ours,
+                const struct wire_hello *theirs)
 {
+    if (!permission->bound)
+        return true;
     return memcmp(ours->history, theirs->history, WIRE_HISTORY_SIZE) == 0 &&
-           link_fork(ours, theirs) >= kept_fork;
+           link_fork(ours, theirs) >= permission->fork && ours->tail <= permission->tail;
 }

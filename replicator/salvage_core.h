@@ -10,9 +10,15 @@
 bool salvage_is_due(const struct wire_hello *ours, const struct wire_hello *theirs,
                     const struct link_decision *decision, uint64_t applied);
 
-/* All behind kept_fork is kept, and so this node may be overwritten: by this one, too? By whoever
- * shares all that came before, and by nobody who parted from this node earlier. */
-bool salvage_permits(uint64_t kept_fork, const struct wire_hello *ours,
+/* What a salvage permits: of this node's records those from behind `fork` up to `tail` are kept. */
+struct salvage_permission {
+    bool bound; /* else an operator permits everything */
+    uint64_t fork, tail;
+};
+
+/* May this one overwrite this node? Whoever shares all that came before what is kept, while nothing
+ * has come behind it; and nobody who parted from this node earlier. */
+bool salvage_permits(const struct salvage_permission *permission, const struct wire_hello *ours,
                      const struct wire_hello *theirs);
 
 #endif

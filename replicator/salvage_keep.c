@@ -289,15 +289,16 @@ finish_parts(struct keep *k, struct err *e)
 static int
 permit(const struct keep *k, struct err *e)
 {
-    uint8_t fork[8];
+    uint8_t row[LEDGER_KEPT_ROW];
     _cleanup_txn_ struct state_txn *txn = NULL;
     if (state_begin(k->node->state, true, &txn, e) < 0)
         return -1;
     struct state_meta *meta = state_meta(txn);
     meta->sync_base = MAX(meta->tail, (uint64_t)1);
-    put_le64(fork, k->head.fork);
+    put_le64(row, k->head.fork);
+    put_le64(row + 8, k->head.tail);
     if (state_del(txn, LEDGER_SYNC_FROM, e) < 0 ||
-        state_put(txn, LEDGER_ACCEPT_SYNC, span_of(fork, sizeof(fork)), e) < 0)
+        state_put(txn, LEDGER_ACCEPT_SYNC, span_of(row, sizeof(row)), e) < 0)
         return -1;
     return state_commit(&txn, e);
 }

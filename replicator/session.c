@@ -93,14 +93,13 @@ exchange_hello(struct session *s, struct buf *names, struct err *e)
 }
 
 /* A permission that follows from a salvage does not count for who parted from this node before what
- * was kept: that is refused, and kept as well. */
+ * was kept, nor when there is more by now: that is refused, and kept as well. */
 static void
 decide_permitted(const struct session *s, struct wire_hello *ours,
                  struct link_decision *ret_decision)
 {
     uint8_t accept = ours->accept_sync;
-    bool bound = accept != 0 && s->permission.bound;
-    if (bound && !salvage_permits(s->permission.kept_fork, ours, s->theirs))
+    if (accept != 0 && !salvage_permits(&s->permission, ours, s->theirs))
         ours->accept_sync = 0;
     link_decide(ours, s->theirs, ret_decision);
     ours->accept_sync = accept;

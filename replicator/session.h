@@ -13,7 +13,7 @@ struct session {
     struct link_io *io;
     struct wire_hello *ours, *theirs; /* as exchanged */
     uint64_t applied;                 /* daemon.applied when ours was made */
-    struct daemon_permission permission;
+    struct salvage_permission permission;
     struct link_decision decision;
 };
 

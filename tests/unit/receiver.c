@@ -89,12 +89,13 @@ TEST(a_newer_primary_takes_the_place_of_a_session_that_hangs)
 }
 
 static void
-set_permission(struct session_kit *k, uint64_t kept_fork)
+set_permission(struct session_kit *k, uint64_t fork, uint64_t tail)
 {
     struct state_txn *txn;
     struct err e = { 0 };
-    uint8_t row[8];
-    put_le64(row, kept_fork);
+    uint8_t row[LEDGER_KEPT_ROW];
+    put_le64(row, fork);
+    put_le64(row + 8, tail);
     session_must(state_begin(k->c->node->state, true, &txn, &e), &e);
     state_meta(txn)->sync_base = state_meta(txn)->tail;
     session_must(state_put(txn, LEDGER_ACCEPT_SYNC, span_of(row, sizeof(row)), &e), &e);
@@ -111,11 +112,13 @@ greet_mx2(struct session_kit *k)
     return io;
 }
 
-/* What is behind seq 2 is kept; mx2 has no seq 2 of this node's. */
-TEST(a_salvage_permits_nothing_to_who_parted_before_what_was_kept)
+/* At seq 2, of which what lies between the two was kept. */
+static void
+check_kept_first(uint64_t fork, uint64_t tail)
 {
     struct session_kit *k = begin();
-    SESSION_NEEDED(k);
+    if (k == NULL)
+        return;
     struct link_io *io = follow_mx1(k);
     say_mkdir(io, 2, "b");
     say_commit(io, 3, 2);
@@ -123,12 +126,12 @@ TEST(a_salvage_permits_nothing_to_who_parted_before_what_was_kept)
     link_io_free(&io);
     session_stop(k);
     session_start(k);
-    set_permission(k, 2);
+    set_permission(k, fork, tail);
     io = greet_mx2(k);
     const struct wire_msg *msg = hear_type(io, WIRE_REFUSE);
     CHECK_INT(msg->refuse.code, WIRE_REFUSE_DIVERGED);
     CHECK_INT(msg->refuse.fork, 1);
-    hear_end(io, ""); /* what is behind seq 1 is kept now */
+    hear_end(io, ""); /* seq 2 is kept now */
     link_io_free(&io);
     io = greet_mx2(k);
     say_start(io, WIRE_MODE_SYNC, 2, 2);
@@ -139,6 +142,18 @@ TEST(a_salvage_permits_nothing_to_who_parted_before_what_was_kept)
     cap_sh(k->c, "test -s mail/.mailtwin/salvage/1-1/manifest");
     link_io_free(&io);
     session_kit_free(k);
+}
+
+/* mx2 has no seq 2 of this node's. */
+TEST(a_salvage_permits_nothing_to_who_parted_before_what_was_kept)
+{
+    check_kept_first(2, 2);
+}
+
+/* A mail server that was not stopped, a sweep that came to its end later. */
+TEST(a_salvage_permits_nothing_when_more_has_come_since)
+{
+    check_kept_first(1, 1);
 }
 
 /* A record that does not fit: what it builds on is not here. */

@@ -48,9 +48,17 @@ TEST(a_salvage_permits_who_shares_all_that_came_before_it)
 {
     struct wire_hello ours = node(WIRE_ROLE_NONE, 1, 0, 120);
     struct wire_hello theirs = node(WIRE_ROLE_PRIMARY, 2, 101, 150);
-    CHECK(salvage_permits(100, &ours, &theirs));
-    CHECK(salvage_permits(90, &ours, &theirs));
-    CHECK(!salvage_permits(101, &ours, &theirs)); /* seq 101 would be nowhere */
+    struct salvage_permission kept = { true, 100, 120 };
+    CHECK(salvage_permits(&kept, &ours, &theirs));
+    kept.fork = 90;
+    CHECK(salvage_permits(&kept, &ours, &theirs));
+    kept.fork = 101; /* seq 101 would be nowhere */
+    CHECK(!salvage_permits(&kept, &ours, &theirs));
+    kept = (struct salvage_permission){ true, 100, 119 }; /* seq 120 */
+    CHECK(!salvage_permits(&kept, &ours, &theirs));
+    kept = (struct salvage_permission){ true, 0, 120 };
     theirs.history[0] = 2;
-    CHECK(!salvage_permits(0, &ours, &theirs));
+    CHECK(!salvage_permits(&kept, &ours, &theirs));
+    kept.bound = false;
+    CHECK(salvage_permits(&kept, &ours, &theirs));
 }
