@@ -296,15 +296,18 @@ epochs_reached(struct span row, uint64_t tail)
     return count;
 }
 
+/* A copy that is not whole shares no past with anybody, whatever its journal says: who has more
+ * than it must not be taken for a beginning of it. */
 static int
-append_epoch(struct state_txn *txn, struct err *e)
+append_epoch(struct state_txn *txn, bool whole, struct err *e)
 {
     struct state_meta *meta = state_meta(txn);
     struct span row = { 0 };
     _cleanup_buf_ struct buf list = { 0 };
     if (state_get(txn, LEDGER_EPOCHS, &row, e) < 0)
         return -1;
-    buf_add(&list, row.ptr, epochs_reached(row, meta->tail) * LEDGER_EPOCH_ROW);
+    if (whole)
+        buf_add(&list, row.ptr, epochs_reached(row, meta->tail) * LEDGER_EPOCH_ROW);
     buf_add_le64(&list, meta->epoch);
     buf_add_le64(&list, meta->tail + 1);
     if (state_put(txn, LEDGER_EPOCHS, buf_span(&list), e) < 0)
@@ -352,11 +355,12 @@ write_promotion(struct daemon *d, const struct handover *handover, struct err *e
     if (next_epoch(d, txn, &meta->epoch, e) < 0 || state_epoch_forget(txn, e) < 0)
         return -1;
     meta->role = WIRE_ROLE_PRIMARY;
+    bool whole = meta->sync_base == 0;
     meta->sync_base = 0;
     meta->clean = 0;
     meta->checkpoint = meta->tail;
     node_boot_id(meta->boot_id);
-    if (append_epoch(txn, e) < 0 || state_del(txn, LEDGER_ACCEPT_SYNC, e) < 0 ||
+    if (append_epoch(txn, whole, e) < 0 || state_del(txn, LEDGER_ACCEPT_SYNC, e) < 0 ||
         state_del(txn, LEDGER_SYNC_FROM, e) < 0 || handover_order(d, txn, handover, e) < 0)
         return -1;
     struct state_meta copy = *meta;

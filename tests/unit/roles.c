@@ -269,6 +269,22 @@ TEST(an_epoch_that_was_never_reached_is_not_in_the_past)
     session_kit_free(k);
 }
 
+TEST(an_unfinished_copy_that_is_promoted_by_force_shares_no_past)
+{
+    struct session_kit *k = begin();
+    SESSION_NEEDED(k);
+    struct err e = { 0 };
+    _cleanup_free_ struct wire_hello *hello = xcalloc(1, sizeof(*hello));
+    was_standby(k);
+    session_must(session_resync(k, NULL, &e), &e); /* from now on nobody knows what it lacks */
+    session_must(session_promote(k, true, &e), &e);
+    session_must(daemon_hello(&k->d, hello, &e), &e);
+    CHECK_INT(hello->epoch_count, 1);
+    CHECK_INT(hello->epochs[0].epoch, 6);
+    CHECK_INT(hello->sync_base, 0);
+    session_kit_free(k);
+}
+
 TEST(a_promotion_counts_what_the_stores_have_beyond_the_journal)
 {
     struct session_kit *k = begin();
