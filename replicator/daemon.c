@@ -201,7 +201,7 @@ void
 daemon_close(struct daemon *d)
 {
     promotion_end(d);
-    restore_end(d);
+    restore_stop(d);
     roles_end(d);
     net_stop(&d->net);
     control_server_close(&d->control);

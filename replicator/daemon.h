@@ -66,10 +66,8 @@ struct daemon {
     struct turn turn;             /* of the sessions that receive */
     struct retain **retains;      /* of the stores; NULL where nothing is retained */
     struct retain_keeper *keeper;
-    struct mass *mass;        /* the mass-change guard */
-    pthread_t restore_thread; /* while restoring: retained objects into the stores of this node */
-    bool restoring;           /* the thread is to be joined */
-    atomic_bool restore_runs; /* and is at work */
+    struct mass *mass;       /* the mass-change guard */
+    struct restore *restore; /* of retained objects into the stores of this node; NULL none */
     struct barriers *barriers;
     struct gates *gates;
     struct salvages *salvages;   /* what this node had alone; NULL while nothing serves */

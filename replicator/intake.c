@@ -39,6 +39,7 @@ struct intake {
     struct node *node;
     struct link_io *io;
     bool primary;
+    const atomic_bool *stop;
     struct intake_places places;
     struct item items[BATCH_MAX];
     size_t count;
@@ -48,12 +49,13 @@ struct intake {
 };
 
 struct intake *
-intake_new(struct node *node, struct link_io *io, bool primary)
+intake_new(struct node *node, struct link_io *io, bool primary, const atomic_bool *stop)
 {
     struct intake *x = xcalloc(1, sizeof(*x));
     x->node = node;
     x->io = io;
     x->primary = primary;
+    x->stop = stop;
     x->places.node = node;
     return x;
 }
@@ -577,7 +579,9 @@ intake_settle(struct intake *x, struct err *e)
     if (x->count == 0 || x->open)
         return 0;
     for (size_t i = 0; i < x->count; i++) {
-        if (!x->items[i].settled)
+        if (atomic_load(x->stop))
+            settle(&x->items[i], WIRE_GIVEN_FAILED, "the role of the node there ends");
+        else if (!x->items[i].settled)
             prepare(x, &x->items[i]);
     }
     sync_stores(x); /* the bytes, before anybody sees their names */

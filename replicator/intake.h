@@ -23,10 +23,14 @@
 #include "replicator/link_io.h"
 #include "replicator/node.h"
 
+#include <stdatomic.h>
+
 struct intake;
 
-/* primary: else each object is answered with "failed". */
-struct intake *intake_new(struct node *node, struct link_io *io, bool primary);
+/* primary: else each object is answered with "failed". stop: set from another thread, what is taken
+ * and not there yet is answered so, too. */
+struct intake *intake_new(struct node *node, struct link_io *io, bool primary,
+                          const atomic_bool *stop);
 void intake_free(struct intake **intake); /* gives up what is staged; NULL is fine */
 /* GIVE; or DATA and END, while it waits for those of a GIVE. */
 bool intake_wants(const struct intake *x, enum wire_type type);

@@ -19,6 +19,7 @@
 struct restore {
     struct give_order order;
     struct daemon *d;
+    uint8_t role; /* of this node when it was ordered */
     struct control_call *call;
     const struct node_store *store;
     int retained_fd;
@@ -33,6 +34,8 @@ struct restore {
     /* where this node is the primary */
     struct link_io *ends[2];
     struct peer queue; /* only its list of orders is used */
+    pthread_t thread;
+    atomic_bool stopped;
     bool ended;
 };
 
@@ -338,10 +341,28 @@ restore_free(struct restore *r)
     free(r);
 }
 
+/* Why it ended is told as what the user did or saw, not as what became of a link. */
+static void
+say_role(struct restore *r)
+{
+    uint64_t there = r->results[WIRE_GIVEN_CREATED] + r->results[WIRE_GIVEN_EXISTS];
+    if (r->e.code == ERR_NONE || (!atomic_load(&r->stopped) && r->d->role == r->role))
+        return;
+    err_set(&r->e, ERR_PEER,
+            "the role of this node changed, or it ends: %llu of %zu objects are known to be there, "
+            "the others were given up; give the order again",
+            (unsigned long long)there, r->count);
+}
+
 static void
 reply_main(void *arg)
 {
     struct restore *r = arg;
+    say_role(r);
+    if (r->d->restore == r) {
+        pthread_join(r->thread, NULL);
+        r->d->restore = NULL;
+    }
     if (r->e.code != ERR_NONE)
         control_fail(r->call, &r->e);
     else
@@ -398,7 +419,7 @@ give_here(struct restore *r, struct err *e)
 {
     struct give *give = give_new(r->ends[0]);
     int rc = 0;
-    while (rc >= 0 && !r->ended) {
+    while (rc >= 0 && !r->ended && !atomic_load(&r->stopped)) {
         const struct wire_msg *msg = NULL;
         int gives = give_work(give, &r->queue, 0, e);
         if (gives < 0 || r->ended) {
@@ -420,11 +441,11 @@ static void *
 take_here(void *arg)
 {
     struct restore *r = arg;
-    struct intake *intake = intake_new(r->d->node, r->ends[1], true);
+    struct intake *intake = intake_new(r->d->node, r->ends[1], true, &r->stopped);
     const struct wire_msg *msg;
     struct err e = { 0 };
     int got = 0;
-    while (got >= 0) {
+    while (got >= 0 && !atomic_load(&r->stopped)) {
         got = link_io_receive(r->ends[1], 0, -1, &msg, &e);
         if (got == 0 && (intake_settle(intake, &e) < 0 || link_io_flush(r->ends[1], &e) < 0))
             got = -1;
@@ -450,11 +471,12 @@ run_here(void *arg)
     } else {
         if (give_here(r, &e) < 0 && r->e.code == ERR_NONE)
             r->e = e;
+        if (!r->ended && r->e.code == ERR_NONE)
+            err_set(&r->e, ERR_PEER, "it was stopped before it began");
         shutdown(link_io_fd(r->ends[0]), SHUT_RDWR);
         pthread_join(taker, NULL);
     }
     pthread_mutex_destroy(&r->queue.lock);
-    atomic_store(&r->d->restore_runs, false); /* what follows ends at once */
     control_post(r->d->control, reply_main, r);
     return NULL;
 }
@@ -463,30 +485,31 @@ static int
 start_here(struct restore *r, struct err *e)
 {
     int fds[2];
-    if (atomic_load(&r->d->restore_runs))
+    if (r->d->restore != NULL)
         return err_set(e, ERR_BUSY, "another restore on this node is not done yet");
-    restore_end(r->d);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
         return err_sys(e, ERR_IO, "make a pair of sockets");
     r->ends[0] = link_io_new(fds[0]);
     r->ends[1] = link_io_new(fds[1]);
     pthread_mutex_init(&r->queue.lock, NULL);
     r->queue.gives = &r->order;
-    atomic_store(&r->d->restore_runs, true);
-    int failed = pthread_create(&r->d->restore_thread, NULL, run_here, r);
-    atomic_store(&r->d->restore_runs, failed == 0 && atomic_load(&r->d->restore_runs));
+    int failed = pthread_create(&r->thread, NULL, run_here, r);
     if (failed != 0)
         return err_errnum(e, ERR_NOMEM, failed, "start a thread");
-    r->d->restoring = true;
+    r->d->restore = r; /* until reply_main(), in this thread */
     return 0;
 }
 
 void
-restore_end(struct daemon *d)
+restore_stop(struct daemon *d)
 {
-    if (d->restoring)
-        pthread_join(d->restore_thread, NULL);
-    d->restoring = false;
+    struct restore *r = d->restore;
+    if (r == NULL)
+        return;
+    atomic_store(&r->stopped, true);
+    shutdown(link_io_fd(r->ends[0]), SHUT_RDWR);
+    pthread_join(r->thread, NULL);
+    d->restore = NULL; /* its answer is on the way */
 }
 
 static int
@@ -506,6 +529,7 @@ restore_order(struct daemon *d, int store, struct control_call *call, const json
     struct err e = { 0 };
     struct restore *r = xcalloc(1, sizeof(*r));
     r->d = d;
+    r->role = d->role;
     r->call = call;
     r->store = &d->node->stores[store];
     r->replace = json_is_true(json_object_get(request, "replace"));

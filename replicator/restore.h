@@ -16,8 +16,9 @@
  * their name now). Answers with how many were created, exist, failed, were refused or are gone, and
  * with the first reason. */
 void restore_order(struct daemon *d, int store, struct control_call *call, const json_t *request);
-/* Waits for one that runs here. */
-void restore_end(struct daemon *d);
+/* Gives up one that runs here, and waits until nothing more of it happens: what is in the stores by
+ * then stays, and its answer says that it was given up. Before a role ends, and with the daemon. */
+void restore_stop(struct daemon *d);
 
 /* The bytes of such a text; false: it is not written so. */
 bool restore_unescape(const char *text, struct buf *ret_bytes);

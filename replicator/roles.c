@@ -11,6 +11,7 @@
 #include "replicator/receiver.h"
 #include "replicator/recover.h"
 #include "replicator/renumber.h"
+#include "replicator/restore.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -416,6 +417,7 @@ roles_promote(struct daemon *d, bool force, struct err *e)
 static int
 end_primary(struct daemon *d, uint8_t role, uint64_t heard, const char *why, struct err *e)
 {
+    restore_stop(d); /* what it has put there is recorded yet */
     detach_all(d);
     stop_capture(d, why);
     int rc = set_role(d, role, heard, e);

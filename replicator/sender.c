@@ -559,7 +559,7 @@ sender_run(struct session *s, struct err *e)
     x.ship.start_ns = (uint64_t)look_now_ns();
     link_io_expects(s->io, EARLY_MAX, PATIENCE_MS);
     relay_init(&x.relay, &x.ship);
-    x.intake = intake_new(s->daemon->node, s->io, s->daemon->capture != NULL);
+    x.intake = intake_new(s->daemon->node, s->io, s->daemon->capture != NULL, &s->peer->stop);
     x.reach = (struct reach){ s->daemon->capture, s->io, s->peer->wake_fd, 0, NULL };
     if (s->daemon->capture != NULL)
         x.fetch = fetch_new(s->daemon->node, s->daemon->capture, s->peer->conf->name, s->io);

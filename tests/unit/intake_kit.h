@@ -37,6 +37,7 @@ struct kit {
     size_t count, next;
     bool ended;
     struct err why;
+    atomic_bool stop;
     bool live;                /* else: not the primary */
     bool give_up;             /* at the next answer */
     char *numbered, name[64]; /* all are one message under names of their own */
@@ -186,7 +187,7 @@ connect_ends(struct kit *k)
         k->ends[i] = link_io_new(fds[i]);
     }
     k->give = give_new(k->ends[0]);
-    k->intake = intake_new(k->c->node, k->ends[1], k->live);
+    k->intake = intake_new(k->c->node, k->ends[1], k->live, &k->stop);
     order_all(k);
 }
 

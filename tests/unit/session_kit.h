@@ -22,6 +22,7 @@ struct session_kit {
     uv_loop_t loop;
     pthread_t thread;
     atomic_bool stop;
+    control_handler *orders; /* of the socket; none are taken when a test sets no other */
 };
 
 #define SESSION_NEEDED(k)  \
@@ -82,6 +83,7 @@ session_kit_new(void)
     struct session_kit *k = calloc(1, sizeof(*k));
     assert_non_null(k);
     k->c = c;
+    k->orders = session_no_orders;
     session_conf(k);
     return k;
 }
@@ -102,9 +104,8 @@ session_start(struct session_kit *k)
     for (size_t i = 0; i < 2; i++)
         peer_init(&d->peers[i], d, &k->nodes[i]);
     uv_loop_init(&k->loop);
-    session_must(
-        control_server_open(&k->loop, k->c->conf.run_dir, session_no_orders, k, &d->control, &e),
-        &e);
+    session_must(control_server_open(&k->loop, k->c->conf.run_dir, k->orders, k, &d->control, &e),
+                 &e);
     d->barriers = barriers_new(d);
     d->gates = gates_new(d->conf);
     session_must(daemon_retains_begin(d, &e), &e);
