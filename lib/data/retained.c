@@ -215,12 +215,6 @@ retained_bucket_next(int retained_fd, uint64_t hour, bool up, uint64_t *ret_hour
     return more < 0 ? -1 : any;
 }
 
-bool
-retained_lives(const struct retained_object *object)
-{
-    return S_ISREG(object->st.st_mode) && object->st.st_nlink > 1;
-}
-
 struct reading {
     const struct retained_read *read;
     struct buf path;

@@ -59,9 +59,6 @@ struct retained_object {
     const char *entry;
 };
 
-/* Is it still there under another name? Then nothing was lost. */
-bool retained_lives(const struct retained_object *object);
-
 /* Calls each() for every object, the newest bucket first, within one in no order, until it returns
  * something else than 0; returns that. A name that is none of ours is left out and counted in
  * *ret_strange. wanted() (NULL: all) is asked before the object is looked at, which is what takes

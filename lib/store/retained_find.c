@@ -2,6 +2,7 @@
 
 #include "lib/base/path.h"
 #include "lib/os/file.h"
+#include "lib/store/retained_census.h"
 #include "lib/store/store.h"
 
 #include <dirent.h>
@@ -15,6 +16,7 @@ struct finding {
     struct retained_search *search;
     struct retained_found found;
     struct buf member, path, probe;
+    struct retained_census *census;
     uint8_t *head; /* MAILHEAD_MAX */
 };
 
@@ -148,6 +150,18 @@ is_replicated(const struct finding *x, const char *name)
 static int find_below(struct finding *x, int dirfd, const char *name, unsigned depth,
                       struct err *e);
 
+/* What lives under another name was not lost. */
+static int
+find_file(struct finding *x, int dirfd, const char *name, struct err *e)
+{
+    struct retained_found *found = &x->found;
+    found->path = buf_span(&x->path);
+    found->member = buf_span(&x->member);
+    place(x, false);
+    int lives = fits_place(x) ? retained_census_lives(x->census, &found->st, e) : 1;
+    return lives == 0 ? tell(x, dirfd, name, e) : MIN(lives, 0);
+}
+
 static int
 find_name(struct finding *x, int dirfd, const char *name, unsigned depth, struct err *e)
 {
@@ -165,11 +179,8 @@ find_name(struct finding *x, int dirfd, const char *name, unsigned depth, struct
         r = 0;
     } else if (S_ISDIR(found->st.st_mode)) {
         r = find_below(x, dirfd, name, depth + 1, e);
-    } else if (!S_ISREG(found->st.st_mode) || found->st.st_nlink == 1) {
-        found->path = buf_span(&x->path);
-        found->member = buf_span(&x->member);
-        place(x, false);
-        r = fits_place(x) ? tell(x, dirfd, name, e) : 0;
+    } else {
+        r = find_file(x, dirfd, name, e);
     }
     x->member.len = member;
     x->path.len = path;
@@ -202,8 +213,9 @@ find_in(void *arg, const struct retained_object *object, struct err *e)
     struct finding *x = arg;
     struct retained_found *found = &x->found;
     bool is_dir = S_ISDIR(object->st.st_mode);
-    if (retained_lives(object))
-        return 0;
+    int lives = retained_census_lives(x->census, &object->st, e);
+    if (lives != 0)
+        return MIN(lives, 0);
     buf_reset(&x->member);
     buf_reset(&x->path);
     buf_add(&x->path, object->name.path.ptr, object->name.path.len);
@@ -222,9 +234,10 @@ find_in(void *arg, const struct retained_object *object, struct err *e)
 int
 retained_find(int retained_fd, struct retained_search *search, struct err *e)
 {
-    struct finding x = { .search = search };
+    struct finding x = { .search = search, .census = retained_census_new(retained_fd) };
     struct retained_read read = { .wanted = is_wanted, .each = find_in, .arg = &x };
     int r = retained_read(retained_fd, &read, &search->strange, e);
+    retained_census_free(&x.census);
     buf_free(&x.member);
     buf_free(&x.path);
     buf_free(&x.probe);

@@ -42,7 +42,8 @@ struct retained_search {
 };
 
 /* Directories that are read file by file when the filter asks for files. What lives under another
- * name is left out. Returns what each() returned last, -1 failed. */
+ * name is left out; a file whose names are all retained is told under each of them. Returns what
+ * each() returned last, -1 failed. */
 int retained_find(int retained_fd, struct retained_search *search, struct err *e) _must_check_;
 
 #endif

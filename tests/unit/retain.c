@@ -50,7 +50,7 @@ list_one(void *arg, const struct retained_object *object, struct err *e)
     assert_true(list->count < ARRAY_LEN(list->lines));
     snprintf(list->lines[list->count++], sizeof(list->lines[0]), "%c %.*s%s", (int)object->name.why,
              (int)object->name.path.len, (const char *)object->name.path.ptr,
-             retained_lives(object) ? " (lives)" : "");
+             S_ISREG(object->st.st_mode) && object->st.st_nlink > 1 ? " (lives)" : "");
     return 0;
 }
 
