@@ -19,9 +19,10 @@ class Office:
         self.daemon = {name: Directoryd(host) for name, host in lab.hosts.items()}
 
     def open(self, primary):
-        """Empty servers everywhere, and the top of the tree on the primary's."""
+        """Empty servers everywhere, and the top of the tree on the primary's. No tool syncs what it installs."""
         for slapd in self.slapd.values():
             slapd.install()
+            slapd.host.sync()
         for name in self.slapd:
             self.start(name)
         self.slapd[primary].fill()
