@@ -227,6 +227,7 @@ print_give(const struct wire_give *m, FILE *out)
     print_u64("kind", m->kind, out);
     print_u64("mode", m->mode, out);
     print_u64("keywords", m->keyword_count, out);
+    print_u64("xattrs", m->xattr_count, out);
     print_place(m->store, m->path, out);
 }
 

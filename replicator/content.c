@@ -151,22 +151,23 @@ content_send_bare(struct link_io *io, const struct record *record, enum wire_con
     return link_io_send(io, &msg, e);
 }
 
-static void
-add_xattrs(struct wire_msg *msg, const struct attrs_xattrs *xattrs)
+uint16_t
+content_xattrs(const struct attrs_xattrs *xattrs, struct span path, struct wire_xattr *ret)
 {
+    uint16_t count = 0;
     size_t room = XATTRS_ROOM;
-    for (size_t i = 0; i < xattrs->count && msg->rec.xattr_count < WIRE_XATTRS_MAX; i++) {
+    for (size_t i = 0; i < xattrs->count && count < WIRE_XATTRS_MAX; i++) {
         const struct attrs_xattr *x = &xattrs->list[i];
         size_t size = x->name.len + x->value.len;
         if (size > room) {
             event(EV_SKIPPED, F_STR("why", "its extended attributes are too large"),
-                  F_SPAN("path", msg->rec.record.path), F_SPAN("attribute", x->name));
+                  F_SPAN("path", path), F_SPAN("attribute", x->name));
             continue;
         }
         room -= size;
-        msg->rec.xattrs[msg->rec.xattr_count++] = (struct wire_xattr){ .name = x->name,
-                                                                       .value = x->value };
+        ret[count++] = (struct wire_xattr){ .name = x->name, .value = x->value };
     }
+    return count;
 }
 
 struct sending {
@@ -302,7 +303,7 @@ content_send(struct link_io *io, const struct record *record, struct content *co
                              : signature.len > 0 ? WIRE_CONTENT_DELTA
                                                  : WIRE_CONTENT_DATA;
     rec_fill(&msg, record, kind, &content->now);
-    add_xattrs(&msg, &content->xattrs);
+    msg.rec.xattr_count = content_xattrs(&content->xattrs, record->path, msg.rec.xattrs);
     if (link_io_send(io, &msg, e) < 0)
         return -1;
     return has_bytes ? send_bytes(io, record, content, signature, ret_bytes, e) : 0;

@@ -37,6 +37,10 @@ int content_load(struct content *content, size_t max, struct err *e) _must_check
  * it is sent; a disk that fails then makes it `torn` and is no failure: its error is an event. */
 int content_send(struct link_io *io, const struct record *record, struct content *content,
                  struct span signature, uint64_t *ret_bytes, struct err *e) _must_check_;
+/* As many as fit into a message, by name; what does not is told (event SKIPPED). ret has room for
+ * WIRE_XATTRS_MAX and points into xattrs. */
+uint16_t content_xattrs(const struct attrs_xattrs *xattrs, struct span path,
+                        struct wire_xattr *ret);
 /* Sends REC alone, with the attributes of the record. */
 int content_send_bare(struct link_io *io, const struct record *record, enum wire_content kind,
                       struct err *e) _must_check_;

@@ -6,6 +6,7 @@
 #include "lib/os/file.h"
 #include "lib/store/keywords.h"
 #include "lib/store/maildir.h"
+#include "replicator/content.h"
 
 #include <stdlib.h>
 
@@ -184,11 +185,27 @@ send_piece(struct give *g, struct err *e)
     return g->item_at == g->item.attr.size ? send_end(g, true, e) : 0;
 }
 
+/* Of a file, as the copy here has them. One that cannot be asked is given without. */
+static void
+add_xattrs(struct wire_give *give, const struct give_item *item, struct attrs_xattrs *xattrs)
+{
+    struct err why = { 0 };
+    give->xattr_count = 0;
+    if (item->kind != WIRE_GIVE_FILE || item->fd < 0)
+        return;
+    if (attrs_xattrs_read(item->fd, xattrs, &why) < 0)
+        event(EV_UNREADABLE, F_SPAN("path", give->path), F_ERR(&why));
+    else
+        give->xattr_count = content_xattrs(xattrs, give->path, give->xattrs);
+}
+
 /* Takes the item over when its bytes are to follow. */
 static int
 send_item(struct give *g, struct give_item *item, struct err *e)
 {
+    _cleanup_xattrs_ struct attrs_xattrs xattrs = { 0 };
     fill(g, item);
+    add_xattrs(&g->out.give, item, &xattrs);
     uint64_t bytes = has_bytes(item) ? item->attr.size : 0;
     g->list[g->count++] = (struct underway){ g->last_id, item->tag, bytes };
     g->bytes += bytes;

@@ -124,11 +124,17 @@ item_new(struct intake *x, const struct wire_give *give)
     size_t need = give->path.len + give->guid.len + 1;
     for (size_t i = 0; i < give->keyword_count; i++)
         need += give->keywords[i].name.len;
+    for (size_t i = 0; i < give->xattr_count; i++)
+        need += give->xattrs[i].name.len + give->xattrs[i].value.len;
     buf_reserve(&item->bytes, need); /* so that nothing moves below */
     item->give.path = keep(&item->bytes, give->path);
     item->give.guid = keep(&item->bytes, give->guid);
     for (size_t i = 0; i < give->keyword_count; i++)
         item->give.keywords[i].name = keep(&item->bytes, give->keywords[i].name);
+    for (size_t i = 0; i < give->xattr_count; i++) {
+        item->give.xattrs[i].name = keep(&item->bytes, give->xattrs[i].name);
+        item->give.xattrs[i].value = keep(&item->bytes, give->xattrs[i].value);
+    }
     return item;
 }
 
@@ -443,16 +449,11 @@ prepare_dir(struct intake *x, struct item *item, struct err *e)
     return 0;
 }
 
-static int
-set_attrs(struct item *item, struct err *e)
+static bool
+is_made(const struct item *item)
 {
-    const struct attr *attr = &item->give.attr;
-    if (item->act != INTAKE_MAKE && item->act != INTAKE_MAKE_OTHER && item->act != INTAKE_REPLACE)
-        return 0;
-    if (attrs_set_owner(item->fd, attr->uid, attr->gid, e) < 0 ||
-        attrs_set_mode(item->fd, attr->mode & 0777, e) < 0)
-        return -1;
-    return attrs_set_mtime(item->fd, attr->mtime_ns, e);
+    return item->act == INTAKE_MAKE || item->act == INTAKE_MAKE_OTHER ||
+           item->act == INTAKE_REPLACE;
 }
 
 static void
@@ -462,8 +463,8 @@ prepare(struct intake *x, struct item *item)
     int rc = item->give.kind == WIRE_GIVE_MESSAGE ? prepare_message(x, item, &e)
              : item->give.kind == WIRE_GIVE_FILE  ? prepare_file(x, item, &e)
                                                   : prepare_dir(x, item, &e);
-    if (rc >= 0 && !item->settled && set_attrs(item, &e) < 0)
-        rc = -1;
+    if (rc >= 0 && !item->settled && is_made(item))
+        rc = intake_set_attrs(item->fd, &item->give, &e);
     if (rc >= 0)
         return;
     if (!has_bytes(&item->give) && e.sys == ENOENT) { /* its directory is not there */
@@ -471,7 +472,8 @@ prepare(struct intake *x, struct item *item)
         item->act = gone ? INTAKE_EXISTS : INTAKE_ABSENT;
         return;
     }
-    bool never = e.code == ERR_REFUSED || e.sys == ELOOP || e.sys == ENOTDIR || e.sys == EXDEV;
+    bool never = e.code == ERR_REFUSED || e.code == ERR_PROTOCOL || e.sys == ELOOP ||
+                 e.sys == ENOTDIR || e.sys == EXDEV;
     settle(item, never ? WIRE_GIVEN_REFUSED : WIRE_GIVEN_FAILED, e.text);
 }
 

@@ -122,3 +122,19 @@ intake_replace(int root_fd, int fd, int dirfd, const char *name, struct err *e)
     pthread_mutex_unlock(&one);
     return rc;
 }
+
+int
+intake_set_attrs(int fd, const struct wire_give *give, struct err *e)
+{
+    const struct attr *attr = &give->attr;
+    bool file = give->kind == WIRE_GIVE_FILE;
+    struct attrs_xattr list[WIRE_XATTRS_MAX];
+    for (size_t i = 0; i < give->xattr_count; i++)
+        list[i] = (struct attrs_xattr){ give->xattrs[i].name, give->xattrs[i].value };
+    if (attrs_set_owner(fd, attr->uid, attr->gid, e) < 0 || /* the order: apply_give_attrs() */
+        (file && attrs_xattrs_prune(fd, list, give->xattr_count, e) < 0) ||
+        attrs_set_mode(fd, attr->mode & 0777, e) < 0 ||
+        (file && attrs_xattrs_write(fd, list, give->xattr_count, e) < 0))
+        return -1;
+    return attrs_set_mtime(fd, attr->mtime_ns, e);
+}

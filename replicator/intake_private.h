@@ -96,4 +96,7 @@ bool intake_has_guid(int root_fd, struct span folder, struct span guid);
 /* Gives the file without a name the name that another one has. From any thread. */
 int intake_replace(int root_fd, int fd, int dirfd, const char *name, struct err *e) _must_check_;
 
+/* Owner, mode and time of what is staged; extended attributes of a file. */
+int intake_set_attrs(int fd, const struct wire_give *give, struct err *e) _must_check_;
+
 #endif

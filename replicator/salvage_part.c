@@ -1,5 +1,6 @@
 #include "replicator/salvage_part.h"
 
+#include "lib/os/attrs.h"
 #include "lib/os/fault.h"
 #include "lib/os/file.h"
 
@@ -161,8 +162,11 @@ copy_content(struct salvage_part *part, uint32_t number, int from, uint64_t size
 {
     char name[16];
     snprintf(name, sizeof(name), CONTENT_NAME, number);
+    _cleanup_xattrs_ struct attrs_xattrs xattrs = { 0 };
     _cleanup_close_ int to = file_open_unnamed(part->dirfd, 0600, e);
-    if (to < 0 || copy_bytes(part, from, to, size, e) < 0)
+    if (to < 0 || copy_bytes(part, from, to, size, e) < 0 ||
+        attrs_xattrs_read(from, &xattrs, e) < 0 ||
+        attrs_xattrs_write(to, xattrs.list, xattrs.count, e) < 0)
         return -1;
     return file_link_unnamed(to, part->dirfd, name, e);
 }

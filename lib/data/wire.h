@@ -280,6 +280,8 @@ struct wire_give {
         guid; /* the folder's mailbox GUID, where it may be called otherwise by now; or "" */
     uint16_t keyword_count;
     struct wire_keyword keywords[WIRE_KEYWORDS_MAX];
+    uint16_t xattr_count; /* of a file */
+    struct wire_xattr xattrs[WIRE_XATTRS_MAX];
 };
 
 enum wire_given_result {
@@ -364,7 +366,7 @@ struct wire_msg {
 
 /* Appends the message as one frame. What does not fit its limits is a bug of the caller, but for
  * sentences for people: they are cut to WIRE_TEXT_MAX, and control bytes in them become '?'. The
- * xattrs of a REC may come in any order. */
+ * xattrs of a REC or GIVE may come in any order. */
 void wire_encode(const struct wire_msg *msg, struct buf *out);
 /* Decodes and checks the body of a frame. *ret_msg is large: keep one per connection. */
 int wire_decode(const struct frame *frame, struct wire_msg *ret_msg, struct err *e) _must_check_;

@@ -40,6 +40,12 @@ struct span wire_get_text(struct wire_in *in);
 struct span wire_get_rest(struct reader *in);
 void wire_get_copy(struct reader *in, void *ret_bytes, size_t len);
 
+/* Extended attributes: written sorted, so that the same object always gives the same bytes. list
+ * has room for WIRE_XATTRS_MAX; the number that was told comes back. */
+void wire_put_xattrs(const struct wire_xattr *list, uint16_t count, struct buf *out);
+uint16_t wire_get_xattrs(struct wire_in *in, struct wire_xattr *list);
+int wire_check_xattrs(const struct wire_xattr *list, uint16_t count, struct err *e) _must_check_;
+
 int wire_check_name(struct span name, const char *field, struct err *e) _must_check_;
 int wire_check_range(uint64_t value, uint64_t min, uint64_t max, const char *field,
                      struct err *e) _must_check_;

@@ -20,6 +20,8 @@ give_put(const struct wire_msg *msg, struct buf *out)
         buf_add_u8(out, give->keywords[i].letter);
         wire_put_span8(out, give->keywords[i].name);
     }
+    if (give->kind == WIRE_GIVE_FILE)
+        wire_put_xattrs(give->xattrs, give->xattr_count, out);
 }
 
 static void
@@ -39,6 +41,9 @@ give_get(struct wire_in *in, struct wire_msg *msg)
         give->keywords[i].letter = reader_u8(&in->r);
         give->keywords[i].name = wire_get_span8(&in->r);
     }
+    give->xattr_count = 0;
+    if (give->kind == WIRE_GIVE_FILE)
+        give->xattr_count = wire_get_xattrs(in, give->xattrs);
 }
 
 static bool
@@ -118,6 +123,10 @@ give_check(const struct wire_msg *msg, struct err *e)
         return -1;
     if (give->kind != WIRE_GIVE_MESSAGE && (give->keyword_count > 0 || give->guid.len > 0))
         return err_set(e, ERR_PROTOCOL, "keywords or guid with what is no message");
+    if (give->mode == WIRE_GIVE_REMOVE && give->xattr_count > 0)
+        return err_set(e, ERR_PROTOCOL, "xattrs with what is to be removed");
+    if (wire_check_xattrs(give->xattrs, give->xattr_count, e) < 0)
+        return -1;
     return check_keywords(give, e);
 }
 

@@ -11,16 +11,14 @@ xattr_compare(const void *a, const void *b)
     return span_compare((*left)->name, (*right)->name);
 }
 
-/* Sorted, so that the same object always gives the same bytes. */
-static void
-put_xattrs(const struct wire_rec *rec, struct buf *out)
+void
+wire_put_xattrs(const struct wire_xattr *list, uint16_t count, struct buf *out)
 {
     const struct wire_xattr *sorted[WIRE_XATTRS_MAX];
-    size_t count = rec->xattr_count;
     for (size_t i = 0; i < count; i++)
-        sorted[i] = &rec->xattrs[i];
+        sorted[i] = &list[i];
     qsort(sorted, count, sizeof(sorted[0]), xattr_compare);
-    buf_add_le16(out, rec->xattr_count);
+    buf_add_le16(out, count);
     for (size_t i = 0; i < count; i++) {
         ASSERT(i == 0 || span_compare(sorted[i - 1]->name, sorted[i]->name) < 0);
         wire_put_span8(out, sorted[i]->name);
@@ -28,38 +26,38 @@ put_xattrs(const struct wire_rec *rec, struct buf *out)
     }
 }
 
-static void
-get_xattrs(struct wire_in *in, struct wire_rec *rec)
+uint16_t
+wire_get_xattrs(struct wire_in *in, struct wire_xattr *list)
 {
-    rec->xattr_count = reader_le16(&in->r);
-    size_t count = MIN(rec->xattr_count, WIRE_XATTRS_MAX);
+    uint16_t told = reader_le16(&in->r);
+    size_t count = MIN(told, WIRE_XATTRS_MAX);
     bool rising = true;
     for (size_t i = 0; i < count; i++) {
-        rec->xattrs[i].name = wire_get_span8(&in->r);
-        rec->xattrs[i].value = reader_span32(&in->r);
+        list[i].name = wire_get_span8(&in->r);
+        list[i].value = reader_span32(&in->r);
         if (i > 0)
-            rising &= span_compare(rec->xattrs[i - 1].name, rec->xattrs[i].name) < 0;
+            rising &= span_compare(list[i - 1].name, list[i].name) < 0;
     }
     if (reader_ok(&in->r) && !rising) {
         in->bad = true;
         (void)err_set(in->e, ERR_PROTOCOL, "the xattrs are not in the order of their names");
     }
+    return told;
 }
 
-static int
-check_xattrs(const struct wire_rec *rec, struct err *e)
+int
+wire_check_xattrs(const struct wire_xattr *list, uint16_t count, struct err *e)
 {
-    if (wire_check_range(rec->xattr_count, 0, WIRE_XATTRS_MAX, "the number of xattrs", e) < 0)
+    if (wire_check_range(count, 0, WIRE_XATTRS_MAX, "the number of xattrs", e) < 0)
         return -1;
     size_t sum = 0;
-    for (size_t i = 0; i < rec->xattr_count; i++) {
-        const struct wire_xattr *xattr = &rec->xattrs[i];
-        struct span name = xattr->name;
+    for (size_t i = 0; i < count; i++) {
+        struct span name = list[i].name;
         if (name.len == 0 || name.len > WIRE_XATTR_NAME_MAX || memchr(name.ptr, 0, name.len))
             return err_set(e, ERR_PROTOCOL, "the name of xattr %zu is malformed", i);
-        if (wire_check_range(xattr->value.len, 0, WIRE_XATTR_VALUE_MAX, "an xattr's size", e) < 0)
+        if (wire_check_range(list[i].value.len, 0, WIRE_XATTR_VALUE_MAX, "an xattr's size", e) < 0)
             return -1;
-        sum += name.len + xattr->value.len;
+        sum += name.len + list[i].value.len;
     }
     return wire_check_range(sum, 0, WIRE_BULK_MAX, "the size of all xattrs", e);
 }
@@ -75,7 +73,7 @@ rec_put(const struct wire_msg *msg, struct buf *out)
     put_le16(out->ptr + mark, (uint16_t)len);
     buf_add_u8(out, rec->content);
     attr_encode(&rec->now, out);
-    put_xattrs(rec, out);
+    wire_put_xattrs(rec->xattrs, rec->xattr_count, out);
 }
 
 static void
@@ -85,7 +83,7 @@ rec_get(struct wire_in *in, struct wire_msg *msg)
     struct span record = reader_span16(&in->r);
     rec->content = reader_u8(&in->r);
     rec->now = attr_decode(&in->r);
-    get_xattrs(in, rec);
+    rec->xattr_count = wire_get_xattrs(in, rec->xattrs);
     if (reader_ok(&in->r) && record_decode(record, &rec->record, in->e) < 0)
         in->bad = true;
 }
@@ -134,7 +132,7 @@ rec_check(const struct wire_msg *msg, struct err *e)
         return -1;
     if (check_now(rec, e) < 0)
         return -1;
-    return check_xattrs(rec, e);
+    return wire_check_xattrs(rec->xattrs, rec->xattr_count, e);
 }
 
 const struct wire_codec wire_rec_codec = { rec_put, rec_get, rec_check };

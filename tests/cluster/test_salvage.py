@@ -1,6 +1,7 @@
 """What a primary that was replaced has alone comes back: once, marked, and nothing else changes."""
 
 import json
+import os
 
 import pytest
 from lab import mail
@@ -83,6 +84,7 @@ def alone(lab):
         client.uid("STORE", uids[2:3], "+FLAGS", "(\\Deleted)")
         client.do("expunge")
     (lab["mx1"].path(lab["mx1"].files) / "script").write_text("keep")
+    os.setxattr(lab["mx1"].path(lab["mx1"].files) / "script", "user.author", b"ann")
     lab["mx1"].mailtwin("barrier", "--timeout", "1s", check=False)  # all of it is in the journal; nobody else has it
     lab["mx1"].sync()
     return fresh
@@ -127,6 +129,7 @@ def test_what_a_replaced_primary_had_alone_is_delivered_and_the_rest_is_listed(p
     assert any("Later" in flags for _, _, flags in found[fresh[-1].ident])
     assert [folder for folder, _, _ in found[known[1].ident]] .count("Own") == 1
     assert (new.path(new.files) / "script").read_text() == "keep"
+    assert os.getxattr(new.path(new.files) / "script", "user.author") == b"ann"
     kinds = sorted(item["kind"] for item in listed(old)["items"])
     assert kinds == ["expunge", "flags"]
     epoch = new.daemon.status()["epoch"]
@@ -187,6 +190,7 @@ def test_what_is_listed_is_applied_or_dropped_by_command(pair):
     assert {"\\Flagged", "Mine"} <= flags
     assert known[2].ident not in found
     assert (new.path(new.files) / "script").read_text() == "keep"
+    assert os.getxattr(new.path(new.files) / "script", "user.author") == b"ann"
     assert listed(old)["items"] == []
     old.mailtwin("salvage", "drop", items["file"]["id"].partition("/")[0], "--yes")
     assert listed(old, "--all")["items"] == []

@@ -340,6 +340,21 @@ check_give_dir(const struct wire_msg *msg)
 }
 
 static void
+check_give_file(const struct wire_msg *msg)
+{
+    const struct wire_give *give = &msg->give;
+    CHECK_INT(give->id, 79);
+    CHECK_INT(give->kind, WIRE_GIVE_FILE);
+    CHECK_INT(give->mode, WIRE_GIVE_REPLACE);
+    check_span(give->path, "ada/vacation.sieve");
+    CHECK_INT(give->xattr_count, 2);
+    check_span(give->xattrs[0].name, "user.author");
+    check_span(give->xattrs[0].value, "ada");
+    check_span(give->xattrs[1].name, "user.empty");
+    check_span(give->xattrs[1].value, "");
+}
+
+static void
 check_given(const struct wire_msg *msg)
 {
     CHECK_INT(msg->given.id, 77);
@@ -431,6 +446,7 @@ static const struct {
     { "stall-over", WIRE_STALL, check_stall_over },
     { "give", WIRE_GIVE, check_give },
     { "give-dir", WIRE_GIVE, check_give_dir },
+    { "give-file", WIRE_GIVE, check_give_file },
     { "given", WIRE_GIVEN, check_given },
     { "found", WIRE_FOUND, check_found },
     { "barrier", WIRE_BARRIER, check_barrier },

@@ -179,6 +179,29 @@ TEST(a_file_is_put_only_where_nothing_is_and_replaced_on_an_operators_word)
     kit_free(k);
 }
 
+TEST(a_file_comes_with_its_extended_attributes_and_no_others)
+{
+    struct kit *k = kit_new_on("32");
+    KIT_NEEDED(k);
+    cap_sh(k->c,
+           "setfacl -d -m u:7:rwx files; echo mine >files/a; setfattr -n user.old -v 1 files/a;"
+           "touch out/x; setfattr -n user.tag -v t out/x; setfattr -n trusted.x -v 1 out/x;"
+           "setfacl -m u:9:r out/x");
+    struct source *a = other(k, WIRE_GIVE_FILE, WIRE_GIVE_REPLACE, 1, "a");
+    struct source *b = other(k, WIRE_GIVE_FILE, WIRE_GIVE_PUT, 1, "b");
+    a->from = b->from = "x";
+    give_all(k);
+    CHECK_INT(a->result, WIRE_GIVEN_CREATED);
+    CHECK_INT(b->result, WIRE_GIVEN_CREATED);
+    for (int i = 0; i < 2; i++) {
+        check_sh(k, i == 0 ? "cp -a files/a c" : "cp -a files/b c");
+        check_sh(k, "[ $(getfattr --only-values -n user.tag c) = t ]");
+        check_sh(k, "! getfattr -d -m - c | grep -q 'old\\|trusted'");
+        check_sh(k, "getfacl -ncp c | grep -qx user:9:r-- && ! getfacl -ncp c | grep -q user:7");
+    }
+    kit_free(k);
+}
+
 TEST(a_message_that_was_overwritten_is_put_back_and_never_made_a_second_time)
 {
     struct kit *k = kit_new();

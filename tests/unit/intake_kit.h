@@ -20,7 +20,8 @@ struct source {
     enum wire_give_mode mode;
     uint16_t store;
     const char *path, *bytes, *guid, *mark, *keywords;
-    uint64_t lie; /* added to the size */
+    uint64_t lie;     /* added to the size */
+    const char *from; /* a file of the store's filesystem that it is written to and given from */
     enum wire_given_result result;
     char where[300], text[300];
 };
@@ -59,6 +60,12 @@ next(struct give_order *order, struct give_item *item, struct err *e)
                                 .kind = s->kind,
                                 .mode = s->mode,
                                 .fd = memfd_create("given", MFD_CLOEXEC) };
+    if (s->from != NULL) {
+        char path[300];
+        snprintf(path, sizeof(path), "%s/s/out/%s", k->c->base, s->from);
+        close(item->fd);
+        item->fd = open(path, O_RDWR);
+    }
     buf_add(&item->path, s->path, strlen(s->path));
     if (s->guid != NULL)
         buf_add(&item->guid, s->guid, strlen(s->guid));

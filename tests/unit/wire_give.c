@@ -54,6 +54,41 @@ TEST(mode_and_attributes_fit_the_kind_of_what_is_given)
                   "9223372036854775807");
 }
 
+static void
+make_file(void)
+{
+    make(WIRE_GIVE);
+    msg.give.kind = WIRE_GIVE_FILE;
+    msg.give.mode = WIRE_GIVE_REPLACE;
+    msg.give.keyword_count = 0;
+    msg.give.xattr_count = 2;
+    msg.give.xattrs[0] = (struct wire_xattr){ span_str("user.b"), span_str("1") };
+    msg.give.xattrs[1] = (struct wire_xattr){ span_str("user.a"), span_str("") };
+}
+
+TEST(a_file_that_is_given_has_extended_attributes_and_nothing_else_has)
+{
+    make_file();
+    check_accepted();
+    CHECK_INT(got.give.xattr_count, 2);
+    CHECK(span_equal(got.give.xattrs[0].name, span_str("user.a"))); /* sorted */
+    CHECK(span_equal(got.give.xattrs[1].value, span_str("1")));
+    make_file();
+    msg.give.mode = WIRE_GIVE_REMOVE;
+    check_refused("malformed GIVE: xattrs with what is to be removed");
+    make_file();
+    msg.give.xattrs[0].name = span_str("");
+    check_refused("malformed GIVE: the name of xattr 0 is malformed");
+    static const uint8_t much[WIRE_XATTR_VALUE_MAX + 1];
+    make_file();
+    msg.give.xattrs[0].value = span_of(much, sizeof(much));
+    check_refused("malformed GIVE: an xattr's size is 65537, allowed are 0 to 65536");
+    make(WIRE_GIVE);
+    msg.give.xattr_count = 1; /* of a message: not written */
+    check_accepted();
+    CHECK_INT(got.give.xattr_count, 0);
+}
+
 TEST(what_is_given_has_a_place_below_the_root)
 {
     make(WIRE_GIVE);
