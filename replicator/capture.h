@@ -30,9 +30,10 @@ struct capture_status {
  * capture thread after each commit that moved the tail. */
 int capture_start(struct node *node, int adopt_fd, void (*on_tail)(void *arg, uint64_t tail),
                   void *arg, struct capture **ret_capture, struct err *e) _must_check_;
-/* Drains, syncs, notes the evidence for a start without a scan. `keep_fd`: the queue's descriptor
- * goes on living (handed to the service manager). */
-void capture_stop(struct capture **capture);
+/* Drains, syncs, notes the evidence for a start without a scan; the queue's descriptor goes on
+ * living where the service manager has it. true: all that happened up to now is in the journal;
+ * false: a sweep has not come to its end, or the journal could not be written. NULL is fine. */
+bool capture_stop(struct capture **capture);
 /* The descriptor to be left with the service manager. */
 int capture_watch_fd(const struct capture *capture);
 

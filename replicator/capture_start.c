@@ -176,12 +176,12 @@ stop_clean(struct capture *c, struct err *e)
     return save_evidence(c, e);
 }
 
-void
+bool
 capture_stop(struct capture **capture)
 {
     struct capture *c = *capture;
     if (c == NULL)
-        return;
+        return false;
     struct capture_status status;
     capture_status(c, &status);
     if (status.phase == CAPTURE_LIVE) {
@@ -194,11 +194,12 @@ capture_stop(struct capture **capture)
     pthread_join(c->thread, NULL);
     capture_checkpoint_join(c);
     struct err e = { 0 };
-    bool clean = status.phase == CAPTURE_LIVE && !c->stalled && capture_settled(c) &&
-                 unreadable_count(c) == 0;
+    bool complete = status.phase == CAPTURE_LIVE && !c->stalled && capture_settled(c);
+    bool clean = complete && unreadable_count(c) == 0;
     if (clean && stop_clean(c, &e) < 0)
         event(EV_FAILED, F_STR("while", "stopping the capture"), F_ERR(&e));
     capture_free(capture);
+    return complete;
 }
 
 int

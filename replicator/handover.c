@@ -71,7 +71,7 @@ served_last(struct daemon *d, struct state_txn *txn, uint64_t epoch, struct err 
     if (found < 0 || state_epoch_heard(txn, &heard, e) < 0)
         return -1;
     return found > 0 && row.len == 8 && get_le64(row.ptr) == epoch && heard <= epoch &&
-           d->role == WIRE_ROLE_STANDBY && nobody_knows_newer(d, epoch);
+           d->role != WIRE_ROLE_PRIMARY && nobody_knows_newer(d, epoch);
 }
 
 static const char *

@@ -100,6 +100,17 @@ set_role(struct daemon *d, uint8_t role, uint64_t heard, struct err *e)
     return 0;
 }
 
+/* Of a node without a role. */
+static void
+say_why_held(struct daemon *d, bool deposed)
+{
+    snprintf(d->why_not_serving, sizeof(d->why_not_serving), "%s",
+             deposed ? "deposed by a node that was promoted later; follows it when its data allows "
+                       "that"
+                     : "demoted before it knew all that it has; looks at its stores before it "
+                       "follows");
+}
+
 static void
 on_tail(void *arg, uint64_t tail)
 {
@@ -151,16 +162,18 @@ start_capture(struct daemon *d, struct err *e)
     return 0;
 }
 
-static void
+/* true: the journal has all that happened here. */
+static bool
 stop_capture(struct daemon *d, const char *why)
 {
     if (d->capture == NULL)
-        return;
+        return false;
     struct err e = { 0 };
     err_set(&e, ERR_REFUSED, "%s", why);
     barriers_fail(d->barriers, &e);
-    capture_stop(&d->capture);
+    bool complete = capture_stop(&d->capture);
     sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=fanotify");
+    return complete;
 }
 
 /* A standby may be promoted at any moment: what cannot be watched then is refused now. */
@@ -207,16 +220,17 @@ roles_begin(struct daemon *d, struct err *e)
     if (state_begin(d->node->state, false, &txn, e) < 0)
         return -1;
     struct state_meta meta = *state_meta(txn);
+    uint64_t heard;
     d->loss = loss_watch_new();
-    if (node_check_roots(d->node, txn, e) < 0 || loss_watch_load(d->loss, txn, e) < 0)
+    if (state_epoch_heard(txn, &heard, e) < 0 || node_check_roots(d->node, txn, e) < 0 ||
+        loss_watch_load(d->loss, txn, e) < 0)
         return -1;
     state_abort(&txn);
     d->role = meta.role;
     if (meta.role == WIRE_ROLE_NONE && span_is_zero(span_of(meta.history, sizeof(meta.history))))
         d->role = WIRE_ROLE_STANDBY; /* a new node waits for a primary */
     if (d->role == WIRE_ROLE_NONE)
-        snprintf(d->why_not_serving, sizeof(d->why_not_serving),
-                 "deposed by a node that was promoted later; follows it when its data allows that");
+        say_why_held(d, heard > meta.epoch);
     atomic_store(&d->tail, meta.tail);
     if (d->role != WIRE_ROLE_PRIMARY && read_marker(d, e) < 0)
         return -1;
@@ -233,7 +247,7 @@ roles_begin(struct daemon *d, struct err *e)
 
 /* What was done behind a promotion that this node has heard of and not followed is not here. */
 static int
-may_replace_newest(struct state_txn *txn, struct err *e)
+may_replace_newest(const struct daemon *d, struct state_txn *txn, struct err *e)
 {
     uint64_t heard;
     uint64_t epoch = state_meta(txn)->epoch;
@@ -241,6 +255,10 @@ may_replace_newest(struct state_txn *txn, struct err *e)
         return -1;
     if (heard <= epoch)
         return 0;
+    if (d->role == WIRE_ROLE_NONE)
+        return err_set(e, ERR_REFUSED,
+                       "this node was deposed by a newer primary: see `mailtwin status`, or use "
+                       "--force to take over against it");
     return err_set(e, ERR_REFUSED,
                    "a node was promoted later (epoch %llu), and this one (epoch %llu) has not "
                    "followed it: see `mailtwin status`, or use --force to take over against it",
@@ -262,11 +280,7 @@ may_promote(struct daemon *d, bool force, struct err *e)
     if (state_begin(d->node->state, false, &txn, e) < 0)
         return -1;
     const struct state_meta *meta = state_meta(txn);
-    if (d->role == WIRE_ROLE_NONE && !span_is_zero(span_of(meta->history, sizeof(meta->history))))
-        return err_set(e, ERR_REFUSED,
-                       "this node was deposed by a newer primary: see `mailtwin status`, or use "
-                       "--force to take over against it");
-    if (may_replace_newest(txn, e) < 0)
+    if (may_replace_newest(d, txn, e) < 0)
         return -1;
     if (meta->sync_base != 0)
         return err_set(
@@ -413,13 +427,18 @@ roles_promote(struct daemon *d, bool force, struct err *e)
     return begin_primary(d, e);
 }
 
-/* Sessions and capture end with the role. */
+/* Sessions and capture end with the role. One whose sweep was in hand does not know yet what it
+ * has, and is no standby before it does: without a role it looks before it follows (salvage_look),
+ * also after a restart. */
 static int
 end_primary(struct daemon *d, uint8_t role, uint64_t heard, const char *why, struct err *e)
 {
     restore_stop(d); /* what it has put there is recorded yet */
     detach_all(d);
-    stop_capture(d, why);
+    if (!stop_capture(d, why) && role == WIRE_ROLE_STANDBY) {
+        role = WIRE_ROLE_NONE;
+        say_why_held(d, false);
+    }
     int rc = set_role(d, role, heard, e);
     d->prepare = prepare_begin(d->node);
     protection_update(d); /* of a standby nobody asks whether it is protected */

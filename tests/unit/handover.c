@@ -107,6 +107,7 @@ TEST(a_node_that_was_primary_itself_needs_nothing_if_all_others_say_so)
     link_io_free(&io);
     CHECK_INT(look(k), HANDOVER_NONE);
     session_must(session_promote(k, true, &e), &e);
+    session_settle(k);
     session_must(session_demote(k, &e), &e);
     CHECK_INT(look(k), HANDOVER_NONE);
     session_stop(k);

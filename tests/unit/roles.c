@@ -75,6 +75,7 @@ TEST(status_is_true_at_once_after_a_promotion)
         CHECK_INT(number_of(peer_of(status, i), "durable_seq"), 0);
     }
     json_decref(status);
+    session_settle(k);
     session_must(session_demote(k, &e), &e);
     status = session_status(k);
     CHECK_STR(text_of(status, "role"), "standby");
@@ -171,6 +172,7 @@ TEST(how_long_and_with_what_a_primary_is_alone_outlives_a_restart)
     CHECK_STR(text_of(status, "degraded_since"), "1970-01-01T00:16:40Z");
     CHECK_INT(number_of(json_object_get(status, "at_risk"), "changes"), 2);
     json_decref(status);
+    session_settle(k);
     session_must(session_demote(k, &e), &e);
     session_must(session_promote(k, false, &e), &e);
     status = session_status(k); /* what the node knew as the primary of another epoch is over */
@@ -489,6 +491,7 @@ TEST(a_standby_that_did_not_follow_the_newest_primary_is_promoted_by_force_only)
     struct err e = { 0 };
     was_standby(k);
     session_must(session_promote(k, true, &e), &e);
+    session_settle(k);
     session_must(session_demote(k, &e), &e);
     struct link_io *io = session_link(k, 0);
     add_epoch(primary_hello(k, 0, 40, 5), 40, 3);
@@ -505,6 +508,7 @@ TEST(a_standby_that_did_not_follow_the_newest_primary_is_promoted_by_force_only)
         session_start(k);
     }
     session_must(session_promote(k, true, &e), &e);
+    session_settle(k);
     session_must(session_demote(k, &e), &e);
     session_must(session_promote(k, false, &e), &e); /* it is the newest itself */
     session_kit_free(k);
@@ -562,6 +566,7 @@ TEST(a_demoted_node_that_lacks_names_after_a_power_loss_is_unfinished)
     session_stop(k);
     lose_a_mail_with_the_power(k);
     session_start(k);
+    session_settle(k);
     session_must(session_demote(k, &e), &e);
     session_must(daemon_hello(&k->d, hello, &e), &e);
     CHECK_INT(hello->role, WIRE_ROLE_STANDBY);
@@ -578,6 +583,7 @@ TEST(a_demoted_node_that_lacks_nothing_is_complete)
     SESSION_NEEDED(k);
     struct err e = { 0 };
     session_must(session_promote(k, false, &e), &e);
+    session_settle(k);
     session_must(session_demote(k, &e), &e);
     CHECK_INT(meta_now(k).sync_base, 0);
     session_must(session_promote(k, false, &e), &e);
