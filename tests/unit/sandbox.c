@@ -224,6 +224,52 @@ TEST(network_filter_ends_the_role_at_any_other_call)
 #endif
 }
 
+static int
+by_value(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static void
+sort_much(enum sandbox_profile profile)
+{
+    struct err e;
+    double *values = xcalloc(1000, sizeof(*values));
+    for (unsigned i = 0; i < 1000; i++)
+        values[i] = (double)(i * 7919U % 1000U);
+    MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    MUST(sandbox_seccomp(profile, &e) == 0);
+    qsort(values, 1000, sizeof(*values), by_value);
+    MUST(values[0] < 0.5 && values[999] > 998.5);
+}
+
+static void
+sort_in_gate(void)
+{
+    sort_much(SANDBOX_GATE);
+}
+
+static void
+sort_in_directoryd(void)
+{
+    sort_much(SANDBOX_DIRECTORY);
+}
+
+static void
+sort_in_store(void)
+{
+    sort_much(SANDBOX_STORE);
+}
+
+/* The library asks for the size of the memory when it is more than a kilobyte. */
+TEST(every_role_that_sorts_may_sort_much)
+{
+    CHECK_INT(in_child(sort_in_gate), 0);
+    CHECK_INT(in_child(sort_in_directoryd), 0);
+    CHECK_INT(in_child(sort_in_store), 0);
+}
+
 static const int store_caps[] = { CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE, CAP_CHOWN,
                                   CAP_FOWNER,    CAP_FSETID,          CAP_MKNOD };
 
