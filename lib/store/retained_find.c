@@ -128,6 +128,8 @@ tell(struct finding *x, int dirfd, const char *name, struct err *e)
 {
     const struct retained_filter *f = x->search->filter;
     bool message = x->found.mailbox.kind == MAILBOX_MESSAGE && S_ISREG(x->found.st.st_mode);
+    if (x->found.mailbox.kind == MAILBOX_DELIVERY)
+        return 0; /* cut off by the death of a mail server; it was nobody's yet, and goes nowhere */
     x->found.head = (struct mailhead){ 0 };
     if (asks_for_head(f) && !message)
         return 0;

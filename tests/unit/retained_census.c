@@ -1,4 +1,5 @@
-/* Files with several names among what is retained: found when none of them lives. */
+/* What is found among what is retained: files with several names when none of them lives, and no
+ * delivery that was never completed. */
 #include "lib/store/retained_census.h"
 #include "lib/store/retained_find.h"
 
@@ -49,10 +50,10 @@ tell(void *arg, const struct retained_found *found, struct err *e)
 }
 
 static void
-find_all(int fd)
+find_all(int fd, enum store_kind kind)
 {
     static const struct retained_filter filter = { .members = true };
-    struct retained_search search = { .kind = STORE_FILES, .filter = &filter, .each = tell };
+    struct retained_search search = { .kind = kind, .filter = &filter, .each = tell };
     struct err e = { 0 };
     told[0] = '\0';
     if (retained_find(fd, &search, &e) < 0)
@@ -62,16 +63,30 @@ find_all(int fd)
 TEST(a_file_whose_names_are_all_retained_is_found_under_each)
 {
     int fd = make_folders();
-    find_all(fd);
+    find_all(fd, STORE_FILES);
     CHECK_CONTAINS(told, "u/cur/both cur/both\n");
     CHECK_CONTAINS(told, "v/cur/copy cur/copy\n");
     CHECK_CONTAINS(told, "u/cur/own cur/own\n");
     CHECK_CONTAINS(told, "v/cur/own cur/own\n");
     CHECK(strstr(told, "three") == NULL);
     sh("rm live/three");
-    find_all(fd);
+    find_all(fd, STORE_FILES);
     CHECK_CONTAINS(told, "u/cur/three cur/three\n");
     CHECK_CONTAINS(told, "v/cur/three cur/three\n");
+    close(fd);
+}
+
+TEST(a_delivery_that_a_dying_mail_server_left_is_no_mail)
+{
+    int fd = make_folders();
+    sh("cd r; u=00000001/1.1.1.1.t.u; mkdir $u/tmp; echo half >$u/tmp/1.M1P1.x;"
+       "echo half >'00000002/3.1.1.1.d.v|tmp|1.M1P1.x'");
+    find_all(fd, STORE_MAILDIR);
+    CHECK_CONTAINS(told, "u/cur/own cur/own\n");
+    CHECK(strstr(told, "/tmp/") == NULL);
+    find_all(fd, STORE_FILES); /* a folder as any other there */
+    CHECK_CONTAINS(told, "u/tmp/1.M1P1.x tmp/1.M1P1.x\n");
+    CHECK_CONTAINS(told, "v/tmp/1.M1P1.x \n");
     close(fd);
 }
 
