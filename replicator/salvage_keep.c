@@ -80,7 +80,7 @@ wait_live(const struct session *s, const struct turn_claim *claim, struct captur
 }
 
 /* What happened here and is in no journal yet: between the last words of a primary that crashed and
- * the moment at which it was deposed. A standby has nothing of the kind. */
+ * the moment at which it was deposed, or demoted. A standby has nothing of the kind. */
 static int
 finish_journal(const struct session *s, const struct turn_claim *claim, struct err *e)
 {
@@ -93,7 +93,9 @@ finish_journal(const struct session *s, const struct turn_claim *claim, struct e
     int rc = wait_live(s, claim, capture, e);
     if (rc >= 0)
         atomic_store(&d->tail, capture_settle(capture));
-    capture_stop(&capture);
+    bool complete = capture_stop(&capture);
+    if (rc >= 0 && !complete)
+        rc = err_set(e, ERR_NOSPACE, "the journal could not be completed");
     atomic_store(&d->journal_finished, rc >= 0);
     return rc;
 }
