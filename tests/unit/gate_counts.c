@@ -33,6 +33,27 @@ TEST(half_and_99_of_100_are_of_the_last_thousand_and_the_longest_of_all)
     CHECK(is_near(waits_sum_up(&w).p99, 60));
 }
 
+/* Whatever comes in which order: the same as of the last thousand, sorted. */
+TEST(the_shares_are_those_of_all_that_is_kept_whatever_comes)
+{
+    static struct waits w;
+    static double all[5000];
+    uint32_t seed = 7;
+    for (size_t n = 0; n < ARRAY_LEN(all); n++) {
+        seed = seed * 1664525 + 1013904223;
+        all[n] = (double)(seed >> 22); /* many are the same */
+        waits_add(&w, all[n]);
+        size_t from = n + 1 > WAITS_KEPT ? n + 1 - WAITS_KEPT : 0, less = 0, not_more = 0;
+        double p50 = waits_sum_up(&w).p50;
+        for (size_t i = from; i <= n; i++) {
+            less += all[i] < p50;
+            not_more += all[i] <= p50;
+        }
+        CHECK(less * 2 < n + 1 - from && not_more * 2 >= n + 1 - from);
+        CHECK_INT(w.count, n + 1 - from);
+    }
+}
+
 /* --- told and heard --- */
 
 static const struct gate_report sample = {
