@@ -1,7 +1,9 @@
 /* inspect.c - tells what a file is by its content, and prints it. */
 #include "cli/commands.h"
+#include "cli/inspect_journal.h"
 #include "cli/inspect_wire.h"
 #include "cli/papers.h"
+#include "lib/data/journal_read.h"
 #include "lib/os/file.h"
 #include "lib/store/dump.h"
 
@@ -99,7 +101,12 @@ cmd_inspect(const struct line *line, struct err *e)
     void *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (map == MAP_FAILED)
         return err_sys(e, ERR_IO, "map %s", path);
-    int r = print_file(path, span_of(map, size), e);
+    bool json = line_has(line, "json"), journal = journal_read_knows(span_of(map, size));
+    int r = journal ? 0
+            : json  ? err_set(e, ERR_USAGE, "only a journal is printed as JSON")
+                    : print_file(path, span_of(map, size), e);
     munmap(map, size);
-    return r < 0 ? err_wrap(e, "%s", path) : 0;
+    if (journal)
+        r = journal_print(path, json, e);
+    return r < 0 ? err_wrap(e, "%s", path) : r;
 }

@@ -2,9 +2,8 @@
 
 #include <inttypes.h>
 
-/* Any byte may stand in a path; none may steer the terminal. */
-static void
-print_bytes(const char *key, struct span s, FILE *out)
+void
+wire_print_bytes(const char *key, struct span s, FILE *out)
 {
     fprintf(out, " %s=\"", key);
     for (size_t i = 0; i < s.len; i++) {
@@ -44,9 +43,9 @@ static void
 print_hello(const struct wire_hello *m, FILE *out)
 {
     fprintf(out, " version=%u-%u", m->version_min, m->version_max);
-    print_bytes("cluster", m->cluster, out);
-    print_bytes("node", m->node, out);
-    print_bytes("follow", m->follow, out);
+    wire_print_bytes("cluster", m->cluster, out);
+    wire_print_bytes("node", m->node, out);
+    wire_print_bytes("follow", m->follow, out);
     print_u64("role", m->role, out);
     print_hex("history", m->history, sizeof(m->history), out);
     print_u64("epoch", m->epoch, out);
@@ -56,7 +55,7 @@ print_hello(const struct wire_hello *m, FILE *out)
     print_u64("accept_sync", m->accept_sync, out);
     print_epochs(m->epochs, m->epoch_count, out);
     for (size_t i = 0; i < m->store_count; i++)
-        print_bytes("store", m->stores[i].name, out);
+        wire_print_bytes("store", m->stores[i].name, out);
 }
 
 static void
@@ -76,8 +75,8 @@ print_refuse(const struct wire_refuse *m, FILE *out)
     print_u64("code", m->code, out);
     print_u64("epoch", m->epoch, out);
     print_u64("fork", m->fork, out);
-    print_bytes("node", m->node, out);
-    print_bytes("text", m->text, out);
+    wire_print_bytes("node", m->node, out);
+    wire_print_bytes("text", m->text, out);
 }
 
 static void
@@ -88,9 +87,9 @@ print_rec(const struct wire_rec *m, FILE *out)
     print_u64("seq", r->seq, out);
     print_u64("epoch", r->epoch, out);
     print_u64("store", r->store, out);
-    print_bytes("path", r->path, out);
+    wire_print_bytes("path", r->path, out);
     if (record_op_flags(r->op) & OP_F_TWO)
-        print_bytes("other", r->other, out);
+        wire_print_bytes("other", r->other, out);
     fprintf(out, " mode=%o", m->now.mode);
     print_u64("uid", m->now.uid, out);
     print_u64("gid", m->now.gid, out);
@@ -149,7 +148,7 @@ print_digest_ask(const struct wire_digest_ask *m, FILE *out)
     print_u64("flags", m->flags, out);
     print_u64("directories", m->count, out);
     if (m->count > 0)
-        print_bytes("first", m->dirs[0].path, out);
+        wire_print_bytes("first", m->dirs[0].path, out);
 }
 
 static void
@@ -168,14 +167,14 @@ print_need(const struct wire_need *m, FILE *out)
     print_u64("store", m->store, out);
     print_u64("seq", m->seq, out);
     print_u64("is_dir", m->is_dir, out);
-    print_bytes("path", m->path, out);
+    wire_print_bytes("path", m->path, out);
 }
 
 static void
 print_place(uint16_t store, struct span path, FILE *out)
 {
     print_u64("store", store, out);
-    print_bytes("path", path, out);
+    wire_print_bytes("path", path, out);
 }
 
 static void
@@ -200,7 +199,7 @@ static void
 print_stall(const struct wire_stall *m, FILE *out)
 {
     print_u64("code", m->code, out);
-    print_bytes("text", m->text, out);
+    wire_print_bytes("text", m->text, out);
 }
 
 static void
@@ -236,8 +235,8 @@ print_given(const struct wire_given *m, FILE *out)
 {
     print_u64("id", m->id, out);
     print_u64("result", m->result, out);
-    print_bytes("path", m->path, out);
-    print_bytes("text", m->text, out);
+    wire_print_bytes("path", m->path, out);
+    wire_print_bytes("text", m->text, out);
 }
 
 void
@@ -319,7 +318,7 @@ wire_print(const struct wire_msg *msg, FILE *out)
         print_u64("stamp_ns", msg->ping.stamp_ns, out);
         break;
     case WIRE_BYE:
-        print_bytes("text", msg->bye.text, out);
+        wire_print_bytes("text", msg->bye.text, out);
         break;
     }
 }

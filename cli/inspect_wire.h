@@ -7,5 +7,7 @@
 #include <stdio.h>
 
 void wire_print(const struct wire_msg *msg, FILE *out);
+/* ` key="bytes"`. Any byte may stand in a path; none may steer the terminal. */
+void wire_print_bytes(const char *key, struct span s, FILE *out);
 
 #endif

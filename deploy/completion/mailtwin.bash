@@ -37,7 +37,7 @@ _mailtwin()
     dump) words="--config --node --help --version --version-name --plan --force --yes --json --reason list run restore" ;;
     dumpd) words="--config --node --help --version --foreground" ;;
     audit) words="--config --node --help --version --since --until --json" ;;
-    inspect) words="--config --node --help --version" files=1 ;;
+    inspect) words="--config --node --help --version --json" files=1 ;;
     help) words="--config --node --help --version status check pki replicatord gate barrier verify resync held salvage loss retained promote demote directory directoryd accounts dump dumpd audit inspect help version" ;;
     version) words="--config --node --help --version" ;;
     esac

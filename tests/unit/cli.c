@@ -1,4 +1,5 @@
 /* What the program does without a daemon. */
+#include "lib/data/state_private.h"
 #include "tests/unit/cli_kit.h"
 
 #include "lib/data/wire.h"
@@ -141,6 +142,55 @@ TEST(papers_are_made_shown_and_never_overwritten)
     CHECK_INT(run("pki"), 2);
     CHECK_INT(run("pki node"), 2);
     CHECK_INT(run("pki init x"), 2);
+}
+
+/* The state of a daemon that is not running, with one record that is damaged. */
+static void
+put_state(void)
+{
+    struct state *state;
+    struct state_txn *txn;
+    struct err e = { 0 };
+    CHECK_INT(mkdir(at("journal"), 0700), 0);
+    int dirfd = open(at("journal"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct state_opts opts = { .map_size = 16 << 20, .no_sync = true };
+    CHECK_INT(state_open(dirfd, &opts, &state, &e), 0);
+    CHECK_INT(state_begin(state, true, &txn, &e), 0);
+    state_meta(txn)->epoch = 3;
+    struct record r = { .op = OP_UNLINK, .time_ns = UINT64_C(1700000000000000000) };
+    r.attr.mode = 0100600;
+    r.path = span_str("u1/cur/a\nb\x1b");
+    CHECK_INT(state_append(txn, &r, &e), 0);
+    struct record moved = { .op = OP_RENAME, .path = span_str("b"), .other = span_str("a\\") };
+    moved.attr.mode = 040700;
+    CHECK_INT(state_append(txn, &moved, &e), 0);
+    CHECK_INT(table_put(txn, TABLE_RECORDS, KEY64(9), span_str("nothing"), &e), 0);
+    CHECK_INT(state_commit(&txn, &e), 0);
+    state_free(&state);
+    close(dirfd);
+}
+
+TEST(a_journal_is_printed_one_line_a_record)
+{
+    char words[128];
+    put_state();
+    snprintf(words, sizeof(words), "inspect %s", at("journal/state"));
+    CHECK_INT(run(words), 4);
+    CHECK_CONTAINS(said, "         1 epoch=3 2023-11-14T22:13:20Z unlink store=0 "
+                         "path=\"u1/cur/a\\x0ab\\x1b\" mode=100600 ");
+    CHECK_CONTAINS(said, "         2 epoch=3 ");
+    CHECK_CONTAINS(said, " rename store=0 path=\"b\" other=\"a\\x5c\" ");
+    CHECK_CONTAINS(said, "         9 damaged: ");
+    strcat(words, " --json");
+    CHECK_INT(run(words), 4);
+    json_t *first = json_loads(said, JSON_DISABLE_EOF_CHECK, NULL);
+    CHECK_INT(json_integer_value(json_object_get(first, "seq")), 1);
+    CHECK_STR(json_string_value(json_object_get(first, "path")), "u1/cur/a\\x0ab\\x1b");
+    json_decref(first);
+    CHECK_CONTAINS(said, "{\"seq\":9,\"damaged\":");
+    put("link", "no frames at all", 16);
+    snprintf(words, sizeof(words), "inspect --json %s", at("link"));
+    CHECK_INT(run(words), 2);
 }
 
 TEST(a_captured_link_is_printed_one_line_a_frame)
