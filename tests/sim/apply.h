@@ -325,7 +325,7 @@ receive_start(struct world *w, struct conn *c, unsigned side, const struct msg *
     s->epoch = m->epoch;
     s->role = WIRE_ROLE_STANDBY;
     s->sync_base = m->base;
-    s->told_resync = false;
+    s->told_resync = s->kept.bound = false;
     s->held_count = 0;
     take_epochs(s, theirs);
     if (anew) {

@@ -192,6 +192,16 @@ fault_role(struct world *w, struct node *n)
         node_promote(w, n, false);
 }
 
+/* With the disks, by the operator's hand. */
+static inline void
+kept_lost(struct world *w, struct node *n)
+{
+    while (n->kept_count > 0) {
+        uint32_t obj = n->kept[--n->kept_count].obj;
+        w->confirmed[obj] = w->confirmed[obj] && exists_on_whole(w, obj);
+    }
+}
+
 static inline void
 fault_wipe(struct world *w, struct node *n, bool keep_store)
 {
@@ -200,6 +210,7 @@ fault_wipe(struct world *w, struct node *n, bool keep_store)
     if (n->up)
         node_down(w, n);
     if (!keep_store) {
+        kept_lost(w, n);
         operator_dooms(w, n);
         tree_clear(&n->live);
     }
@@ -214,6 +225,7 @@ operator_resync(struct world *w, struct node *n)
     if (!n->up || n->mem.role == WIRE_ROLE_PRIMARY)
         return;
     n->mem.told_resync = n->consent = true;
+    n->mem.kept.bound = false;
     operator_dooms(w, n);
     role_changed(w, n);
 }
@@ -275,6 +287,7 @@ fault(struct world *w, enum fault_kind kind)
         break;
     case FAULT_PARTIAL:
     case FAULT_SMALL:
+    case FAULT_RETURN:
     case FAULT_COUNT:
         break; /* not events: circumstances of the whole run */
     }

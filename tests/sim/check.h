@@ -189,11 +189,28 @@ check_node(struct world *w, struct node *n)
     }
 }
 
+/* 7: what a primary took, or one that was, is in a store or kept in a salvage, unless a client
+ * removed it. */
+static inline void
+check_owed(struct world *w)
+{
+    for (unsigned i = 0; i < w->opts.nodes; i++) {
+        const struct node *n = &w->nodes[i];
+        for (unsigned k = 0; n->disk.role != WIRE_ROLE_STANDBY && k < n->live.count; k++)
+            w->owed[n->live.ents[k].obj] = !n->doomed || w->owed[n->live.ents[k].obj];
+    }
+    for (uint32_t obj = 1; obj <= w->obj_count; obj++)
+        if (w->owed[obj] && !w->dead[obj] && !w->hidden[obj] && !exists_somewhere(w, obj))
+            sim_fail(w, "7 salvage", "obj %u was removed by nobody, and is nowhere", obj);
+}
+
 static inline void
 check_step(struct world *w)
 {
     for (unsigned i = 0; i < w->opts.nodes; i++)
         check_node(w, &w->nodes[i]);
+    if (returns(w))
+        check_owed(w);
 }
 
 #endif

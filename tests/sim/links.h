@@ -2,7 +2,7 @@
 #ifndef MAILTWIN_SIM_LINKS_H
 #define MAILTWIN_SIM_LINKS_H
 
-#include "tests/sim/send.h"
+#include "tests/sim/salvage.h"
 
 #include <string.h>
 
@@ -106,23 +106,6 @@ conn_open(struct world *w, unsigned a, unsigned b)
 
 /* --- decisions --- */
 
-/* One session receives at a time: the one of the newer epoch, else the newer one. */
-static inline bool
-may_receive(struct world *w, struct conn *c, unsigned side)
-{
-    for (unsigned i = 0; i < CONNS_MAX; i++)
-        for (unsigned s = 0; s < 2; s++) {
-            struct conn *o = &w->conns[i];
-            if (!o->used || o == c || !o->open[s] || o->node[s] != c->node[side] ||
-                o->sess[s].state != SESS_RECEIVE)
-                continue;
-            if (o->sess[s].epoch > c->hello[1 - side].epoch && !w->calm)
-                return false;
-            end_close(w, o, s);
-        }
-    return true;
-}
-
 /* How far the peer has come in our history, as a whole. */
 static inline uint64_t
 tail_of_ours(const struct conn *c, unsigned side)
@@ -132,11 +115,26 @@ tail_of_ours(const struct conn *c, unsigned side)
     return whole ? link_fork(ours, theirs) : 0;
 }
 
+/* As decide_permitted() in session.c. */
+static inline void
+decide_permitted(struct world *w, struct conn *c, unsigned side)
+{
+    const struct node *n = node_of(w, c, side);
+    struct wire_hello *ours = &c->hello[side];
+    struct sess *s = &c->sess[side];
+    uint8_t accept = ours->accept_sync;
+    if (accept != 0 && !broken(w, BROKEN_SALVAGE_FORK) &&
+        !salvage_permits(&n->disk.kept, ours, &c->hello[1 - side]))
+        ours->accept_sync = 0;
+    sim_decide(w, ours, &c->hello[1 - side], &s->decision);
+    ours->accept_sync = accept;
+}
+
 static inline void
 decide(struct world *w, struct conn *c, unsigned side)
 {
     struct sess *s = &c->sess[side];
-    sim_decide(w, &c->hello[side], &c->hello[1 - side], &s->decision);
+    decide_permitted(w, c, side);
     sim_trace(w, "mx%u with mx%u: row %u act %d from %u fork %u", c->node[side] + 1,
               c->node[1 - side] + 1, s->decision.row, (int)s->decision.act,
               (unsigned)s->decision.from, (unsigned)s->decision.fork);
@@ -150,14 +148,16 @@ decide(struct world *w, struct conn *c, unsigned side)
         break;
     case LINK_RECEIVE:
         s->epoch = c->hello[1 - side].epoch;
-        if (may_receive(w, c, side))
+        if (returns(w) && look_first(w, c, side))
+            end_close(w, c, side);
+        else if (may_receive(w, c, side))
             s->state = SESS_RECEIVE;
         else
             end_close(w, c, side);
         break;
     case LINK_STEP_DOWN:
         if (!broken(w, BROKEN_STEP_DOWN))
-            node_demote(w, node_of(w, c, side));
+            node_step_down(w, node_of(w, c, side));
         break;
     case LINK_IDLE:
     case LINK_REFUSE:
@@ -196,6 +196,10 @@ deliver(struct world *w, struct conn *c, unsigned from)
         return;
     if (m.type == M_HELLO)
         take_hello(w, c, to);
+    else if (m.type == M_GIVE && c->sess[to].state == SESS_SEND)
+        take_give(w, c, to, &m);
+    else if (m.type == M_GIVEN)
+        take_given(w, c, to, &m);
     else if (c->sess[to].state == SESS_RECEIVE)
         receiver_handle(w, c, to, &m);
     else if (c->sess[to].state == SESS_SEND)
@@ -217,6 +221,10 @@ conn_step(struct world *w, struct conn *c)
             sender_step(w, c, side);
         else if (c->sess[side].state == SESS_HOLD && one_in(w, 40))
             end_close(w, c, side);
+        else if (c->sess[side].state == SESS_HOLD && returns(w))
+            keep_step(w, c, side);
+        else if (c->sess[side].state == SESS_RECEIVE && node_of(w, c, side)->kept_count > 0)
+            give_step(w, c, side);
     }
 }
 

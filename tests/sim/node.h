@@ -251,12 +251,28 @@ capture_drain(struct world *w, struct node *n, unsigned most)
 /* --- what mail clients were promised --- */
 
 static inline bool
+returns(const struct world *w)
+{
+    return !(w->opts.without & 1u << FAULT_RETURN);
+}
+
+static inline bool
+is_kept(const struct world *w, uint32_t obj)
+{
+    for (unsigned i = 0; i < w->opts.nodes; i++)
+        for (unsigned k = 0; k < w->nodes[i].kept_count; k++)
+            if (w->nodes[i].kept[k].obj == obj)
+                return true;
+    return false;
+}
+
+static inline bool
 exists_somewhere(struct world *w, uint32_t obj)
 {
     for (unsigned i = 0; i < w->opts.nodes; i++)
         if (!w->nodes[i].doomed && tree_find_obj(&w->nodes[i].live, obj) != NULL)
             return true;
-    return false;
+    return is_kept(w, obj);
 }
 
 static inline bool
@@ -267,7 +283,7 @@ exists_on_whole(struct world *w, uint32_t obj)
         if (!n->doomed && n->disk.sync_base == 0 && tree_find_obj(&n->live, obj) != NULL)
             return true;
     }
-    return false;
+    return is_kept(w, obj);
 }
 
 /* --- power --- */
@@ -336,6 +352,36 @@ store_synced(struct node *n)
     n->unsynced_count = 0;
 }
 
+/* On a node that is a primary, or was one and has not followed since. */
+static inline bool
+exists_on_old(struct world *w, uint32_t obj)
+{
+    for (unsigned i = 0; i < w->opts.nodes; i++) {
+        struct node *n = &w->nodes[i];
+        if (!n->doomed && n->disk.role != WIRE_ROLE_STANDBY && tree_find_obj(&n->live, obj) != NULL)
+            return true;
+    }
+    return is_kept(w, obj);
+}
+
+/* An operator gave away the only copy, but for what a standby has of it. */
+static inline void
+owed_given_up(struct world *w)
+{
+    for (uint32_t obj = 1; obj <= w->obj_count; obj++)
+        w->owed[obj] = w->owed[obj] && exists_on_old(w, obj);
+}
+
+/* A power loss took what was not on the disk yet. Of what a standby has of that 4 speaks. */
+static inline void
+owed_lost(struct world *w, const struct tree *before)
+{
+    for (unsigned i = 0; i < before->count; i++) {
+        uint32_t obj = before->ents[i].obj;
+        w->owed[obj] = w->owed[obj] && (w->given[obj] || exists_on_old(w, obj));
+    }
+}
+
 /* An operator gave a node free; what no other whole node has is lost by his own hand. */
 static inline void
 operator_gave_up(struct world *w)
@@ -354,6 +400,7 @@ operator_dooms(struct world *w, struct node *n)
 {
     n->doomed = true;
     operator_gave_up(w);
+    owed_given_up(w);
     for (unsigned i = 0; i < w->opts.nodes; i++)
         store_synced(&w->nodes[i]);
 }
@@ -361,7 +408,7 @@ operator_dooms(struct world *w, struct node *n)
 static inline void
 node_down(struct world *w, struct node *n)
 {
-    n->up = false;
+    n->up = n->finished = false;
     n->mem = n->disk;
     links_end(w, n->id, NULL);
     n->pending_count = 0;
@@ -374,6 +421,7 @@ node_down(struct world *w, struct node *n)
 static inline void
 node_power_loss(struct world *w, struct node *n)
 {
+    struct tree before = n->live;
     unsigned kept = chance(w, n->unsynced_count + 1);
     n->live = kept == 0 ? n->synced : n->unsynced[kept - 1];
     n->marker = n->synced_marker;
@@ -383,6 +431,7 @@ node_power_loss(struct world *w, struct node *n)
     store_synced(n);
     if (n->mem.history != 0 && n->mem.sync_base == 0 && n->mem.role == WIRE_ROLE_PRIMARY)
         recover_begin(w, n);
+    owed_lost(w, &before);
     node_commit(n);
 }
 
@@ -413,11 +462,15 @@ role_changed(struct world *w, struct node *n)
 static inline void
 held_settle(struct world *w, struct node *n)
 {
-    for (unsigned i = 0; i < n->live.count && n->mem.held_count > 0; i++)
-        if (!w->journalled[n->live.ents[i].obj] && n->live.ents[i].obj != 0) {
+    for (unsigned i = 0; i < n->live.count && n->mem.held_count > 0; i++) {
+        uint32_t obj = n->live.ents[i].obj;
+        if (obj != 0 && !w->journalled[obj]) {
             n->mem.held_count = 0;
             capture_sweep(w, n);
+        } else if (tree_find_obj(&n->mem.index, obj) == NULL) {
+            w->hidden[obj] = true; /* moved to where a held name hides it: see docs/simulation.md */
         }
+    }
 }
 
 static inline void
@@ -427,12 +480,26 @@ node_demote(struct world *w, struct node *n)
         capture_drain(w, n, PENDING_MAX);
         held_settle(w, n);
         store_synced(n);
+        n->finished = true;
     }
     n->mem.role = WIRE_ROLE_NONE;
     /* What a power loss took is missing still: as one who follows, it is brought level by a sync.
      */
     if (n->mem.held_count > 0 && !broken(w, BROKEN_HELD_IGNORED))
         n->mem.sync_base = n->mem.tail > 0 ? n->mem.tail : 1;
+    role_changed(w, n);
+}
+
+/* Another was promoted. What is not in the journal yet is not waited for. */
+static inline void
+node_step_down(struct world *w, struct node *n)
+{
+    if (!returns(w) || n->mem.held_count > 0 || one_in(w, 2)) {
+        node_demote(w, n);
+        return;
+    }
+    n->pending_count = 0;
+    n->mem.role = WIRE_ROLE_NONE;
     role_changed(w, n);
 }
 
@@ -473,7 +540,8 @@ node_promote(struct world *w, struct node *n, bool drift)
     epochs_begin(s);
     s->role = WIRE_ROLE_PRIMARY;
     s->sync_base = 0;
-    s->told_resync = n->consent = n->doomed = false;
+    s->kept.bound = false;
+    s->told_resync = n->consent = n->doomed = n->finished = false;
     for (unsigned i = 0; i < NODES_MAX; i++)
         s->places[i] = (struct place_of_sync){ 0 };
     node_append(w, n, (struct rec){ .op = OP_EPOCH });

@@ -7,7 +7,7 @@
 #define MAILTWIN_SIM_H
 
 #include "lib/data/wire.h"
-#include "replicator/link.h"
+#include "replicator/salvage_core.h"
 
 #define NODES_MAX    3
 #define TREE_MAX     40 /* names in a store; clients make fewer */
@@ -24,6 +24,7 @@
 #define NEEDS_MAX    16
 #define WAITERS_MAX  16
 #define TOUCHED_MAX  64
+#define KEPT_MAX     64 /* files that a node keeps of what it had alone */
 
 /* --- a store: a small map from path to object --- */
 
@@ -67,7 +68,8 @@ struct state_of_node {
     unsigned history; /* 0 none */
     uint64_t epoch, tail, oldest, sync_base;
     bool told_resync;
-    struct held { /* what a power loss took: not to be recorded as deleted */
+    struct salvage_permission kept; /* what stands behind told_resync */
+    struct held {                   /* what a power loss took: not to be recorded as deleted */
         path_t path;
         uint64_t seq;     /* who has come so far may have some of it; 0 when that is not known */
         uint64_t newest;  /* who has come so far must have had all of it */
@@ -80,6 +82,13 @@ struct state_of_node {
     struct tree index;
     struct place_of_sync places[NODES_MAX];
     unsigned truth; /* of the record at the tail */
+};
+
+/* What a node keeps of what it had alone, until another has it. On its disk. */
+struct kept {
+    path_t path;
+    uint32_t obj;
+    uint64_t epoch, fork; /* of the salvage */
 };
 
 struct waiter {
@@ -109,7 +118,10 @@ struct node {
 
     struct rec pending[PENDING_MAX]; /* seen by the capture, not in the journal */
     unsigned pending_count;
-    bool sweep; /* the queue is not to be trusted: compare everything */
+    bool sweep;    /* the queue is not to be trusted: compare everything */
+    bool finished; /* of a deposed primary: its journal has all that it did */
+    struct kept kept[KEPT_MAX];
+    unsigned kept_count;
     struct waiter waiters[WAITERS_MAX];
     unsigned waiter_count;
     bool heard[NODES_MAX]; /* since it started: the peer said how far it has come */
@@ -135,13 +147,15 @@ enum msg_type {
     M_SYNC_DONE,
     M_NEED,
     M_FETCH,
-    M_FETCHED
+    M_FETCHED,
+    M_GIVE,
+    M_GIVEN
 };
 
 struct msg {
     enum msg_type type;
-    struct rec rec; /* REC, NEED (path), FETCH, FETCHED */
-    bool gone;
+    struct rec rec; /* REC, NEED (path), FETCH, FETCHED, GIVE, GIVEN */
+    bool gone;      /* GIVEN: it was not taken */
     uint32_t now_ver;
     uint64_t at;       /* REC: the seq it stands at in the stream */
     uint64_t run, seq; /* COMMIT, ACK; START: from */
@@ -182,6 +196,12 @@ struct ask {
     struct tree theirs;
 };
 
+struct keeping {
+    bool begun;
+    unsigned next, count;
+    struct kept items[TREE_MAX];
+};
+
 struct sess {
     enum sess_state state;
     struct link_decision decision;
@@ -197,9 +217,10 @@ struct sess {
     struct rec needs[NEEDS_MAX];
     unsigned need_count;
     bool fetching;
-    bool fresh; /* the snapshot was not used for anything but runs */
+    bool fresh;             /* the snapshot was not used for anything but runs */
+    struct keeping keeping; /* refused */
     /* receiving */
-    bool started, sync_done;
+    bool started, sync_done, giving;
     uint64_t epoch;
     unsigned op_count;
     struct msg ops[QUEUE_MAX];
@@ -266,6 +287,9 @@ struct world {
     bool gone[TRUTH_MAX];       /* it was shipped as gone */
     bool journalled[TRUTH_MAX];
     bool confirmed[TRUTH_MAX]; /* a barrier said that it is safe */
+    bool owed[TRUTH_MAX];      /* a primary, or one that was, has or had it */
+    bool hidden[TRUTH_MAX];    /* at its demotion a held name hid it */
+    bool given[TRUTH_MAX];     /* and its last keeper was told that another has it */
     char failed[256];          /* the invariant that broke, "" none */
     const char *invariant;
 };
