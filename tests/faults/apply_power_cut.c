@@ -69,6 +69,7 @@ set_up(void)
     }
     memcpy(folder + sizeof(folder) - 7, "XXXXXX", 6);
     assert_non_null(mkdtemp(folder));
+    test_scratch(folder);
     assert_int_equal(mount("none", folder, "tmpfs", 0, NULL), 0);
     run("mkdir %s/m", folder);
 }

@@ -46,6 +46,7 @@ begin(struct sweep *s)
     *s = (struct sweep){ .run = 1 };
     snprintf(s->path, sizeof(s->path), "/tmp/mailtwin-sweep-XXXXXX");
     assert_non_null(mkdtemp(s->path));
+    test_scratch(s->path);
     s->root = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_true(s->root >= 0);
     if (retaining)

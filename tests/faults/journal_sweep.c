@@ -327,6 +327,7 @@ TEST(what_was_committed_survives_a_power_cut_at_every_write)
     play(false);
     print_message("%zu writes, syncs and commits\n", tape.count);
     assert_non_null(mkdtemp(path));
+    test_scratch(path);
     for (size_t end = 1; end <= tape.count; end++) {
         for (enum manner manner = DROPPED; manner < MANNERS; manner++) {
             build(end, manner, &file);

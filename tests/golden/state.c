@@ -46,6 +46,7 @@ place_begin(struct place *p)
 {
     snprintf(p->path, sizeof(p->path), "/tmp/mailtwin-golden-XXXXXX");
     assert_non_null(mkdtemp(p->path));
+    test_scratch(p->path);
     p->fd = open(p->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     CHECK(p->fd >= 0);
 }

@@ -53,6 +53,7 @@ kit_new(void)
     snprintf(kit->path, sizeof(kit->path), "%s/mailtwin-apply-XXXXXX",
              getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
     assert_non_null(mkdtemp(kit->path));
+    test_scratch(kit->path);
     kit->root = open(kit->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_true(kit->root >= 0);
     kit_start(kit);

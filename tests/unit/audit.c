@@ -24,6 +24,7 @@ begin_trail(void)
 {
     char path[] = "/tmp/mailtwin-audit-XXXXXX";
     CHECK(mkdtemp(path) != NULL);
+    test_scratch(path);
     if (state_fd >= 0)
         close(state_fd);
     state_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -229,6 +230,7 @@ TEST(an_order_is_on_record_with_who_gave_it_why_and_what_came_of_it)
     order("{\"do\":\"refuse\",\"noted\":true}");
     order("{\"do\":\"status\"}");
     stop_daemon();
+    remove_dir();
     struct seen seen = read_trail();
     CHECK_INT(json_array_size(seen.lines), 4);
     CHECK_STR(field(&seen, 0, "event"), "CONTROL");

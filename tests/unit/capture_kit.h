@@ -117,6 +117,7 @@ cap_new_on(const char *image_mb)
     assert_non_null(c);
     snprintf(c->base, sizeof(c->base), "/tmp/mailtwin-capture-XXXXXX");
     assert_non_null(mkdtemp(c->base));
+    test_scratch(c->base);
     assert_int_equal(mount("none", c->base, "tmpfs", 0, NULL), 0);
     cap_conf(c);
     assert_int_equal(mkdir(c->paths[0], 0700), 0);

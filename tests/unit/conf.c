@@ -79,6 +79,7 @@ put(const char *name, const char *text)
     static char path[128];
     if (strstr(dir, "XXXXXX") != NULL)
         CHECK(mkdtemp(dir) != NULL);
+    test_scratch(dir);
     snprintf(path, sizeof(path), "%s/%s", dir, name);
     FILE *file = fopen(path, "we");
     CHECK(file != NULL);

@@ -130,6 +130,7 @@ make_dir(void)
 {
     snprintf(d.dir, sizeof(d.dir), "/tmp/mailtwin-control-XXXXXX");
     CHECK(mkdtemp(d.dir) != NULL);
+    test_scratch(d.dir);
     CHECK_INT(chmod(d.dir, 0755), 0);
 }
 

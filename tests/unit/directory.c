@@ -111,6 +111,7 @@ TEST(the_spool_has_one_file_an_entry_and_writes_only_what_differs)
     uint8_t uuid[LDAPSYNC_UUID_SIZE];
     unsigned count = 0;
     CHECK(mkdtemp(path) != NULL);
+    test_scratch(path);
     CHECK_INT(spool_open(path, &spool, &e), 0);
     CHECK(ldapsync_uuid_read(span_str("7996da7e-7b16-1041-907e-fda6c92c1195"), uuid));
     CHECK_INT(spool_read(spool, uuid, &text, &e), 0);

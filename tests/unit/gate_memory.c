@@ -31,6 +31,7 @@ begin(void)
 {
     struct place p = { .path = "/tmp/mailtwin-gate-XXXXXX" };
     CHECK(mkdtemp(p.path) != NULL);
+    test_scratch(p.path);
     p.dirfd = open(p.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     CHECK(p.dirfd >= 0);
     again(&p, 0);

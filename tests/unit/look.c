@@ -12,6 +12,7 @@ new_folder(void)
 {
     snprintf(folder, sizeof(folder), "/tmp/mailtwin-look-XXXXXX");
     assert_non_null(mkdtemp(folder));
+    test_scratch(folder);
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_true(fd >= 0);
     return fd;
@@ -188,6 +189,7 @@ TEST(a_look_is_at_one_object)
     bool shm = access("/dev/shm", W_OK) == 0;
     snprintf(folder, sizeof(folder), "%s/mailtwin-look-XXXXXX", shm ? "/dev/shm" : "/tmp");
     assert_non_null(mkdtemp(folder));
+    test_scratch(folder);
     int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     put(dir, "a", "x");
     CHECK_INT(mkdirat(dir, "b", 0700), 0);

@@ -19,6 +19,7 @@ make_dir(void)
 {
     snprintf(dir, sizeof(dir), "/tmp/mailtwin-pki-XXXXXX");
     CHECK(mkdtemp(dir) != NULL);
+    test_scratch(dir);
 }
 
 static void

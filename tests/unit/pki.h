@@ -106,6 +106,7 @@ pki_begin(struct pki *pki)
 {
     snprintf(pki->dir, sizeof(pki->dir), "/tmp/mailtwin-pki.XXXXXX");
     CHECK(mkdtemp(pki->dir) != NULL);
+    test_scratch(pki->dir);
 }
 
 static inline void

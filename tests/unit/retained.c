@@ -140,6 +140,7 @@ TEST(reading_goes_from_the_newest_hour_and_passes_what_is_no_object)
 {
     char root[] = "/tmp/mailtwin-retained-XXXXXX";
     assert_non_null(mkdtemp(root));
+    test_scratch(root);
     int fd = open(root, O_RDONLY | O_DIRECTORY);
     const char *const dirs[] = {
         "00000001", "00000002", "gone", "was", "00000002/9.1.1.1.T.", "00000001/8.1.1.1.D."

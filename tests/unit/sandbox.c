@@ -61,6 +61,7 @@ enter_base(void)
 {
     strcpy(base + strlen(base) - 6, "XXXXXX");
     CHECK(mkdtemp(base) != NULL);
+    test_scratch(base);
     CHECK(chdir(base) == 0);
     CHECK(mkdir("in", 0700) == 0 && mkdir("in/new", 0700) == 0 && mkdir("in/cur", 0700) == 0);
     CHECK(mkdir("out", 0700) == 0);

@@ -27,6 +27,7 @@ begin(void)
 {
     struct place p = { .path = "/tmp/mailtwin-scrub-XXXXXX" };
     CHECK(mkdtemp(p.path) != NULL);
+    test_scratch(p.path);
     p.store.root_fd = open(p.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     p.store.rules.kind = STORE_FILES;
     p.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

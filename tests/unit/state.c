@@ -301,6 +301,7 @@ mount_small(struct db *db)
         return false;
     snprintf(db->path, sizeof(db->path), "/tmp/mailtwin-state-XXXXXX");
     assert_non_null(mkdtemp(db->path));
+    test_scratch(db->path);
     CHECK_INT(mount("none", db->path, "tmpfs", 0, "size=1m"), 0);
     return true;
 }

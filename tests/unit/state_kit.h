@@ -45,6 +45,7 @@ db_new(const struct state_opts *opts)
     assert_non_null(db);
     snprintf(db->path, sizeof(db->path), "/tmp/mailtwin-state-XXXXXX");
     assert_non_null(mkdtemp(db->path));
+    test_scratch(db->path);
     db_in(db, opts != NULL ? *opts : fast);
     return db;
 }

@@ -16,6 +16,11 @@
 
 void test_register(const char *name, CMUnitTestFunction body);
 
+/* A folder in /tmp that a test made: it goes with the program at the latest, also when the test
+ * failed before it could remove it. What a program leaves that was killed is removed by one that
+ * begins hours later. */
+void test_scratch(const char *path);
+
 #define TEST(name)                                                 \
     static void name(void **state);                                \
     __attribute__((constructor)) static void register_##name(void) \
