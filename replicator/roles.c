@@ -3,6 +3,7 @@
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/barrier.h"
+#include "replicator/epochs.h"
 #include "replicator/handover.h"
 #include "replicator/link.h"
 #include "replicator/mass.h"
@@ -291,65 +292,11 @@ may_promote(struct daemon *d, bool force, struct err *e)
     return 0;
 }
 
-static size_t
-self_index(const struct conf *conf)
-{
-    size_t index = 0;
-    while (index < conf->node_count && strcmp(conf->nodes[index].name, conf->self) != 0)
-        index++;
-    return index;
-}
-
-/* Rows of the list up to the tail: an epoch that was told of and never reached is not in this
- * node's past. */
-static size_t
-epochs_reached(struct span row, uint64_t tail)
-{
-    size_t count = row.len / LEDGER_EPOCH_ROW;
-    while (count > 0 && get_le64(row.ptr + (count - 1) * LEDGER_EPOCH_ROW + 8) > tail)
-        count--;
-    return count;
-}
-
-/* A copy that is not whole shares no past with anybody, whatever its journal says: who has more
- * than it must not be taken for a beginning of it. */
-static int
-append_epoch(struct state_txn *txn, bool whole, struct err *e)
-{
-    struct state_meta *meta = state_meta(txn);
-    struct span row = { 0 };
-    _cleanup_buf_ struct buf list = { 0 };
-    if (state_get(txn, LEDGER_EPOCHS, &row, e) < 0)
-        return -1;
-    if (whole)
-        buf_add(&list, row.ptr, epochs_reached(row, meta->tail) * LEDGER_EPOCH_ROW);
-    buf_add_le64(&list, meta->epoch);
-    buf_add_le64(&list, meta->tail + 1);
-    if (state_put(txn, LEDGER_EPOCHS, buf_span(&list), e) < 0)
-        return -1;
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    struct record r = { .op = OP_EPOCH };
-    r.time_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-    return state_append(txn, &r, e);
-}
-
-static int
-next_epoch(const struct daemon *d, struct state_txn *txn, uint64_t *ret_epoch, struct err *e)
-{
-    uint64_t heard;
-    if (state_epoch_heard(txn, &heard, e) < 0)
-        return -1;
-    *ret_epoch = link_next_epoch(MAX(state_meta(txn)->epoch, heard), self_index(d->conf),
-                                 d->conf->node_count);
-    return 0;
-}
-
 int
 roles_promote_plan(struct daemon *d, uint64_t *ret_epoch, struct err *e)
 {
     _cleanup_txn_ struct state_txn *txn = NULL;
-    if (state_begin(d->node->state, false, &txn, e) < 0 || next_epoch(d, txn, ret_epoch, e) < 0)
+    if (state_begin(d->node->state, false, &txn, e) < 0 || epochs_next(d, txn, ret_epoch, e) < 0)
         return -1;
     state_abort(&txn);
     return may_promote(d, false, e);
@@ -367,7 +314,7 @@ write_promotion(struct daemon *d, const struct handover *handover, struct err *e
         return err_sys(e, ERR_IO, "get random bytes for the history's id");
     if (!first)
         meta->tail = MAX(meta->tail, atomic_load(&d->applied));
-    if (next_epoch(d, txn, &meta->epoch, e) < 0 || state_epoch_forget(txn, e) < 0)
+    if (epochs_next(d, txn, &meta->epoch, e) < 0 || state_epoch_forget(txn, e) < 0)
         return -1;
     meta->role = WIRE_ROLE_PRIMARY;
     bool whole = meta->sync_base == 0;
@@ -375,7 +322,7 @@ write_promotion(struct daemon *d, const struct handover *handover, struct err *e
     meta->clean = 0;
     meta->checkpoint = meta->tail;
     node_boot_id(meta->boot_id);
-    if (append_epoch(txn, whole, e) < 0 || state_del(txn, LEDGER_ACCEPT_SYNC, e) < 0 ||
+    if (epochs_append(txn, whole, e) < 0 || state_del(txn, LEDGER_ACCEPT_SYNC, e) < 0 ||
         state_del(txn, LEDGER_SYNC_FROM, e) < 0 || handover_order(d, txn, handover, e) < 0)
         return -1;
     struct state_meta copy = *meta;
