@@ -27,6 +27,22 @@ epochs_reached(struct span row, uint64_t tail)
 }
 
 int
+epochs_own_since(const struct daemon *d, struct state_txn *txn, uint64_t epoch, bool *ret_own,
+                 struct err *e)
+{
+    struct span row = { 0 };
+    *ret_own = false;
+    if (state_get(txn, LEDGER_EPOCHS, &row, e) < 0)
+        return -1;
+    for (size_t at = 0; row.len - at >= LEDGER_EPOCH_ROW; at += LEDGER_EPOCH_ROW) {
+        uint64_t one = get_le64(row.ptr + at);
+        *ret_own |= one > epoch &&
+                    link_epoch_index(one, d->conf->node_count) == self_index(d->conf);
+    }
+    return 0;
+}
+
+int
 epochs_append(struct state_txn *txn, bool whole, struct err *e)
 {
     struct state_meta *meta = state_meta(txn);

@@ -9,6 +9,10 @@
 int epochs_next(const struct daemon *d, struct state_txn *txn, uint64_t *ret_epoch,
                 struct err *e) _must_check_;
 
+/* Has this node been promoted after that epoch? As its list has it. */
+int epochs_own_since(const struct daemon *d, struct state_txn *txn, uint64_t epoch, bool *ret_own,
+                     struct err *e) _must_check_;
+
 /* Puts the epoch of the state's meta, which begins behind the tail, at the end of the list, and its
  * record into the journal. whole: is this node's copy complete? One that is not shares no past with
  * anybody, whatever its journal says: the list begins anew, for who has more than it must not be

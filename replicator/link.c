@@ -330,12 +330,18 @@ link_decide(const struct wire_hello *ours, const struct wire_hello *theirs,
     *ret_decision = decision_of(rule, &facts, upper, lower, we_send);
 }
 
+size_t
+link_epoch_index(uint64_t epoch, size_t node_count)
+{
+    return (size_t)((epoch - 1) % node_count);
+}
+
 uint64_t
 link_next_epoch(uint64_t seen, size_t index, size_t node_count)
 {
     ASSERT(index < node_count);
     uint64_t epoch = seen + 1;
-    while ((epoch - 1) % node_count != index)
+    while (link_epoch_index(epoch, node_count) != index)
         epoch++;
     return epoch;
 }

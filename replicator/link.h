@@ -41,6 +41,8 @@ uint64_t link_fork(const struct wire_hello *ours, const struct wire_hello *their
  * without knowing of each other must not share one: it is by epochs that their changes are told
  * apart. index: the node's place among node_count in the configuration, from 0. */
 uint64_t link_next_epoch(uint64_t seen, size_t index, size_t node_count);
+/* Whose promotion an epoch above 0 was: the same index. */
+size_t link_epoch_index(uint64_t epoch, size_t node_count);
 
 /* The sender's schedule: what to do next on a link that sends. */
 enum link_work {

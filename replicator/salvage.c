@@ -3,6 +3,7 @@
 #include "lib/base/path.h"
 #include "lib/os/event.h"
 #include "lib/os/file.h"
+#include "replicator/epochs.h"
 #include "replicator/give.h"
 #include "replicator/mass.h"
 #include "replicator/salvage_box.h"
@@ -324,19 +325,34 @@ gives_anything(const struct salvage_box *box)
     return any;
 }
 
+/* What a primary took and did not send back in time: this one may lack it. Unless this node itself
+ * was the primary since: then it came here before or it did not, and users may have removed it. */
 static int
-meet_box(struct salvages *x, struct salvage_box *box, const struct salvage_taker *taker,
-         struct err *e)
+state_of_lost(const struct salvages *x, struct state_txn *txn, const struct salvage_box *box,
+              enum salvage_state *ret_state, struct err *e)
 {
+    bool own = false;
+    if (box->taker.epoch > 0 && epochs_own_since(x->d, txn, box->taker.epoch, &own, e) < 0)
+        return -1;
+    *ret_state = own ? SALVAGE_UNSURE : SALVAGE_OPEN;
+    return 0;
+}
+
+static int
+meet_box(struct salvages *x, struct state_txn *txn, struct salvage_box *box, struct err *e)
+{
+    enum salvage_state lost;
+    struct salvage_taker taker = { .epoch = state_meta(txn)->epoch };
+    memcpy(taker.history, state_meta(txn)->history, sizeof(taker.history));
     pthread_mutex_lock(&x->lock);
     bool gives = gives_anything(box);
     pthread_mutex_unlock(&x->lock);
     if (!gives)
         return 0;
-    if (salvage_box_meet(box, taker, e) < 0)
+    if (state_of_lost(x, txn, box, &lost, e) < 0 || salvage_box_meet(box, &taker, lost, e) < 0)
         return -1;
     pthread_mutex_lock(&x->lock);
-    salvage_box_met(box, taker);
+    salvage_box_met(box, &taker, lost);
     pthread_mutex_unlock(&x->lock);
     return 0;
 }
@@ -346,14 +362,10 @@ static int
 meet(struct salvages *x, struct err *e)
 {
     _cleanup_txn_ struct state_txn *txn = NULL;
-    struct salvage_taker taker = { 0 };
     if (state_begin(x->d->node->state, false, &txn, e) < 0)
         return -1;
-    memcpy(taker.history, state_meta(txn)->history, sizeof(taker.history));
-    taker.epoch = state_meta(txn)->epoch;
-    state_abort(&txn);
     for (size_t i = 0; i < x->count; i++) {
-        if (meet_box(x, &x->boxes[i], &taker, e) < 0)
+        if (meet_box(x, txn, &x->boxes[i], e) < 0)
             return -1;
     }
     x->met = true;

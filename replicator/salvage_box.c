@@ -256,13 +256,14 @@ salvage_box_is_out(const struct salvage_box *box, uint32_t number)
 
 /* First the marks: a crash in between opens them once more. */
 int
-salvage_box_meet(const struct salvage_box *box, const struct salvage_taker *taker, struct err *e)
+salvage_box_meet(const struct salvage_box *box, const struct salvage_taker *taker,
+                 enum salvage_state lost, struct err *e)
 {
     _cleanup_buf_ struct buf bytes = { 0 };
     if (salvage_taker_same(&box->taker, taker))
         return 0;
     for (uint32_t i = 0; i < box->head.count; i++) {
-        if (salvage_box_is_out(box, i) && salvage_box_mark(box, i, SALVAGE_OPEN, e) < 0)
+        if (salvage_box_is_out(box, i) && salvage_box_mark(box, i, lost, e) < 0)
             return -1;
     }
     salvage_taker_put(taker, &bytes);
@@ -273,13 +274,13 @@ salvage_box_meet(const struct salvage_box *box, const struct salvage_taker *take
 }
 
 void
-salvage_box_met(struct salvage_box *box, const struct salvage_taker *taker)
+salvage_box_met(struct salvage_box *box, const struct salvage_taker *taker, enum salvage_state lost)
 {
     if (salvage_taker_same(&box->taker, taker))
         return;
     for (uint32_t i = 0; i < box->head.count; i++) {
         if (salvage_box_is_out(box, i))
-            salvage_box_set(box, i, SALVAGE_OPEN);
+            salvage_box_set(box, i, lost);
     }
     box->taker = *taker;
 }

@@ -44,17 +44,18 @@ int salvage_box_mark(const struct salvage_box *box, uint32_t number, enum salvag
 int salvage_box_sync(const struct salvage_box *box, struct err *e) _must_check_;
 /* Its bytes go: nobody needs them. */
 int salvage_box_forget(const struct salvage_box *box, uint32_t number, struct err *e) _must_check_;
-/* Before something is given to this primary. What another one took and did not send back is open
- * again: this one may lack it. */
+/* Before something is given to this primary. What another one took and did not send back is `lost`:
+ * open again, for this one may lack it; or unsure. */
 int salvage_box_meet(const struct salvage_box *box, const struct salvage_taker *taker,
-                     struct err *e) _must_check_;
+                     enum salvage_state lost, struct err *e) _must_check_;
 /* All of it goes. */
 int salvage_box_remove(const struct salvage_box *box, struct err *e) _must_check_;
 
 /* --- what is known of it --- */
 
 void salvage_box_set(struct salvage_box *box, uint32_t number, enum salvage_state state);
-void salvage_box_met(struct salvage_box *box, const struct salvage_taker *taker);
+void salvage_box_met(struct salvage_box *box, const struct salvage_taker *taker,
+                     enum salvage_state lost);
 /* Did the primary take it, and has it not come back yet? Then its bytes are kept here. */
 bool salvage_box_is_out(const struct salvage_box *box, uint32_t number);
 /* Is nothing left to be decided about it? */

@@ -19,7 +19,7 @@ static const char *const kinds[] = {
 
 static const char *const states[] = {
     [SALVAGE_OPEN] = "open",       [SALVAGE_DELIVERED] = "delivered", [SALVAGE_EXISTS] = "exists",
-    [SALVAGE_REFUSED] = "refused", [SALVAGE_DROPPED] = "dropped",
+    [SALVAGE_REFUSED] = "refused", [SALVAGE_DROPPED] = "dropped",     [SALVAGE_UNSURE] = "unsure",
 };
 
 const char *
@@ -206,7 +206,7 @@ salvage_marks(struct span marks, uint8_t *ret_states, uint32_t count)
         const uint8_t *mark = marks.ptr + at;
         uint32_t number = get_le32(mark);
         if (crc32c(span_of(mark, 8)) != get_le32(mark + 8) || number >= count ||
-            mark[4] > SALVAGE_DROPPED)
+            mark[4] > SALVAGE_UNSURE)
             break;
         ret_states[number] = mark[4];
     }

@@ -32,6 +32,10 @@ enum salvage_state {
     SALVAGE_EXISTS,    /* the primary had it, or has something else in its place */
     SALVAGE_REFUSED,   /* the primary will not take it */
     SALVAGE_DROPPED,   /* an operator decided against it */
+    /* A primary had it that is none any more, this node was one since, and whether it came here
+     * before nobody noted: given again it might bring back what a user removed. A person decides.
+     */
+    SALVAGE_UNSURE,
 };
 
 struct salvage_head {

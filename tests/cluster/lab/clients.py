@@ -14,7 +14,7 @@ import threading
 import time
 
 from .dovecot import IMAP_PORT, PASSWORD
-from .history import GONE, ident_of, look_by_pop3, row_facts, uid_set
+from .history import GONE, OPEN, ident_of, look_by_pop3, row_facts, uid_set
 from .imap import ImapClient, ImapFailed
 from .lmtp import LMTP_PORT, LmtpClient, LmtpError, message
 from .space import CommandFailed
@@ -209,11 +209,15 @@ class Owner(Client):
             return {ident: flags for (who, name, ident), flags in self.history.mails.items()
                     if who == self.user and name == folder}
 
+    def _known_inside(self, folder):
+        """Without what only a dead machine may have."""
+        return {ident: flags for ident, flags in self._inside(folder).items() if flags is not OPEN}
+
     def _rename(self, client):
         old, new = self._pick(client), f"F{next(self.folders)}"
         if old is None:
             return
-        inside = self._inside(old)
+        inside = self._known_inside(old)
         mails = {self._key(new, ident): flags for ident, flags in inside.items()}
         mails.update({self._key(old, ident): GONE for ident in inside})
         with self.history.act(mails, {(self.user, old): False, (self.user, new): True}):
@@ -223,7 +227,7 @@ class Owner(Client):
         name = self._pick(client)
         if name is None or self.random.random() < 0.5:
             return
-        with self.history.act({self._key(name, ident): GONE for ident in self._inside(name)}, {(self.user, name): False}):
+        with self.history.act({self._key(name, ident): GONE for ident in self._known_inside(name)}, {(self.user, name): False}):
             client.do("delete", name)
 
 
@@ -352,13 +356,23 @@ class Mbsync(Client):
     def check(self):
         """It goes on where it was, and downloads nothing that it had."""
         had = set().union(*(idents for when, idents in self.had if when <= self.history.safe), set())
-        before = self.idents()
+        before, pairs = self.idents(), self._pairs()
         done = self.sync()
         if done.returncode != 0:
             return [("mbsync", f"{self.user}: {done.stderr.strip()}")]
         after = self.idents()
         again = sorted(ident for ident in had if after.count(ident) > before.count(ident))
-        return [("mbsync", f"{self.user}: downloaded again: {again[:10]}")] if again else []
+        if not again:
+            return []
+        when = [round(self.history.safe - when, 3) for when, some in self.had if again[0] in some]
+        news = sorted(set(self._pairs()) - set(pairs))
+        return [("mbsync", f"{self.user}: downloaded again: {again[:10]}; had the first {when[:3]} s before what is safe; "
+                           f"its memory before: {pairs[-12:]}, new in it: {news[-12:]}")]
+
+    def _pairs(self):
+        """Lines of its memory: the UID on the server, its own, flags."""
+        state = self.folder / "INBOX" / ".mbsyncstate"
+        return state.read_text().splitlines() if state.exists() else []
 
 
 class Crowd:

@@ -17,6 +17,7 @@ from .imap import ImapClient, Pop
 
 OPEN = None
 GONE = "gone"
+SALVAGED = "$Salvaged"  # what a returning primary had alone
 IDENT = re.compile(rb"^Message-ID: <([^>]*)>", re.M | re.I)
 Folder = namedtuple("Folder", "validity next modseq mails")  # mails: {uid: (ident, flags, digest)}
 
@@ -60,7 +61,7 @@ def look_at(client, name):
 def row_facts(head):
     uid = int(re.search(rb"UID (\d+)", head).group(1))
     flags = re.search(rb"FLAGS \(([^)]*)\)", head).group(1).decode().split()
-    return uid, frozenset(flags) - {"\\Recent", "$Salvaged"}
+    return uid, frozenset(flags) - {"\\Recent"}
 
 
 def look_by_pop3(host, user, timeout=60):
@@ -177,7 +178,7 @@ class History:
     def _check_mails(self, user, seen):
         problems = []
         for (who, folder), there in self.folders.items():
-            if who == user and there is not OPEN and (folder in seen) != there:
+            if who == user and there is not OPEN and (folder in seen) != there and not self._is_salvaged(user, folder, seen):
                 inside = sorted(mail[:2] for mail in seen[folder].mails.values()) if folder in seen else ""
                 problems.append(("folder", f"{user}: folder {folder} is {'lost' if there else 'back'} {inside}"))
         for (who, folder, ident), flags in self.mails.items():
@@ -186,9 +187,14 @@ class History:
                 problems += self._check_mail(f"{user} {folder} {ident}", flags, found, user in self.loose)
         return problems
 
+    def _is_salvaged(self, user, folder, seen):
+        """A folder that was deleted is made again for mail that only a returning primary had: nobody was told of it."""
+        inside = seen[folder].mails.values() if folder in seen else ()
+        return bool(inside) and all(SALVAGED in mail[1] and self.mails.get((user, folder, mail[0])) is OPEN for mail in inside)
+
     def _check_mail(self, name, flags, found, loose):
         if flags == GONE:
-            return [("expunge", f"{name} is back")] if found else []
+            return [("expunge", f"{name} is back with {sorted(found[0][1])}")] if found else []
         if not found:
             return [("mail", f"{name} is lost")]
         if len(found) > 1:
@@ -197,7 +203,7 @@ class History:
         problems = []
         if content != self.digests[found[0][0]]:
             problems.append(("content", f"{name} has other bytes"))
-        if now != flags and not loose:
+        if now - {SALVAGED} != flags - {SALVAGED} and not loose:
             problems.append(("flags", f"{name} has the flags {sorted(now)}, told were {sorted(flags)}"))
         return problems
 
@@ -253,7 +259,7 @@ class History:
         it still."""
         with self.lock:
             for (who, folder), there in self.folders.items():
-                if who == user and there is OPEN and folder in seen:
+                if who == user and there is not True and folder in seen:
                     self.folders[who, folder] = True
             for (who, folder, ident), flags in self.mails.items():
                 if who == user and flags is OPEN:
