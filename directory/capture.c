@@ -156,10 +156,13 @@ remove_entry(struct dir_store *s, struct row *row, struct err *e)
 
 /* --- what is gone without having been named --- */
 
+/* Where the server told only of what changed, the list from before that says what is there. */
 static bool
 is_gone(const struct dir_store *s, const struct row *row)
 {
-    return row->in_spool && !row->kept && row->seen != s->seen;
+    const struct capture *c = &s->capture;
+    bool listed = !c->present && !c->from_nothing && row->listed == s->seen;
+    return row->in_spool && !row->kept && row->seen != s->seen && !listed;
 }
 
 static int
@@ -272,7 +275,7 @@ on_phase_end(struct dir_store *s, const struct server_message *m, struct err *e)
         return 0;
     if (c->missing)
         return err_set(e, ERR_CORRUPT, "the spool lacks entries that the server had told of");
-    if ((c->present || c->from_nothing) && sweep(s, e) < 0)
+    if (sweep(s, e) < 0)
         return -1;
     c->refreshing = false;
     c->from_nothing = c->present = false;
@@ -314,6 +317,34 @@ on_message(struct dir_store *s, const struct server_message *m, struct err *e)
 /* --- the turn --- */
 
 static int
+note_listed(void *arg, const struct ldif_entry *entry, struct err *e)
+{
+    struct dir_store *s = arg;
+    uint8_t uuid[LDAPSYNC_UUID_SIZE];
+    struct span id;
+    if (entry == NULL)
+        return 0; /* what cannot be written as text has no file */
+    if (!ldif_find(entry, "entryUUID", &id) || !ldapsync_uuid_read(id, uuid))
+        return err_set(e, ERR_PEER, "the server does not show the entryUUID of its entries");
+    struct row *row = rows_find(&s->table, uuid);
+    if (row != NULL)
+        row->listed = s->seen;
+    return 0;
+}
+
+/* A server that was killed right behind a deletion has told nobody of it and has no change number
+ * of it, so that by the cookie nothing was missed. Read before the refresh: what is deleted from
+ * here on it does tell. */
+static int
+list_what_is_there(struct dir_store *s, struct err *e)
+{
+    int r = server_each_id(s->server, note_listed, s, e);
+    if (r == SERVER_NO_SUCH_OBJECT)
+        err_set(e, ERR_PEER, "the server has no entry %s", s->conf->ldap.base);
+    return r == 0 ? 0 : -1;
+}
+
+static int
 follow(struct dir_store *s, struct err *e)
 {
     struct capture *c = &s->capture;
@@ -323,6 +354,8 @@ follow(struct dir_store *s, struct err *e)
     c->present = c->dirty = c->keep_cookie = c->missing = false;
     s->guard = (struct dir_guard){ 0 };
     s->seen++;
+    if (!c->from_nothing && list_what_is_there(s, e) < 0)
+        return -1;
     return server_follow(s->server, buf_span(&c->cookie), e) == 0 ? 0 : -1;
 }
 

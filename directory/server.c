@@ -276,15 +276,15 @@ each_message(struct server *server, LDAPMessage *message,
     }
 }
 
-int
-server_each(struct server *server,
-            int (*give)(void *arg, const struct ldif_entry *entry, struct err *e), void *arg,
-            struct err *e)
+static int
+each_with(struct server *server, char **attributes,
+          int (*give)(void *arg, const struct ldif_entry *entry, struct err *e), void *arg,
+          struct err *e)
 {
     _cleanup_ldif_ struct ldif_entry entry = { 0 };
     int id = -1;
     int rc = ldap_search_ext(server->ld, server->store->ldap.base, LDAP_SCOPE_SUBTREE,
-                             server->store->ldap.filter, server->attributes, 0, NULL, NULL, NULL,
+                             server->store->ldap.filter, attributes, 0, NULL, NULL, NULL,
                              LDAP_NO_LIMIT, &id);
     if (rc != LDAP_SUCCESS)
         return server_outcome(server, rc, e, "read the directory");
@@ -300,6 +300,24 @@ server_each(struct server *server,
     if (result < 0)
         ldap_abandon_ext(server->ld, id, NULL, NULL);
     return result;
+}
+
+int
+server_each(struct server *server,
+            int (*give)(void *arg, const struct ldif_entry *entry, struct err *e), void *arg,
+            struct err *e)
+{
+    return each_with(server, server->attributes, give, arg, e);
+}
+
+int
+server_each_id(struct server *server,
+               int (*give)(void *arg, const struct ldif_entry *entry, struct err *e), void *arg,
+               struct err *e)
+{
+    char id[] = "entryUUID";
+    char *attributes[] = { id, NULL };
+    return each_with(server, attributes, give, arg, e);
 }
 
 /* --- change numbers --- */

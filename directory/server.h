@@ -37,6 +37,10 @@ int server_find(struct server *server, const uint8_t uuid[LDAPSYNC_UUID_SIZE],
 int server_each(struct server *server,
                 int (*give)(void *arg, const struct ldif_entry *entry, struct err *e), void *arg,
                 struct err *e) _must_check_;
+/* The same with nothing but DN and entryUUID. */
+int server_each_id(struct server *server,
+                   int (*give)(void *arg, const struct ldif_entry *entry, struct err *e), void *arg,
+                   struct err *e) _must_check_;
 /* The change numbers of the database that base lies in, for ldapsync_covers(): separated by ';',
  * empty when it has none. */
 int server_csns(struct server *server, struct buf *ret_csns, struct err *e) _must_check_;

@@ -16,11 +16,12 @@ struct problem {
 
 struct row {
     uint8_t uuid[LDAPSYNC_UUID_SIZE];
-    char *dn;      /* under which the server has it; NULL: it has it not, or that is not known */
-    bool in_spool; /* the spool has a file of it */
-    bool pending;  /* to be carried out on the server: see rows_set_pending() */
-    bool kept;     /* the server refused it before this node was promoted: its file stays */
-    uint32_t seen; /* the comparison or refresh that saw it last on the server */
+    char *dn;        /* under which the server has it; NULL: it has it not, or that is not known */
+    bool in_spool;   /* the spool has a file of it */
+    bool pending;    /* to be carried out on the server: see rows_set_pending() */
+    bool kept;       /* the server refused it before this node was promoted: its file stays */
+    uint32_t seen;   /* the comparison or refresh that saw it last on the server */
+    uint32_t listed; /* the refresh before which the server still had it */
     struct problem *problem;     /* NULL none */
     struct row *next, *previous; /* of those pending */
 };

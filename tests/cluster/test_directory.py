@@ -177,6 +177,25 @@ def test_a_server_that_died_and_a_lost_cookie_lose_and_delete_nothing(pair):
     pair.level()
 
 
+def test_a_deletion_that_a_killed_server_told_nobody_of_is_not_missed(pair):
+    """It has no change number of it either: none of its entries does."""
+    pair.here.add(person("ann") + person("bob") + person("carl"))
+    pair.level()
+    daemon = pair.daemon["mx1"]
+    pair.here.stop()  # it has noted its change number
+    pair.here.start()
+    daemon.wait_mode("capture")
+    pair.level()
+    daemon.stop()  # as one whose connection ended before it was told
+    pair.here.delete(f"uid=bob,{PEOPLE}")
+    pair.here.kill9()
+    pair.here.start()
+    daemon.start()
+    pair.level()
+    assert f"uid=bob,{PEOPLE}" not in pair.there.entries()
+    assert any("entries=1" in line for line in daemon.events("DIR_REMOVED")), daemon.log()
+
+
 def test_a_directory_that_came_up_without_most_of_its_entries_deletes_nothing(pair):
     here = pair.here
     here.add("".join(person(f"p{i}") for i in range(30)))
