@@ -354,8 +354,10 @@ class Mbsync(Client):
         self._end.wait(0.1)
 
     def check(self):
-        """It goes on where it was, and downloads nothing that it had."""
-        had = set().union(*(idents for when, idents in self.had if when <= self.history.safe), set())
+        """It goes on where it was, and downloads nothing that it had. What no act covered before the server died is
+        covered by none of another server."""
+        self.had = [one for one in self.had if one[0] <= self.history.safe]
+        had = set().union(*(idents for _, idents in self.had), set())
         before, pairs = self.idents(), self._pairs()
         done = self.sync()
         if done.returncode != 0:
