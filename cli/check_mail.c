@@ -34,23 +34,30 @@ ask_dovecot(const char *filter, const char *name, char **ret_value, struct err *
     return said_line(words, PATIENCE_MS, ret_value, e);
 }
 
+/* Of one that Dovecot serves: does it load the plugin? */
+static int
+ask_protocol(struct dovecot *d, const char *name, struct err *e)
+{
+    _cleanup_free_ char *plugins = NULL;
+    _cleanup_free_ char *filter = xasprintf("protocol=%s", name);
+    if (ask_dovecot(filter, "mail_plugins", &plugins, e) <= 0)
+        return -1;
+    if (has_word(plugins, "mailtwin")) {
+        d->facts.loaded = true;
+        return 0;
+    }
+    size_t len = strlen(d->without);
+    snprintf(d->without + len, sizeof(d->without) - len, "%s%s", len > 0 ? ", " : "", name);
+    return 0;
+}
+
 static int
 ask_protocols(struct dovecot *d, struct err *e)
 {
     static const char *const names[] = { "imap", "pop3", "lmtp" };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        _cleanup_free_ char *plugins = NULL;
-        _cleanup_free_ char *filter = xasprintf("protocol=%s", names[i]);
-        if (!has_word(d->protocols, names[i]))
-            continue;
-        if (ask_dovecot(filter, "mail_plugins", &plugins, e) <= 0)
+        if (has_word(d->protocols, names[i]) && ask_protocol(d, names[i], e) < 0)
             return -1;
-        if (has_word(plugins, "mailtwin")) {
-            d->facts.loaded = true;
-            continue;
-        }
-        size_t len = strlen(d->without);
-        snprintf(d->without + len, sizeof(d->without) - len, "%s%s", len > 0 ? ", " : "", names[i]);
     }
     return 0;
 }
