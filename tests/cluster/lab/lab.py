@@ -32,6 +32,8 @@ class Lab:
     place: the folder of the stores, another one for no disks of their own; stores: {name: {key:
     value}} replaces the two default stores; settings: more top-level keys; cpus: {name: "0"} keeps a host to processors; templates: {name: image} a store's disk to begin with."""
 
+    HOST = Host  # what a host is made of
+
     def __init__(self, names=("mx1", "mx2"), fs="ext4", size_mb=512, state_mb=64, mkfs=(), nodes=None,
                  stores=None, settings=None, build=None, cpus=None, templates=None, place=STORE):
         sweep_leftovers()
@@ -49,14 +51,18 @@ class Lab:
         self.network = Network()
         self.place = place
         self.stores = stores or config.default_stores(place)
-        disks = {STORE: {"fs": fs, "size_mb": size_mb, "mkfs": mkfs}} if place == STORE else {}
-        disks[STATE] = {"size_mb": state_mb}
+        disks = self._disks(fs=fs, size_mb=size_mb, mkfs=mkfs, state_mb=state_mb)
         for number, name in enumerate(names, start=1):
             self._from_template(name, (templates or {}).get(name))
-            self.hosts[name] = Host(self, name, number, disks, (cpus or {}).get(name, ""))
+            self.hosts[name] = self.HOST(self, name, number, disks, (cpus or {}).get(name, ""))
         self.text = config.text(self.hosts.values(), nodes or {}, self.stores, settings or {})
         for host in self.hosts.values():
             self.configure(host)
+
+    def _disks(self, state_mb, **store):
+        """{mount point: options of its Disk}, the same for each host."""
+        disks = {STORE: store} if self.place == STORE else {}
+        return {**disks, STATE: {"size_mb": state_mb}}
 
     def _from_template(self, name, image):
         folder = self.directory / "hosts" / name
@@ -108,6 +114,10 @@ class Lab:
     def start(self, primary=None, dovecot=True, pki_env=None):
         """From nothing to a primary that streams to every other host. Returns the primary."""
         self.boot()
+        return self.serve(primary, dovecot, pki_env)
+
+    def serve(self, primary=None, dovecot=True, pki_env=None):
+        """As start(), of hosts that have booted."""
         self.pki(pki_env)
         for host in self.hosts.values():
             host.daemon.start()

@@ -24,12 +24,12 @@ def die_with_parent():
 
 
 class Process:
-    """A process in a space: `wrapper` is nsenter, `pid` the process itself as the machine counts."""
+    """A process in a space: `wrapper` is nsenter, `pid` the process itself as the machine counts. pid: known already."""
 
-    def __init__(self, wrapper, name):
+    def __init__(self, wrapper, name, pid=None):
         self.wrapper = wrapper
         self.name = name
-        self._pid = None
+        self._pid = pid
 
     @property
     def pid(self):
@@ -122,7 +122,8 @@ class Space:
             wrapper = subprocess.Popen(self._enter(words), stdin=subprocess.DEVNULL, stdout=out,
                                        stderr=out, env={**os.environ, **(env or {})},
                                        preexec_fn=die_with_parent)
-        process = Process(wrapper, words[0])
+        forks = "-p" in self.flags  # else nsenter becomes the command
+        process = Process(wrapper, words[0], None if forks else wrapper.pid)
         self.spawned.append(process)
         return process
 
