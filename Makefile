@@ -203,7 +203,7 @@ empty :=
 stage_of = make:$(subst $(empty) $(empty),$(comma),$(1))
 FUZZ_SECONDS ?= 600
 
-.PHONY: test test-long unit cluster fuzz check lint demo bench-replication bench-durable dependencies
+.PHONY: test test-long unit cluster vm fuzz check lint demo bench-replication bench-durable dependencies
 test: ## everything that fits in 15 minutes; installs what it needs; ends in `N passed, N failed`
 	@deploy/dependencies build test
 	@$(RUN_TESTS) programs:gcc programs:asan fuzz:10 $(call stage_of,$(QUICK_CHECKS)) scenarios:short
@@ -215,6 +215,10 @@ unit: ## the unit, golden, simulation and fault programs of VARIANT
 	@$(RUN_TESTS) programs:$(VARIANT)
 cluster: ## the scenarios on hosts made of namespaces (root)
 	@$(RUN_TESTS) scenarios:short
+vm: ## the scenarios on virtual machines (root); their image lies in build/vm
+	@deploy/dependencies build vm
+	@$(MAKE) all
+	@/usr/bin/python3 -m pytest tests/vm
 fuzz: ## each fuzz target for FUZZ_SECONDS
 	@$(RUN_TESTS) fuzz:$(FUZZ_SECONDS)
 check lint: ## all checks of the code without running it
@@ -236,7 +240,7 @@ dependencies: ## installs the Debian packages needed for all of it
 
 # --- checks ---
 C_FILES := $(ALL_SRC) $(FUZZ_SRC) $(ALL_HDR)
-SCRIPTS := .ci/run deploy/dependencies
+SCRIPTS := .ci/run deploy/dependencies tests/vm/vms/guest/init
 PYTHON_TOOLS := layers shape docs run-tests
 CLANG_FLAGS = -std=gnu17 -D_GNU_SOURCE -DMAILTWIN_FAULTS -I. $(WARN) $(WARN_llvm) $(PKG_CFLAGS) \
 	$(if $(filter plugin/%,$<),$(DOVECOT_CFLAGS))
