@@ -231,10 +231,12 @@ bench-replication: ## replication beside its peers; result in build/bench/replic
 	@deploy/dependencies build bench
 	@$(MAKE) all
 	@/usr/bin/python3 tests/bench/replication.py
-bench-durable: ## what durable mode costs, beside the same without; result in build/bench/durable.json
+bench-durable: ## what durable mode costs, beside the same without, and beside DRBD; result in build/bench/durable.json
 	@deploy/dependencies build bench
 	@$(MAKE) all
-	@/usr/bin/python3 tests/bench/durable.py
+	@status=0; /usr/bin/python3 tests/bench/durable.py || status=$$?; \
+	if deploy/dependencies vm; then /usr/bin/python3 tests/bench/drbd.py || status=$$?; \
+	else echo "not measured beside DRBD: there is no QEMU here (deploy/dependencies vm)"; fi; exit $$status
 dependencies: ## installs the Debian packages needed for all of it
 	@deploy/dependencies
 

@@ -26,21 +26,26 @@ def _lab(names, text=""):
 
 
 class Turns:
-    """Deliveries to one server: a rate for each turn, and all latencies."""
+    """Deliveries to one server, to users in turn: a rate for each turn, and all latencies in seconds."""
 
-    def __init__(self, host, port):
+    def __init__(self, host, port, users=USERS):
         self.host = host
         self.port = port
+        self.users = users
         self.rates = []
         self.latencies = []
 
     def turn(self, connections, seconds):
         warm = seconds / 5  # connections and caches
         began = time.monotonic() + warm
-        done = deliver(self.host, self.port, connections, USERS, seconds + warm)
+        done = deliver(self.host, self.port, connections, self.users, seconds + warm)
         done = [one for one in done if began <= one[1]]
         self.rates.append(len(done) / seconds)
         self.latencies += [ended - sent for sent, ended in done]
+
+    def warm(self, connections, seconds):
+        """As a turn, and not counted."""
+        deliver(self.host, self.port, connections, self.users, seconds)
 
     def rate(self):
         return statistics.median(self.rates)
