@@ -15,6 +15,7 @@ from lab.wait import wait_until
 
 CAPTURE_S = 2  # an act is answered at most so long before its change has a time of its own
 USERS = ["ann@example.org", "max@example.org"]
+WRITER = "bob@example.org"
 
 
 def seconds(text):
@@ -61,9 +62,18 @@ class Campaign:
         self.lab = make_lab(["mx1", "mx2"], stores=stores)
         self.primary, self.standby = self.lab["mx1"], self.lab["mx2"]
         self.lab.start()
+        self.welcome()
         self.dice = random.Random(seed)
         self.diary = Diary()
         self.crowd = []
+
+    def welcome(self):
+        """Every user is known to both nodes: who is made in what is lost, and made again in the same second, may get the
+        same UIDVALIDITY (docs/identity.md, Limits)."""
+        with self.lab.lmtp(self.primary.name) as lmtp:
+            for user in [*USERS, WRITER]:
+                lmtp.deliver(user)
+        self.lab.level(self.primary)
 
     # --- faults: each leaves the standby behind, or may ---
 
@@ -97,7 +107,7 @@ class Campaign:
         seeds = iter(lambda: self.dice.randrange(1 << 30), None)
         self.crowd = [Deliverer(self.primary, self.diary, next(seeds), USERS),
                       Deliverer(self.primary, self.diary, next(seeds), USERS[::-1]),
-                      Writer(self.primary, self.diary, next(seeds), "bob@example.org")]
+                      Writer(self.primary, self.diary, next(seeds), WRITER)]
         for client in self.crowd:
             client.start()
 
