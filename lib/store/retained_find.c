@@ -152,16 +152,22 @@ is_replicated(const struct finding *x, const char *name)
 static int find_below(struct finding *x, int dirfd, const char *name, unsigned depth,
                       struct err *e);
 
-/* What lives under another name was not lost. */
+/* What lives under another name was not lost. That is asked last: it may take all that is retained
+ * to answer. */
+static int
+tell_lost(struct finding *x, int dirfd, const char *name, struct err *e)
+{
+    int lives = fits_place(x) ? retained_census_lives(x->census, &x->found.st, e) : 1;
+    return lives == 0 ? tell(x, dirfd, name, e) : MIN(lives, 0);
+}
+
 static int
 find_file(struct finding *x, int dirfd, const char *name, struct err *e)
 {
-    struct retained_found *found = &x->found;
-    found->path = buf_span(&x->path);
-    found->member = buf_span(&x->member);
+    x->found.path = buf_span(&x->path);
+    x->found.member = buf_span(&x->member);
     place(x, false);
-    int lives = fits_place(x) ? retained_census_lives(x->census, &found->st, e) : 1;
-    return lives == 0 ? tell(x, dirfd, name, e) : MIN(lives, 0);
+    return tell_lost(x, dirfd, name, e);
 }
 
 static int
@@ -215,9 +221,6 @@ find_in(void *arg, const struct retained_object *object, struct err *e)
     struct finding *x = arg;
     struct retained_found *found = &x->found;
     bool is_dir = S_ISDIR(object->st.st_mode);
-    int lives = retained_census_lives(x->census, &object->st, e);
-    if (lives != 0)
-        return MIN(lives, 0);
     buf_reset(&x->member);
     buf_reset(&x->path);
     buf_add(&x->path, object->name.path.ptr, object->name.path.len);
@@ -230,7 +233,7 @@ find_in(void *arg, const struct retained_object *object, struct err *e)
                   !fits_place(x); /* of a directory above users */
     if (is_dir && (others || asks_for_files(x->search->filter)))
         return find_below(x, object->dirfd, object->entry, 0, e);
-    return fits_place(x) ? tell(x, object->dirfd, object->entry, e) : 0;
+    return tell_lost(x, object->dirfd, object->entry, e);
 }
 
 int
