@@ -377,4 +377,19 @@ daemons_same(struct daemons *n, size_t a, size_t b)
     check_same(&n->work);
 }
 
+/* mx1 is the primary, with ada's mailbox; mx2 was level with it, and hears no more. */
+static inline void
+daemons_part(struct daemons *n)
+{
+    for (size_t i = 0; i < 2; i++)
+        host_start(&n->hosts[i]);
+    host_order(&n->hosts[0], "promote");
+    cap_sh(n->hosts[0].c, "mkdir -p mail/ada/cur mail/ada/new mail/ada/tmp");
+    daemons_link(n, 0, 1);
+    host_wait_peer(&n->hosts[0], "mx2", "connected");
+    host_safe(&n->hosts[0]);
+    daemons_cut(n, 0, 1);
+    host_wait_peer(&n->hosts[1], "mx1", "connecting");
+}
+
 #endif

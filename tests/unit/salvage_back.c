@@ -14,15 +14,7 @@ returned(uint64_t seed, const char *also)
     struct daemons *n = daemons_new(2, seed);
     if (n == NULL)
         return NULL;
-    for (size_t i = 0; i < 2; i++)
-        host_start(&n->hosts[i]);
-    host_order(&n->hosts[0], "promote");
-    cap_sh(n->hosts[0].c, "mkdir -p mail/ada/cur mail/ada/new mail/ada/tmp");
-    daemons_link(n, 0, 1);
-    host_wait_peer(&n->hosts[0], "mx2", "connected");
-    host_safe(&n->hosts[0]);
-    daemons_cut(n, 0, 1);
-    host_wait_peer(&n->hosts[1], "mx1", "connecting");
+    daemons_part(n);
     cap_sh(n->hosts[0].c, "echo alone >mail/ada/new/1.M1 && %s", also);
     json_decref(host_must(&n->hosts[1], "promote", "force", json_true()));
     daemons_link(n, 0, 1);

@@ -46,15 +46,7 @@ keeping(uint64_t seed)
     atomic_store(&stuck, 0);
     atomic_store(&chunk_ms, 20);
     event_tap(count_stuck, NULL);
-    for (size_t i = 0; i < 2; i++)
-        host_start(&n->hosts[i]);
-    host_order(&n->hosts[0], "promote");
-    cap_sh(n->hosts[0].c, "mkdir -p mail/ada/cur mail/ada/new mail/ada/tmp");
-    daemons_link(n, 0, 1);
-    host_wait_peer(&n->hosts[0], "mx2", "connected");
-    host_safe(&n->hosts[0]);
-    daemons_cut(n, 0, 1);
-    host_wait_peer(&n->hosts[1], "mx1", "connecting");
+    daemons_part(n);
     cap_sh(n->hosts[0].c, "echo alone >mail/ada/new/1.M1");
     json_decref(host_must(&n->hosts[0], "barrier", NULL, NULL)); /* it is the first of them */
     cap_sh(n->hosts[0].c, "truncate -s %d mail/ada/tmp/2.M2 && mv mail/ada/tmp/2.M2 mail/ada/new",

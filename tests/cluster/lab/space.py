@@ -18,6 +18,14 @@ class CommandFailed(AssertionError):
     """A command of the lab ended with another status than expected."""
 
 
+def succeeded(name, done):
+    """A completed process of the host `name`, which must have ended with 0."""
+    if done.returncode != 0:
+        raise CommandFailed(f"{name}: {' '.join(done.args)}: exit {done.returncode}\n"
+                            f"{done.stdout[-2000:]}{done.stderr[-4000:]}")
+    return done
+
+
 def die_with_parent():
     """In a child: SIGKILL when the harness ends, however it ends."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -105,15 +113,12 @@ class Space:
             texts = wrapper.communicate(stdin, timeout=within)
         except BaseException:
             wrapper.kill()
-            wrapper.communicate()
+            wrapper.wait()  # not for its pipes: what it started may hold them
             raise
         finally:
             self.spawned.remove(process)
         done = subprocess.CompletedProcess(words, wrapper.returncode, *texts)
-        if check and done.returncode != 0:
-            raise CommandFailed(f"{self.name}: {' '.join(words)}: exit {done.returncode}\n"
-                                f"{done.stdout[-2000:]}{done.stderr[-4000:]}")
-        return done
+        return succeeded(self.name, done) if check else done
 
     def spawn(self, *command, log, env=None):
         """Starts a command; what it says is added to the file log."""

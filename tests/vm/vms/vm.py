@@ -7,7 +7,7 @@ import subprocess
 import threading
 
 from lab.host import Host
-from lab.space import CommandFailed
+from lab.space import CommandFailed, succeeded
 from lab.wait import wait_until
 
 AGENT = "agent.sock"
@@ -113,10 +113,7 @@ class Guest:
         if "late" in answer:
             raise subprocess.TimeoutExpired(words, within)
         done = subprocess.CompletedProcess(words, answer["status"], answer["stdout"], answer["stderr"])
-        if check and done.returncode != 0:
-            raise CommandFailed(f"{self.name}: {' '.join(words)}: exit {done.returncode}\n"
-                                f"{done.stdout[-2000:]}{done.stderr[-4000:]}")
-        return done
+        return succeeded(self.name, done) if check else done
 
     def spawn(self, *command, log, env=None):
         """As Space.spawn(). log: a path on this side, below the machine's folder."""
