@@ -25,22 +25,12 @@ print_record(const struct record *r)
            r->attr.uid, r->attr.gid, r->attr.size, r->attr.mtime_ns, r->late ? " late" : "");
 }
 
-/* Any byte may stand in a name: what is not printable ASCII is written as the line for people has
- * it, so that one can be found by the other. */
+/* As the line for people has it, so that one can be found by the other. */
 static json_t *
 text_json(struct span s)
 {
     _cleanup_buf_ struct buf text = { 0 };
-    for (size_t i = 0; i < s.len; i++) {
-        uint8_t c = s.ptr[i];
-        char escaped[5];
-        if (c >= ' ' && c < 0x7f && c != '\\') {
-            buf_add_u8(&text, c);
-            continue;
-        }
-        snprintf(escaped, sizeof(escaped), "\\x%02x", c);
-        buf_add(&text, escaped, 4);
-    }
+    wire_text(s, &text);
     return json_stringn(text.len == 0 ? "" : (const char *)text.ptr, text.len);
 }
 

@@ -3,17 +3,26 @@
 #include <inttypes.h>
 
 void
-wire_print_bytes(const char *key, struct span s, FILE *out)
+wire_text(struct span s, struct buf *out)
 {
-    fprintf(out, " %s=\"", key);
     for (size_t i = 0; i < s.len; i++) {
         uint8_t c = s.ptr[i];
-        if (c < ' ' || c >= 0x7f || c == '"' || c == '\\')
-            fprintf(out, "\\x%02x", c);
-        else
-            fputc(c, out);
+        char escaped[5];
+        if (c >= ' ' && c < 0x7f && c != '"' && c != '\\') {
+            buf_add_u8(out, c);
+            continue;
+        }
+        snprintf(escaped, sizeof(escaped), "\\x%02x", c);
+        buf_add(out, escaped, 4);
     }
-    fputc('"', out);
+}
+
+void
+wire_print_bytes(const char *key, struct span s, FILE *out)
+{
+    _cleanup_buf_ struct buf text = { 0 };
+    wire_text(s, &text);
+    fprintf(out, " %s=\"%.*s\"", key, (int)text.len, (const char *)text.ptr);
 }
 
 static void

@@ -7,7 +7,10 @@
 #include <stdio.h>
 
 void wire_print(const struct wire_msg *msg, FILE *out);
-/* ` key="bytes"`. Any byte may stand in a path; none may steer the terminal. */
+/* As printable ASCII, all else as \xNN: any byte may stand in a path, and none may steer the
+ * terminal. */
+void wire_text(struct span s, struct buf *out);
+/* ` key="text"` */
 void wire_print_bytes(const char *key, struct span s, FILE *out);
 
 #endif

@@ -149,17 +149,14 @@ static int
 run_drop(const struct line *line, struct err *e)
 {
     _cleanup_json_ json_t *reply = NULL;
-    int rc = -1;
-    for (int tries = 0; rc < 0 && tries < QUIET_MAX; tries++) {
-        *e = (struct err){ 0 };
-        rc = line_ask(line, CONTROL_SOCKET, request_of(line, "salvage-drop"), ANSWER_MS, &reply, e);
-        if (rc < 0 && e->code != ERR_BUSY) /* else something of it is on its way */
-            break;
-        if (rc < 0)
-            poll(NULL, 0, WAIT_MS);
+    for (int tries = 1;
+         line_ask(line, CONTROL_SOCKET, request_of(line, "salvage-drop"), ANSWER_MS, &reply, e) < 0;
+         tries++) {
+        if (e->code != ERR_BUSY || tries == QUIET_MAX)
+            return -1;
+        err_clear(e); /* something of it is on its way */
+        poll(NULL, 0, WAIT_MS);
     }
-    if (rc < 0)
-        return -1;
     printf("%.0f dropped\n", json_number_value(json_object_get(reply, "dropped")));
     return 0;
 }

@@ -338,10 +338,7 @@ note_listed(void *arg, const struct ldif_entry *entry, struct err *e)
 static int
 list_what_is_there(struct dir_store *s, struct err *e)
 {
-    int r = server_each_id(s->server, note_listed, s, e);
-    if (r == SERVER_NO_SUCH_OBJECT)
-        err_set(e, ERR_PEER, "the server has no entry %s", s->conf->ldap.base);
-    return r == 0 ? 0 : -1;
+    return server_each_id(s->server, note_listed, s, e) == 0 ? 0 : -1;
 }
 
 static int

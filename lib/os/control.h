@@ -2,9 +2,9 @@
  *
  * control.sock takes every request; orders only from root and the daemon's own account, status and
  * barrier from whoever the socket's group lets in. barrier.sock is open to everybody and takes only
- * "barrier", "role" and the reports of a gate. A request is {"do":"status",...}; an answer is
- * {"ok":true,...} or
- * {"ok":false, "code":"REFUSED","error":"sentence"}, after any number of {"progress":{...}} lines.
+ * "barrier", "role", "reach" and the reports of a gate. A request is {"do":"status",...}; an answer
+ * is {"ok":true,...} or {"ok":false,"code":"REFUSED","error":"sentence"}, after any number of
+ * {"progress":{...}} lines.
  * Contract: mailtwin-replicatord(8). */
 #ifndef MAILTWIN_CONTROL_H
 #define MAILTWIN_CONTROL_H

@@ -1,6 +1,5 @@
 /* gate_report.h - what a gate tells mailtwin-replicatord of its work, once a second, for the
- * status:
- * {"do":"gate","gates":[{...}]} at barrier.sock. The counts are in gate_counts.def. */
+ * status: {"do":"gate","gates":[{...}]} at barrier.sock. The counts are in gate_counts.def. */
 #ifndef MAILTWIN_GATE_REPORT_H
 #define MAILTWIN_GATE_REPORT_H
 
