@@ -60,6 +60,15 @@ is_other(const struct record *record, const struct attr *now)
            (now->size != record->attr.size || now->mtime_ns != record->attr.mtime_ns);
 }
 
+static void
+set_gone(const struct node *node, const struct record *record, struct content *content)
+{
+    _cleanup_close_ int there = file_open_beneath(node->stores[record->store].root_fd, record->path,
+                                                  O_PATH | O_NOFOLLOW, 0, NULL);
+    content->gone = true;
+    content->replaced = there >= 0;
+}
+
 int
 content_open(const struct node *node, const struct record *record, struct content *ret_content,
              struct err *e)
@@ -67,17 +76,21 @@ content_open(const struct node *node, const struct record *record, struct conten
     *ret_content = (struct content){ .fd = -1 };
     struct err why = { 0 };
     ret_content->fd = open_object(node, record, &why);
+    if (ret_content->fd < 0 && says_gone(&why)) {
+        set_gone(node, record, ret_content);
+        return 0;
+    }
     if (ret_content->fd < 0) {
-        ret_content->gone = says_gone(&why);
-        if (!ret_content->gone && e != NULL)
+        if (e != NULL)
             *e = why;
-        return ret_content->gone ? 0 : -1;
+        return -1;
     }
     struct stat st;
     if (fstat(ret_content->fd, &st) < 0)
         return err_sys(e, ERR_IO, "look at what is to be shipped");
     ret_content->now = attr_of(&st);
-    ret_content->gone = st.st_nlink == 0 || is_other(record, &ret_content->now);
+    if (st.st_nlink == 0 || is_other(record, &ret_content->now))
+        set_gone(node, record, ret_content);
     bool readable = S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);
     if (ret_content->gone || !readable)
         return 0;

@@ -13,8 +13,9 @@
 struct content {
     int fd; /* -1: none needed */
     bool gone;
-    bool loaded; /* bytes holds all of it */
-    bool torn;   /* the disk failed while it was sent: END said that it does not count */
+    bool replaced; /* gone, and something else has its name: a record of that is on its way */
+    bool loaded;   /* bytes holds all of it */
+    bool torn;     /* the disk failed while it was sent: END said that it does not count */
     struct attr now;
     struct attrs_xattrs xattrs;
     struct buf bytes;

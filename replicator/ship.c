@@ -106,6 +106,7 @@ send_object(struct ship *s, const struct record *r, struct content *content, str
     uint64_t bytes = 0;
     if (content_send(s->io, r, content, signature, &bytes, e) < 0)
         return -1;
+    s->replaced |= content->replaced && r->op == OP_PUT;
     s->bytes += bytes;
     s->window_bytes += bytes;
     if (content->torn)
@@ -157,8 +158,9 @@ is_superseded(const struct reclist *late, size_t index, const struct record *r)
 static bool
 moved_on(const struct record *r, const struct content *content)
 {
-    return !content->gone &&
-           (content->now.size != r->attr.size || content->now.mtime_ns != r->attr.mtime_ns);
+    if (content->gone)
+        return content->replaced;
+    return content->now.size != r->attr.size || content->now.mtime_ns != r->attr.mtime_ns;
 }
 
 struct late_file {
@@ -279,8 +281,9 @@ ship_stretch(struct ship *s, uint64_t from, uint64_t tail, uint64_t *ret_last,
 }
 
 /* A late file that is newer than its record may name messages whose records come behind it: the run
- * is lengthened until it holds them. A file that is written all the time is sent in the end as it
- * is; its next record mends the order. */
+ * is lengthened until it holds them. So it is where a file was replaced before it was read: who
+ * waits for the first change at a barrier gets it with the second. A file that is written all the
+ * time is sent in the end as it is; its next record mends the order. */
 int
 ship_run(struct ship *s, uint64_t tail, struct err *e)
 {
@@ -289,9 +292,11 @@ ship_run(struct ship *s, uint64_t tail, struct err *e)
     bool moved = true;
     reclist_clear(&s->late);
     for (int try = 0; moved && try < LATE_TRIES; try++) {
+        s->replaced = false;
         if (ship_stretch(s, last, tail, &last, &time_ns, e) < 0 ||
             ship_late(s, try + 1 < LATE_TRIES, &moved, e) < 0)
             return -1;
+        moved |= s->replaced;
         if (moved)
             tail = MAX(tail, s->settle(s->owner));
     }

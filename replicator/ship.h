@@ -1,7 +1,9 @@
 /* ship.h - sends records to one peer, in runs. Belongs to the peer's session thread.
  *
  * A run is a stretch of the journal and one COMMIT. Files that name messages (late records) are
- * read and sent at its end, after every message they can name. */
+ * read and sent at its end, after every message they can name. A run that meets a file which was
+ * replaced before it could be read holds what replaced it as well, or the peer would have neither.
+ */
 #ifndef MAILTWIN_SHIP_H
 #define MAILTWIN_SHIP_H
 
@@ -33,6 +35,8 @@ struct ship {
     uint64_t records, bytes;
     struct reclist list; /* the run in hand */
     struct reclist late;
+    bool replaced; /* since the run's newest stretch began something was sent as gone whose name
+                      has another object by now */
     struct buf in_flight; /* struct flight of each COMMIT not acknowledged */
     /* What the owner wants to know of when all shipped so far is durable at the peer: the place of
      * its walk. */
