@@ -355,9 +355,10 @@ class Mbsync(Client):
 
     def check(self):
         """It goes on where it was, and downloads nothing that it had. What no act covered before the server died is
-        covered by none of another server."""
+        covered by none of another server. What its server had lost before, and has again since a returning primary gave
+        it back, is another mail to it."""
         self.had = [one for one in self.had if one[0] <= self.history.safe]
-        had = set().union(*(idents for _, idents in self.had), set())
+        had = self._paired() & set().union(*(idents for _, idents in self.had), set())
         before, pairs = self.idents(), self._pairs()
         done = self.sync()
         if done.returncode != 0:
@@ -372,9 +373,15 @@ class Mbsync(Client):
                            f"its memory before: {pairs[-12:]}, new in it: {news[-12:]}")]
 
     def _pairs(self):
-        """Lines of its memory: the UID on the server, its own, flags."""
+        """Lines of its memory: the UID on the server (0: gone from there), its own, flags."""
         state = self.folder / "INBOX" / ".mbsyncstate"
         return state.read_text().splitlines() if state.exists() else []
+
+    def _paired(self):
+        """Mails that it knows its server to have; the names of files tell their UIDs here."""
+        here = {line.split()[1] for line in self._pairs() if re.match(r"[1-9]\d* [1-9]", line)}
+        return {ident_of(path.read_bytes()) for part in ("cur", "new") for path in self.folder.glob(f"INBOX/{part}/*")
+                if (uid := re.search(r",U=(\d+)", path.name)) and uid[1] in here}
 
 
 class Crowd:
