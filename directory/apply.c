@@ -13,6 +13,7 @@
 #define ROOT_EVENTS   (IN_CREATE | IN_MOVED_TO | IN_ONLYDIR)
 #define EVENTS_SIZE   (64 * 1024)
 #define COMPARE_AGAIN 10000
+#define DECIDE_AGAIN  500
 
 void
 apply_mark(struct dir_store *s, const uint8_t uuid[LDAPSYNC_UUID_SIZE])
@@ -126,13 +127,22 @@ apply_retry(struct dir_store *s)
     s->apply.compare_ms = 0;
 }
 
+/* What this server alone has is judged before anything else can come of it: a node that is promoted
+ * in the seconds until then would take it for its own. */
+static bool
+comparison_is_due(const struct dir_store *s, uint64_t now)
+{
+    const struct apply *a = &s->apply;
+    return a->compare && (now >= a->compare_ms || (a->undecided && roles_complete(s->roles) > 0));
+}
+
 static int
 next_retry_ms(const struct dir_store *s, uint64_t now)
 {
     const struct row *row;
     uint64_t next = UINT64_MAX;
     if (s->apply.compare)
-        next = MAX(s->apply.compare_ms, now + 1);
+        next = s->apply.undecided ? now + DECIDE_AGAIN : MAX(s->apply.compare_ms, now + 1);
     for (size_t at = 0; s->table.problems > 0 && (row = rows_next(&s->table, &at)) != NULL;)
         if (row->problem != NULL)
             next = MIN(next, MAX(row->problem->retry_ms, now + 1));
@@ -143,7 +153,7 @@ static int
 turn(struct dir_store *s, struct err *e)
 {
     uint64_t now = dir_now_ms();
-    if (s->apply.compare && now >= s->apply.compare_ms) {
+    if (comparison_is_due(s, now)) {
         s->apply.compare = false;
         s->apply.compare_ms = now + COMPARE_AGAIN;
         if (compare(s, e) < 0) {
@@ -185,6 +195,8 @@ bool
 apply_level(const struct dir_store *s)
 {
     bool compared = !s->apply.compare || s->apply.compare_ms != 0;
+    if (s->apply.undecided && roles_complete(s->roles) != 0)
+        return false; /* the next step decides */
     return s->server != NULL && s->trouble == NULL && compared && s->table.pending == NULL;
 }
 

@@ -132,8 +132,9 @@ judge_extra(struct dir_store *s, size_t entries, struct err *e)
     s->guard = (struct dir_guard){ 0 };
     if (extra == 0)
         return 0;
-    if (!roles_complete(s->roles)) {
-        s->apply.compare = true; /* again in a while */
+    s->apply.undecided = roles_complete(s->roles) <= 0;
+    if (s->apply.undecided) {
+        s->apply.compare = true;
         return 0;
     }
     if (released || guard_allows(extra, entries, s->conf->mass_limit))
@@ -149,6 +150,7 @@ int
 compare(struct dir_store *s, struct err *e)
 {
     struct comparison c = { .s = s };
+    s->apply.undecided = false;
     s->seen++;
     int r = server_each(s->server, on_server_entry, &c, e);
     if (r == SERVER_NO_SUCH_OBJECT) /* a server without any entry yet */

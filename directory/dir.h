@@ -42,6 +42,8 @@ struct apply {
     int watches[SPOOL_FOLDERS]; /* -1 none */
     bool compare;               /* spool and server are to be compared from end to end */
     uint64_t compare_ms;        /* not before */
+    bool undecided;             /* ... but as soon as the spool is complete: this server alone has
+                                   something, which an incomplete one cannot judge */
     bool progress;              /* something was carried out in this pass */
     uint64_t changes;
 };

@@ -134,12 +134,12 @@ roles_now(const struct roles *roles)
     return state;
 }
 
-bool
+int
 roles_complete(const struct roles *roles)
 {
     json_t *reply = ask(roles, CONTROL_SOCKET, "status");
     const char *sync = json_string_value(json_object_get(reply, "sync"));
-    bool complete = sync != NULL && strcmp(sync, "none") == 0;
+    int complete = sync == NULL ? -1 : strcmp(sync, "none") == 0;
     json_decref(reply);
     return complete;
 }

@@ -38,7 +38,8 @@ int roles_start(struct roles *roles, const char *run_dir, void (*changed)(void *
 void roles_stop(struct roles *roles);
 struct role_state roles_now(const struct roles *roles);
 const char *role_name(enum role role);
-/* Has this standby all that a first sync brings? Asked of the daemon at once. */
-bool roles_complete(const struct roles *roles);
+/* Has this node all that a sync brings? Asked of the daemon at once: 1 it has, 0 not, -1 nobody
+ * answers. */
+int roles_complete(const struct roles *roles);
 
 #endif

@@ -309,6 +309,27 @@ def test_what_only_the_standby_had_is_saved_before_it_is_replaced(pair):
     assert pair.other.mailtwin("directory", "status").returncode == 0
 
 
+def test_what_a_power_loss_brought_back_on_a_standby_does_not_outlive_its_promotion(pair):
+    """Its server has an entry again that was deleted; the node dies for the primary before anybody could judge it."""
+    pair.here.add(person("ann") + person("back"))
+    pair.level()
+    pair.daemon["mx2"].stop()
+    pair.here.delete(f"uid=back,{PEOPLE}")
+    pair.barrier()
+    pair.lab.network.cut(pair.one, pair.other)
+    pair.other.mailtwin("resync", "--yes", "--no-wait")
+    pair.other.daemon.wait_status(lambda status: status["sync"] == "ordered", 20, "the spool is not to be relied on")
+    pair.daemon["mx2"].start()
+    wait_until(lambda: "DIR_COMPARED" in pair.daemon["mx2"].log().split("STARTED")[-1], 20, "mx2 compares")
+    pair.lab.network.heal(pair.one, pair.other)
+    pair.other.daemon.wait_status(lambda status: status["sync"] == "none", 20, "the spool is complete")
+    pair.one.halt()
+    pair.other.mailtwin("promote", "--force")
+    pair.daemon["mx2"].wait_mode("capture")
+    assert f"uid=back,{PEOPLE}" not in pair.there.entries()
+    assert pair.there.login("ann", "pass-ann")
+
+
 def test_mailboxes_without_an_account_and_accounts_without_a_mailbox_are_listed(make_lab):
     pair = Pair(make_lab, keys={"mailbox": "example.org/%{uid}"}).start()
     pair.here.add(person("ann") + person("bob"))
