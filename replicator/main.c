@@ -63,12 +63,20 @@ on_notice(struct daemon *d, const struct net_notice *notice, int link_fd)
 static void net_restart(uv_timer_t *timer);
 
 static void
+net_poll_closed(uv_handle_t *handle)
+{
+    (void)handle;
+    uv_timer_start(&net_timer, net_restart, NET_RESTART_MS, 0);
+}
+
+/* The loop lets go of the descriptor before it is closed: its number may be another's a moment
+ * later, which the loop would then forget, and abort over. */
+static void
 net_lost(struct daemon *d, const struct err *e)
 {
     event(EV_FAILED, F_STR("what", "the network role; it is started again"), F_ERR(e));
-    uv_poll_stop(&net_poll);
+    uv_close((uv_handle_t *)&net_poll, net_poll_closed);
     net_stop(&d->net);
-    uv_timer_start(&net_timer, net_restart, NET_RESTART_MS, 0);
 }
 
 static void
@@ -99,9 +107,9 @@ net_begin(struct daemon *d)
 }
 
 static void
-net_poll_closed(uv_handle_t *handle)
+net_restart(uv_timer_t *timer)
 {
-    struct daemon *d = handle->data;
+    struct daemon *d = timer->data;
     struct err e = { 0 };
     if (net_start(d->conf, &d->net, &e) < 0) {
         event(EV_FAILED, F_STR("while", "starting the network role"), F_ERR(&e));
@@ -110,13 +118,6 @@ net_poll_closed(uv_handle_t *handle)
         return;
     }
     net_begin(d);
-}
-
-static void
-net_restart(uv_timer_t *timer)
-{
-    (void)timer;
-    uv_close((uv_handle_t *)&net_poll, net_poll_closed);
 }
 
 /* --- the loop --- */
@@ -142,6 +143,7 @@ loop_begin(struct daemon *d)
     tick_timer.data = d;
     uv_timer_start(&tick_timer, on_tick, TICK_MS, TICK_MS);
     uv_timer_init(d->loop, &net_timer);
+    net_timer.data = d;
     const int numbers[] = { SIGTERM, SIGINT };
     for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
         uv_signal_init(d->loop, &signals[i]);

@@ -417,17 +417,49 @@ TEST(operator_hears_of_links_that_come_and_go_and_of_those_that_cannot_be_made)
     site_end(&s);
 }
 
+static int
+dial(const struct site *s, size_t i)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s/run/control.sock", s->c.pki.dir,
+             s->c.nodes[i].name);
+    struct timeval patience = { .tv_sec = WAIT_MS / 1000 };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) == 0);
+    CHECK(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+    return fd;
+}
+
+static void
+check_answers(int fd)
+{
+    static const char request[] = "{\"do\":\"role\"}\n";
+    char answer[512];
+    CHECK(write(fd, request, sizeof(request) - 1) == sizeof(request) - 1);
+    CHECK(read(fd, answer, sizeof(answer)) > 0);
+}
+
+/* Who is connected when it starts again has the numbers of its old descriptors. */
 TEST(killed_network_role_is_started_again_and_links_again)
 {
     struct site s;
+    int fds[4];
     SITE_NEEDED(&s);
     struct daemon_process *a = launch(&s, 0), *b = launch(&s, 1);
     expect_said(b, "connected to a peer");
     pid_t killed = network_role(b);
     CHECK(killed > 0 && kill(killed, SIGKILL) == 0);
     expect_said(b, "the network role is gone: killed by signal 9 (Killed)");
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+        fds[i] = dial(&s, 1);
+        check_answers(fds[i]);
+    }
     expect_said(b, "connected to a peer");
     CHECK(network_role(b) > 0 && network_role(b) != killed);
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+        check_answers(fds[i]);
+        close(fds[i]);
+    }
     stop(&b);
     stop(&a);
     site_end(&s);
