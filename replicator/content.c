@@ -60,13 +60,19 @@ is_other(const struct record *record, const struct attr *now)
            (now->size != record->attr.size || now->mtime_ns != record->attr.mtime_ns);
 }
 
-static void
-set_gone(const struct node *node, const struct record *record, struct content *content)
+bool
+content_name_taken(const struct node *node, const struct record *record)
 {
     _cleanup_close_ int there = file_open_beneath(node->stores[record->store].root_fd, record->path,
                                                   O_PATH | O_NOFOLLOW, 0, NULL);
+    return there >= 0;
+}
+
+static void
+set_gone(const struct node *node, const struct record *record, struct content *content)
+{
     content->gone = true;
-    content->replaced = there >= 0;
+    content->replaced = content_name_taken(node, record);
 }
 
 int

@@ -29,6 +29,8 @@ void content_close(struct content *content);
  * an answer. */
 int content_open(const struct node *node, const struct record *record, struct content *ret_content,
                  struct err *e) _must_check_;
+/* Has something the record's name now, whatever it is? */
+bool content_name_taken(const struct node *node, const struct record *record);
 /* Reads a file of at most `max` bytes into memory, as it was at one moment: read again when it
  * changed meanwhile. */
 int content_load(struct content *content, size_t max, struct err *e) _must_check_;

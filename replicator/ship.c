@@ -10,6 +10,7 @@
 #define RUN_RECORDS_MAX 1000
 #define RUN_BYTES_MAX   (16 * 1024 * 1024)
 #define LATE_TRIES      5
+#define GONE_MAX        256
 #define DELTA_MIN       (64 * 1024) /* smaller files are cheaper to send whole */
 
 struct flight {
@@ -21,6 +22,7 @@ ship_free(struct ship *s)
 {
     reclist_free(&s->list);
     reclist_free(&s->late);
+    reclist_free(&s->gone);
     buf_free(&s->in_flight);
 }
 
@@ -99,6 +101,40 @@ read_object(struct ship *s, const struct record *r, size_t max, struct content *
     return 0;
 }
 
+/* Mail servers never put one message in the place of another, nor one file of a queue. */
+static bool
+may_be_replaced(const struct ship *s, const struct record *r)
+{
+    const struct store_rules *rules = &s->node->stores[r->store].rules;
+    return rules->kind != STORE_QUEUE &&
+           store_changes_in_place(rules, path_name(path_parent(r->path)), true);
+}
+
+/* One whose name nobody has may have been renamed before it was replaced: a record of that may
+ * follow. Of very many nobody asks which. */
+static void
+note_gone(struct ship *s, const struct record *r, bool replaced)
+{
+    bool full = reclist_count(&s->gone) >= GONE_MAX;
+    s->replaced |= replaced || full;
+    if (!replaced && !full)
+        reclist_add(&s->gone, r);
+}
+
+/* A rename of what was sent as gone. */
+static void
+follow_gone(struct ship *s, const struct record *r)
+{
+    for (size_t i = 0; i < reclist_count(&s->gone); i++) {
+        struct record gone;
+        reclist_get(&s->gone, i, &gone);
+        if (gone.store == r->store && span_equal(gone.path, r->other)) {
+            note_gone(s, r, content_name_taken(s->node, r));
+            return;
+        }
+    }
+}
+
 static int
 send_object(struct ship *s, const struct record *r, struct content *content, struct span signature,
             struct err *e)
@@ -106,7 +142,8 @@ send_object(struct ship *s, const struct record *r, struct content *content, str
     uint64_t bytes = 0;
     if (content_send(s->io, r, content, signature, &bytes, e) < 0)
         return -1;
-    s->replaced |= content->replaced && r->op == OP_PUT;
+    if (content->gone && r->op == OP_PUT && may_be_replaced(s, r))
+        note_gone(s, r, content->replaced);
     s->bytes += bytes;
     s->window_bytes += bytes;
     if (content->torn)
@@ -119,6 +156,8 @@ ship_one(struct ship *s, const struct record *r, struct err *e)
 {
     s->touched(s->owner, r);
     s->records++;
+    if (r->op == OP_RENAME)
+        follow_gone(s, r);
     if (!has_object(r))
         return content_send_bare(s->io, r, WIRE_CONTENT_NONE, e);
     _cleanup_content_ struct content content = { .fd = -1 };
@@ -291,6 +330,7 @@ ship_run(struct ship *s, uint64_t tail, struct err *e)
     uint64_t time_ns = 0;
     bool moved = true;
     reclist_clear(&s->late);
+    reclist_clear(&s->gone);
     for (int try = 0; moved && try < LATE_TRIES; try++) {
         s->replaced = false;
         if (ship_stretch(s, last, tail, &last, &time_ns, e) < 0 ||

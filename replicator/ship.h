@@ -35,6 +35,7 @@ struct ship {
     uint64_t records, bytes;
     struct reclist list; /* the run in hand */
     struct reclist late;
+    struct reclist gone; /* of the run: files sent as gone, by the name they had or got last */
     bool replaced; /* since the run's newest stretch began something was sent as gone whose name
                       has another object by now */
     struct buf in_flight; /* struct flight of each COMMIT not acknowledged */
