@@ -130,10 +130,15 @@ apply_retry(struct dir_store *s)
 /* What this server alone has is judged before anything else can come of it: a node that is promoted
  * in the seconds until then would take it for its own. */
 static bool
-comparison_is_due(const struct dir_store *s, uint64_t now)
+comparison_is_due(struct dir_store *s, uint64_t now)
 {
-    const struct apply *a = &s->apply;
-    return a->compare && (now >= a->compare_ms || (a->undecided && roles_complete(s->roles) > 0));
+    struct apply *a = &s->apply;
+    if (!a->compare || now >= a->compare_ms)
+        return a->compare;
+    if (!a->undecided || now < a->decide_ms)
+        return false;
+    a->decide_ms = now + DECIDE_AGAIN; /* not for each file that a sync brings */
+    return roles_complete(s->roles) > 0;
 }
 
 static int

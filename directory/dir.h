@@ -44,6 +44,7 @@ struct apply {
     uint64_t compare_ms;        /* not before */
     bool undecided;             /* ... but as soon as the spool is complete: this server alone has
                                    something, which an incomplete one cannot judge */
+    uint64_t decide_ms;         /* the daemon is asked whether it is, not before */
     bool progress;              /* something was carried out in this pass */
     uint64_t changes;
 };
