@@ -61,6 +61,14 @@ is_other(const struct record *record, const struct attr *now)
 }
 
 bool
+content_may_be_replaced(const struct node *node, const struct record *record)
+{
+    const struct store_rules *rules = &node->stores[record->store].rules;
+    return record->op == OP_PUT && rules->kind != STORE_QUEUE &&
+           store_changes_in_place(rules, path_name(path_parent(record->path)), true);
+}
+
+bool
 content_name_taken(const struct node *node, const struct record *record)
 {
     _cleanup_close_ int there = file_open_beneath(node->stores[record->store].root_fd, record->path,
@@ -72,7 +80,7 @@ static void
 set_gone(const struct node *node, const struct record *record, struct content *content)
 {
     content->gone = true;
-    content->replaced = content_name_taken(node, record);
+    content->replaced = content_may_be_replaced(node, record) && content_name_taken(node, record);
 }
 
 int

@@ -29,6 +29,9 @@ void content_close(struct content *content);
  * an answer. */
 int content_open(const struct node *node, const struct record *record, struct content *ret_content,
                  struct err *e) _must_check_;
+/* May its file be replaced by another one? Mail servers never put one message in the place of
+ * another, nor one file of a queue. */
+bool content_may_be_replaced(const struct node *node, const struct record *record);
 /* Has something the record's name now, whatever it is? */
 bool content_name_taken(const struct node *node, const struct record *record);
 /* Reads a file of at most `max` bytes into memory, as it was at one moment: read again when it

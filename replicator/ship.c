@@ -101,15 +101,6 @@ read_object(struct ship *s, const struct record *r, size_t max, struct content *
     return 0;
 }
 
-/* Mail servers never put one message in the place of another, nor one file of a queue. */
-static bool
-may_be_replaced(const struct ship *s, const struct record *r)
-{
-    const struct store_rules *rules = &s->node->stores[r->store].rules;
-    return rules->kind != STORE_QUEUE &&
-           store_changes_in_place(rules, path_name(path_parent(r->path)), true);
-}
-
 /* One whose name nobody has may have been renamed before it was replaced: a record of that may
  * follow. Of very many nobody asks which. */
 static void
@@ -142,7 +133,7 @@ send_object(struct ship *s, const struct record *r, struct content *content, str
     uint64_t bytes = 0;
     if (content_send(s->io, r, content, signature, &bytes, e) < 0)
         return -1;
-    if (content->gone && r->op == OP_PUT && may_be_replaced(s, r))
+    if (content->gone && content_may_be_replaced(s->node, r))
         note_gone(s, r, content->replaced);
     s->bytes += bytes;
     s->window_bytes += bytes;
