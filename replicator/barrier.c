@@ -67,6 +67,13 @@ barriers_free(struct barriers **barriers)
 }
 
 static void
+let_go(struct wait *w)
+{
+    w->call = NULL;
+    atomic_fetch_sub(&w->barriers->daemon->awaited, 1);
+}
+
+static void
 answer(struct wait *w, const char *state)
 {
     struct daemon *d = w->barriers->daemon;
@@ -76,7 +83,7 @@ answer(struct wait *w, const char *state)
     json_t *reply = json_pack("{s:s, s:f, s:I}", "state", state, "seconds", seconds, "seq",
                               (json_int_t)(w->reached ? w->seq : 0));
     control_reply(w->call, reply);
-    w->call = NULL;
+    let_go(w);
 }
 
 /* Runs in the main thread; the wait is freed here when it was answered meanwhile. */
@@ -114,6 +121,7 @@ barriers_wait(struct barriers *b, struct control_call *call, int store, uint64_t
     w->until_ms = w->begun_ms + timeout_ms;
     w->next = b->list;
     b->list = w;
+    atomic_fetch_add(&b->daemon->awaited, 1);
     if (!uv_is_active((uv_handle_t *)b->timer))
         uv_timer_start(b->timer, on_tick, TICK_MS, TICK_MS);
     capture_barrier(b->daemon->capture, reached_capture, w);
@@ -139,7 +147,7 @@ check_one(struct wait *w, uint64_t now)
         return;
     if (control_gone(w->call)) {
         control_reply(w->call, json_object()); /* nobody hears it */
-        w->call = NULL;
+        let_go(w);
         return;
     }
     if (w->reached) {
@@ -185,8 +193,9 @@ void
 barriers_fail(struct barriers *b, const struct err *e)
 {
     for (struct wait *w = b->list; w != NULL; w = w->next) {
-        if (w->call != NULL)
-            control_fail(w->call, e);
-        w->call = NULL;
+        if (w->call == NULL)
+            continue;
+        control_fail(w->call, e);
+        let_go(w);
     }
 }

@@ -160,6 +160,8 @@ turn(struct capture *c, struct request **orders, struct err *e)
     uint64_t records = tail - atomic_load(&c->tail);
     if (records > 0)
         pace_committed(&c->pace, records, ended_ns - began_ns, ended_ns);
+    if (records > 0 && capture_hurries(c))
+        pace_hurried(&c->pace, ended_ns);
     if (c->stalled)
         unstall(c);
     publish(c, tail, held);

@@ -44,8 +44,8 @@ uint64_t capture_tail(const struct capture *capture); /* newest durable seq */
  * thread) with the seq they reach. One look at the queue serves everyone who waits. */
 void capture_barrier(struct capture *capture, void (*done)(void *arg, uint64_t seq), void *arg);
 /* The same for the calling thread, without waiting for sweeps or for files still being written.
- * Returns the tail. */
-uint64_t capture_settle(struct capture *capture);
+ * Returns the tail. hurry: somebody waits for the caller; else it waits for the journal's pace. */
+uint64_t capture_settle(struct capture *capture, bool hurry);
 
 /* Compare this name of a directory of the index again and record it whatever the index says, under
  * the path that the directory has then. is_dir: what the peer has there. */
@@ -95,7 +95,7 @@ void capture_held_give_up(struct capture *capture);
 
 uint64_t capture_now_ms(void); /* monotonic */
 
-/* A peer's position, kept with the next commit. */
+/* A peer's position, kept with the next commit, which does not hurry for it. */
 void capture_note_peer(struct capture *capture, const char *key, struct span value);
 
 #endif

@@ -160,15 +160,31 @@ capture_obey(struct capture *c, struct request **list, struct err *e)
     return 0;
 }
 
+static bool
+is_urgent(const struct request *r)
+{
+    return r->kind == REQ_SETTLE ? r->hurry : r->kind != REQ_PEER;
+}
+
 bool
 capture_is_urgent(struct capture *c)
 {
-    bool urgent = atomic_load(&c->stop) || capture_barrier_waits(c);
+    bool urgent = atomic_load(&c->stop) || capture_hurries(c);
     pthread_mutex_lock(&c->lock);
     for (const struct request *r = c->queue; r != NULL; r = r->next)
-        urgent = urgent || r->kind != REQ_SETTLE;
+        urgent = urgent || is_urgent(r);
     pthread_mutex_unlock(&c->lock);
     return urgent;
+}
+
+bool
+capture_hurries(const struct capture *c)
+{
+    for (const struct request *r = c->waiting; r != NULL; r = r->next) {
+        if (is_urgent(r))
+            return true;
+    }
+    return false;
 }
 
 bool
@@ -278,11 +294,12 @@ settled(void *arg, uint64_t seq)
 }
 
 uint64_t
-capture_settle(struct capture *c)
+capture_settle(struct capture *c, bool hurry)
 {
     struct settle s = { .lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
     struct request *r = xcalloc(1, sizeof(*r));
     r->kind = REQ_SETTLE;
+    r->hurry = hurry;
     r->done = settled;
     r->arg = &s;
     capture_post(c, r);

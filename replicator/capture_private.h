@@ -36,6 +36,7 @@ struct request {
     void *arg;
     uint16_t store;
     bool is_dir;
+    bool hurry; /* of a REQ_SETTLE: not at the journal's pace */
     uint64_t seq;
     uint64_t dir;
     char *key;        /* or a node's name */
@@ -99,8 +100,10 @@ struct request *capture_take(struct capture *c);
  */
 int capture_obey(struct capture *c, struct request **list, struct err *e) _must_check_;
 bool capture_barrier_waits(const struct capture *c);
-/* Somebody waits for the next turn, and not only to have a run complete. */
+/* Somebody waits for the next turn, and for more than to have a run complete or a note kept. */
 bool capture_is_urgent(struct capture *c);
+/* One who waits was not to wait for the journal's pace. */
+bool capture_hurries(const struct capture *c);
 /* Answers those whose condition holds. drained: the queue was empty at the end of the turn. */
 void capture_answer(struct capture *c, bool drained);
 /* A sender that asked must not hang while the journal cannot be written. */

@@ -60,6 +60,7 @@ struct daemon {
     /* Newest record that was carried out in a store here: ahead of the tail after a crash, or while
      * something asked for has not come. */
     atomic_uint_fast64_t applied;
+    atomic_uint awaited;          /* who waits at a barrier; barrier.c counts */
     atomic_bool moved_posted;     /* a look at positions is under way */
     atomic_bool journal_finished; /* of a deposed primary: all that it did is in its journal */
     atomic_bool apply_stalled;    /* the last session ended because a disk took no writes */

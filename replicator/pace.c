@@ -14,6 +14,13 @@ pace_committed(struct pace *pace, uint64_t records, uint64_t took_ns, uint64_t n
     pace->due_ns = MIN(MAX(pace->due_ns, now_ns), now_ns + CREDIT_NS) + pace->gap_ns;
 }
 
+void
+pace_hurried(struct pace *pace, uint64_t now_ns)
+{
+    pace->gap_ns = PACE_GAP_MAX_NS;
+    pace->due_ns = now_ns + CREDIT_NS + PACE_GAP_MAX_NS;
+}
+
 uint64_t
 pace_wait_ns(const struct pace *pace, uint64_t now_ns)
 {

@@ -20,6 +20,9 @@ struct pace {
 
 /* A commit of so many records, one at least, took took_ns and ended now. */
 void pace_committed(struct pace *pace, uint64_t records, uint64_t took_ns, uint64_t now_ns);
+/* Somebody waited for that commit, and did not wait for its time. Who waits asks again: what nobody
+ * waits for goes with the next one, or waits PACE_GAP_MAX_NS. */
+void pace_hurried(struct pace *pace, uint64_t now_ns);
 /* Nanoseconds until the next commit may begin, PACE_GAP_MAX_NS at most; 0 now. */
 uint64_t pace_wait_ns(const struct pace *pace, uint64_t now_ns);
 

@@ -92,7 +92,7 @@ finish_journal(const struct session *s, const struct turn_claim *claim, struct e
         return -1;
     int rc = wait_live(s, claim, capture, e);
     if (rc >= 0)
-        atomic_store(&d->tail, capture_settle(capture));
+        atomic_store(&d->tail, capture_settle(capture, true));
     bool complete = capture_stop(&capture);
     if (rc >= 0 && !complete)
         rc = err_set(e, ERR_NOSPACE, "the journal could not be completed");

@@ -66,7 +66,9 @@ ask_settle(void *owner)
 {
     struct sender *x = owner;
     struct daemon *d = x->s->daemon;
-    return d->capture != NULL ? capture_settle(d->capture) : atomic_load(&d->tail);
+    if (d->capture == NULL)
+        return atomic_load(&d->tail);
+    return capture_settle(d->capture, atomic_load(&d->awaited) > 0);
 }
 
 static int

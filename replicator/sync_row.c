@@ -70,7 +70,7 @@ sync_row_reset(const struct session *s, const struct sync_row *row, struct err *
     if (s->daemon->capture == NULL)
         return 0;
     sync_row_note(s, row);
-    (void)capture_settle(s->daemon->capture); /* also answered when the commit failed */
+    (void)capture_settle(s->daemon->capture, true); /* also answered when the commit failed */
     if (state_begin(s->daemon->node->state, false, &txn, e) < 0)
         return -1;
     row_key(s, key);

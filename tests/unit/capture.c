@@ -181,7 +181,7 @@ TEST(one_emptying_of_the_queue_serves_all_who_wait)
     sem_post(&c->go);
     for (unsigned i = 0; i < 100; i++)
         cap_wait(&answered);
-    CHECK_INT(capture_settle(c->capture), 1);
+    CHECK_INT(capture_settle(c->capture, false), 1);
     cap_check_records(c, "put ada/new/2\n");
     sem_destroy(&answered);
     cap_free(c);
@@ -314,7 +314,7 @@ TEST(a_full_journal_stops_nothing_and_catches_up)
     struct capture_status status;
     capture_status(c->capture, &status);
     CHECK_CONTAINS(status.text, "No space left on device");
-    CHECK_INT(status.tail, capture_settle(c->capture)); /* nobody hangs who only asks */
+    CHECK_INT(status.tail, capture_settle(c->capture, false)); /* nobody hangs who only asks */
     cap_sh(c, "mkdir mail/ada/new && mv mail/ada/cur/m1 mail/ada/new/m1");
     CHECK_INT(atomic_load(&events[EV_JOURNAL_STALLED]), 1);
     cap_sh(c, "rm ../state/filler");

@@ -65,6 +65,25 @@ TEST(on_a_slow_disk_commits_take_a_fifth_of_its_time)
     CHECK(ride.longest_ns <= PACE_GAP_MAX_NS);
 }
 
+TEST(behind_a_commit_that_somebody_waited_for_the_next_has_time)
+{
+    struct pace pace = { 0 };
+    pace_committed(&pace, 1, 0, START_NS);
+    pace_hurried(&pace, START_NS);
+    CHECK_INT(pace_wait_ns(&pace, START_NS), PACE_GAP_MAX_NS);
+    for (int i = 0; i < 100000; i++) /* one barrier after the other */
+        pace_hurried(&pace, START_NS);
+    CHECK_INT(pace_wait_ns(&pace, START_NS), PACE_GAP_MAX_NS);
+    CHECK_INT(pace_wait_ns(&pace, START_NS + PACE_GAP_MAX_NS), 0);
+    struct ride ride = { 0 };
+    for (uint64_t now = START_NS; now < START_NS + SECOND_NS; now += 2 * PACE_GAP_NS) {
+        uint64_t wait_ns = pace_wait_ns(&pace, now);
+        pace_committed(&pace, 1, 0, now += wait_ns); /* nobody waits any more */
+        ride.longest_ns = wait_ns;
+    }
+    CHECK_INT(ride.longest_ns, 0);
+}
+
 TEST(commits_that_did_not_wait_are_no_debt)
 {
     struct pace pace = { 0 };

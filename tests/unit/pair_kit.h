@@ -178,7 +178,7 @@ static inline uint64_t
 pair_settle(void *owner)
 {
     struct pair *r = owner;
-    return capture_settle(r->c->capture);
+    return capture_settle(r->c->capture, true);
 }
 
 static inline int

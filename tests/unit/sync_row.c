@@ -118,7 +118,7 @@ TEST(an_interrupted_sync_goes_on_at_its_place)
     struct link_io *io;
     uint64_t base, place, epoch;
     leave_row(k, meta.tail, 4, meta.epoch);
-    capture_settle(k->d.capture);
+    capture_settle(k->d.capture, true);
     struct wire_start start = greet_as_standby(k, meta.tail, false, &io);
     CHECK_INT(start.sync_base, meta.tail);
     CHECK_INT(first_asked(io), 4);
