@@ -5,7 +5,8 @@
 
 #include <time.h>
 
-#define ALARM_MS (3600 * 1000) /* an alarm is told again while it lasts */
+#define ALARM_MS    (3600 * 1000) /* an alarm is told again while it lasts */
+#define REMEMBER_MS 1000          /* between two notes of how far the others are */
 
 static bool
 store_counts(const struct daemon *d, int store, size_t index)
@@ -149,10 +150,11 @@ protection_begin(struct daemon *d, struct err *e)
     int found = state_get(txn, ROW, &row, e);
     if (found < 0)
         return -1;
-    d->protection = (struct protection_facts){ .safe = meta->tail };
+    d->protection = (struct protection_facts){ .safe = meta->tail, .kept = meta->tail };
     if (found == 0 || row.len != ROW_SIZE || get_le64(row.ptr) != meta->epoch)
         return 0;
-    d->protection.safe = MIN(get_le64(row.ptr + 8), meta->tail);
+    d->protection.kept = get_le64(row.ptr + 8);
+    d->protection.safe = MIN(d->protection.kept, meta->tail);
     d->protection.degraded_since = get_le64(row.ptr + 16);
     d->protection.protected_since = get_le64(row.ptr + 24);
     return 0;
@@ -175,20 +177,35 @@ remember(struct daemon *d)
     buf_add_le64(&row, d->protection.degraded_since);
     buf_add_le64(&row, d->protection.protected_since);
     capture_note_peer(d->capture, ROW, buf_span(&row));
+    d->protection.kept = d->protection.safe;
+    d->protection.kept_ms = capture_now_ms();
+}
+
+void
+protection_end(struct daemon *d)
+{
+    if (d->role == WIRE_ROLE_PRIMARY && d->capture != NULL &&
+        d->protection.safe != d->protection.kept)
+        remember(d);
+}
+
+/* A row for each acknowledgement would be a commit of the journal for each. */
+static bool
+is_due(const struct protection_facts *p)
+{
+    return p->safe != p->kept && capture_now_ms() >= p->kept_ms + REMEMBER_MS;
 }
 
 /* Also by a follower that no barrier waits for. */
-static bool
+static void
 find_safe(struct daemon *d)
 {
-    uint64_t before = d->protection.safe;
     for (size_t i = 0; i < d->peer_count; i++) {
         struct peer_facts facts;
         peer_facts(&d->peers[i], &facts);
         if (facts.sending && facts.state == PEER_CONNECTED)
             d->protection.safe = MAX(d->protection.safe, facts.durable);
     }
-    return d->protection.safe != before;
 }
 
 static void
@@ -225,7 +242,7 @@ protection_update(struct daemon *d)
         *p = (struct protection_facts){ 0 };
         return;
     }
-    bool changed = find_safe(d);
+    find_safe(d);
     bool wanted = durability_of(d, -1) != DURABILITY_ASYNC;
     bool alone = wanted && protection_of(d, -1, UINT64_MAX) == PROTECTION_NONE;
     if (!alone)
@@ -234,10 +251,10 @@ protection_update(struct daemon *d)
         p->alone_ms = capture_now_ms();
     if (alone != (p->degraded_since != 0)) {
         change(d, alone);
-        changed = true;
+        remember(d);
     } else if (alone && capture_now_ms() - p->told_ms >= ALARM_MS) {
         alarm_again(d);
     }
-    if (changed)
+    if (is_due(p))
         remember(d);
 }

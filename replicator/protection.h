@@ -26,6 +26,8 @@ int protection_begin(struct daemon *d, struct err *e) _must_check_;
 /* Notes when protection is lost or regained: date, event; an alarm again each hour that it is lost.
  */
 void protection_update(struct daemon *d);
+/* The capture is about to end: what is known of the others is kept with its last commit. */
+void protection_end(struct daemon *d);
 
 /* Tells of peers that the journal no longer reaches back to, and of those that confirm later than
  * `ack-late` allows; called now and then. */

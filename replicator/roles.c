@@ -172,6 +172,7 @@ stop_capture(struct daemon *d, const char *why)
     struct err e = { 0 };
     err_set(&e, ERR_REFUSED, "%s", why);
     barriers_fail(d->barriers, &e);
+    protection_end(d);
     bool complete = capture_stop(&d->capture);
     sd_notify(0, "FDSTOREREMOVE=1\nFDNAME=fanotify");
     return complete;
@@ -545,5 +546,6 @@ roles_end(struct daemon *d)
     struct err e = { 0 };
     err_set(&e, ERR_PEER, "the daemon stops");
     barriers_fail(d->barriers, &e);
+    protection_end(d);
     capture_stop(&d->capture); /* its queue stays with the service manager for the next start */
 }
