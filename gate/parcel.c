@@ -3,6 +3,7 @@
 #include "lib/os/file.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 void
 parcel_init(struct parcel *p)
@@ -15,6 +16,7 @@ static void
 drop_spool(struct parcel *p)
 {
     file_closep(&p->spool_fd);
+    buf_free(&p->small);
     p->spool_size = p->replayed = 0;
 }
 
@@ -81,6 +83,34 @@ parcel_begin(struct parcel *p, const struct dialogue *d, const struct memory *m)
     return false;
 }
 
+static int
+spool_to_file(struct parcel *p, int dirfd, struct err *e)
+{
+    p->spool_fd = file_open_unnamed(dirfd, 0600, e);
+    if (p->spool_fd < 0)
+        return err_wrap(e, "make the spool of a message");
+    if (file_pwrite_full(p->spool_fd, buf_span(&p->small), 0, e) < 0)
+        return err_wrap(e, "write the spool of a message");
+    buf_free(&p->small);
+    return 0;
+}
+
+static int
+spool_add(struct parcel *p, int dirfd, struct span content, struct err *e)
+{
+    if (p->spool_size + content.len > PARCEL_SPOOL_MAX)
+        return err_set(e, ERR_NOSPACE, "a message is larger than the spool may become");
+    if (p->spool_fd < 0 && p->spool_size + content.len <= PARCEL_SMALL) {
+        buf_add(&p->small, content.ptr, content.len);
+        return 0;
+    }
+    if (p->spool_fd < 0 && spool_to_file(p, dirfd, e) < 0)
+        return -1;
+    if (file_pwrite_full(p->spool_fd, content, p->spool_size, e) < 0)
+        return err_wrap(e, "write the spool of a message");
+    return 0;
+}
+
 int
 parcel_add(struct parcel *p, int dirfd, bool spool, struct span content, struct err *e)
 {
@@ -89,14 +119,8 @@ parcel_add(struct parcel *p, int dirfd, bool spool, struct span content, struct 
     hash_add(p, content);
     if (!spool)
         return 0;
-    if (p->spool_fd < 0)
-        p->spool_fd = file_open_unnamed(dirfd, 0600, e);
-    if (p->spool_fd < 0)
-        return err_wrap(e, "make the spool of a message");
-    if (p->spool_size + content.len > PARCEL_SPOOL_MAX)
-        return err_set(e, ERR_NOSPACE, "a message is larger than the spool may become");
-    if (file_pwrite_full(p->spool_fd, content, p->spool_size, e) < 0)
-        return err_wrap(e, "write the spool of a message");
+    if (spool_add(p, dirfd, content, e) < 0)
+        return -1;
     p->spool_size += content.len;
     return 0;
 }
@@ -138,8 +162,13 @@ parcel_replay(struct parcel *p, void *ptr, size_t len, struct err *e)
 {
     if (p->replayed == p->spool_size)
         return 0;
-    ssize_t got = file_pread_full(p->spool_fd, ptr, (size_t)MIN(len, p->spool_size - p->replayed),
-                                  p->replayed, e);
+    size_t wanted = (size_t)MIN(len, p->spool_size - p->replayed);
+    if (p->spool_fd < 0) {
+        memcpy(ptr, p->small.ptr + p->replayed, wanted);
+        p->replayed += wanted;
+        return (ssize_t)wanted;
+    }
+    ssize_t got = file_pread_full(p->spool_fd, ptr, wanted, p->replayed, e);
     if (got == 0)
         return err_set(e, ERR_CORRUPT, "the spool of a message is shorter than it was");
     if (got > 0)

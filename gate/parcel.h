@@ -10,12 +10,14 @@
 #include <openssl/evp.h>
 
 #define PARCEL_SPOOL_MAX (1ULL << 30) /* bytes of a message that is kept until its end */
+#define PARCEL_SMALL     (64 * 1024)  /* so much is kept in memory, a larger one in a file */
 
 struct parcel {
     EVP_MD_CTX *hash;
     bool hashed; /* content is complete */
     uint8_t content[MEMORY_HASH];
-    int spool_fd; /* -1: none */
+    struct buf small;
+    int spool_fd; /* -1: none, or all of it is in small */
     uint64_t spool_size, replayed;
     struct memory_key *claims; /* claimed in the memory */
     size_t claim_count;
