@@ -121,12 +121,13 @@ class Space:
         return succeeded(self.name, done) if check else done
 
     def spawn(self, *command, log, env=None):
-        """Starts a command; what it says is added to the file log."""
+        """Starts a command; what it says is added to the file log. As under a service manager it has a session of
+        its own: the kernel shares processors out among sessions, and one of fifty processes is not fifty to it."""
         words = [str(word) for word in command]
         with open(log, "ab") as out:
             wrapper = subprocess.Popen(self._enter(words), stdin=subprocess.DEVNULL, stdout=out,
                                        stderr=out, env={**os.environ, **(env or {})},
-                                       preexec_fn=die_with_parent)
+                                       preexec_fn=die_with_parent, start_new_session=True)
         forks = "-p" in self.flags  # else nsenter becomes the command
         process = Process(wrapper, words[0], None if forks else wrapper.pid)
         self.spawned.append(process)
