@@ -9,6 +9,7 @@ HEAD = ("Message-ID: <bench-{0}@lab.invalid>\r\nFrom: sender@lab.invalid\r\nTo: 
         "Date: Thu, 01 Jan 2026 00:00:00 +0000\r\n\r\n")
 BODY = ("x" * 70 + "\r\n") * 15 + ".\r\n"
 _number = itertools.count(1)
+_senders = itertools.count(1)
 
 
 class Connection:
@@ -18,6 +19,7 @@ class Connection:
         self.sock = host.connect(port, 30)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else ends of mails wait for an ACK
         self.sock.setblocking(False)
+        self.sender = f"s{next(_senders)}@lab.invalid"  # mails of one sender to one user seldom come at once
         self.users = itertools.cycle(users)
         self.text = b""
         self.wanted = [b"220"]
@@ -50,7 +52,7 @@ class Connection:
         user = next(self.users)
         self.mail = (HEAD.format(next(_number), user) + BODY).encode()
         self.began = time.monotonic()
-        self._say(f"MAIL FROM:<s@lab.invalid>\r\nRCPT TO:<{user}>\r\nDATA\r\n".encode(),
+        self._say(f"MAIL FROM:<{self.sender}>\r\nRCPT TO:<{user}>\r\nDATA\r\n".encode(),
                   [b"250", b"250", b"354"], self._content)
 
     def _content(self, _):
