@@ -13,7 +13,7 @@
 #define TICK_MS   5
 /* A delivery that is done waits this long for those that are under way, unless it is half of them:
  * the journal commits for each barrier, and syncs the disk that the others deliver to. */
-#define GATHER_MS 10
+#define GATHER_MS 20
 
 TAILQ_HEAD(waits, door_wait);
 
