@@ -35,10 +35,11 @@ struct busy {
 struct work {
     struct node *node;
     const struct renumber_order *order;
+    const struct renumber_prepared *prepared; /* NULL: nothing is */
     bool live;
     uint64_t end;              /* of directory ids */
     atomic_uint_fast64_t next; /* the next chunk */
-    atomic_uint_fast64_t folders, raised, failed;
+    atomic_uint_fast64_t folders, raised, left, failed;
     atomic_uint running;
     pthread_mutex_t lock; /* of e and busy */
     struct busy busy[BUSY_MAX];
@@ -99,54 +100,6 @@ renumber_order(struct state_txn *txn, const struct renumber_order *order, struct
     return row_put(txn, &(struct row){ .order = *order }, e);
 }
 
-/* --- which directories --- */
-
-/* Names in the order of the index; all that count lie between these two. */
-#define FIRST_NAME "courierimapuidd"
-#define LAST_NAME  "dovecot-uidvalidity."
-
-static void
-note_name(struct renumber_folder *folder, struct span name, const struct state_entry *entry)
-{
-    bool file = S_ISREG(entry->attr.mode);
-    if (!file) {
-        folder->messages |= S_ISDIR(entry->attr.mode) && span_equal(name, span_str("cur"));
-        return;
-    }
-    folder->courier |= span_equal(name, span_str("courierimapuiddb"));
-    folder->sizes |= span_equal(name, span_str("courierpop3dsizelist"));
-    folder->validity |= span_equal(name, span_str(IDENTITY_VALIDITY_FILE)) ||
-                        identity_marker(name) != 0;
-    if (!span_equal(name, span_str("dovecot-uidlist")))
-        return;
-    folder->uidlist = true;
-    folder->owner = entry->attr;
-}
-
-/* 1 it has something of a mailbox, 0 not, -1. */
-static int
-read_names(struct state_txn *txn, const struct state_dir *dir, struct renumber_folder *ret_folder,
-           struct err *e)
-{
-    char at[PATH_NAME_MAX + 1] = FIRST_NAME;
-    *ret_folder = (struct renumber_folder){ .fd = -1, .owner = dir->attr };
-    for (;;) {
-        struct span name;
-        struct state_entry entry;
-        int found = state_entry_next(txn, dir->id, span_str(at), &name, &entry, e);
-        if (found < 0)
-            return -1;
-        size_t len = MIN(name.len, sizeof(LAST_NAME) - 1);
-        if (found == 0 || memcmp(name.ptr, LAST_NAME, len) > 0)
-            break;
-        note_name(ret_folder, name, &entry);
-        memcpy(at, name.ptr, name.len);
-        at[name.len] = '\0';
-    }
-    return ret_folder->messages || ret_folder->uidlist || ret_folder->courier ||
-           ret_folder->sizes || ret_folder->validity;
-}
-
 static void
 tell(struct work *w, struct state_txn *txn, const struct state_dir *dir, const struct err *why)
 {
@@ -158,31 +111,6 @@ tell(struct work *w, struct state_txn *txn, const struct state_dir *dir, const s
         buf_reset(&path);
     event(EV_IDENTITY_STUCK, F_STR("store", w->node->stores[dir->store].conf->name),
           F_SPAN("folder", buf_span(&path)), F_ERR(why));
-}
-
-/* By handle, which costs no walk; by its path where the filesystem gives no such. */
-static int
-open_dir(struct node *node, struct state_txn *txn, const struct state_dir *dir, struct err *e)
-{
-    int root_fd = node->stores[dir->store].root_fd;
-    struct err gone = { 0 };
-    int fd = -1;
-    if (dir->handle.len > WATCH_FSID_SIZE)
-        fd = attrs_handle_open(
-            root_fd, span_from(dir->handle, WATCH_FSID_SIZE, dir->handle.len - WATCH_FSID_SIZE),
-            O_RDONLY | O_DIRECTORY | O_NOATIME, &gone);
-    if (fd >= 0)
-        return fd;
-    _cleanup_buf_ struct buf path = { 0 };
-    if (state_dir_path(txn, dir->id, &path, e) < 0)
-        return -1;
-    return file_open_beneath(root_fd, buf_span(&path), O_RDONLY | O_DIRECTORY, 0, e);
-}
-
-static bool
-is_maildir(const struct node *node, const struct state_dir *dir)
-{
-    return dir->store < node->store_count && node->stores[dir->store].conf->kind == STORE_MAILDIR;
 }
 
 /* false: there are too many, or it was waited for already. */
@@ -201,25 +129,43 @@ put_off(struct work *w, const struct state_dir *dir, unsigned lists, bool told)
     return room;
 }
 
+/* true: it is as it was prepared, and open for its path alone, which costs less. */
+static bool
+open_folder(struct work *w, struct state_txn *txn, const struct state_dir *dir,
+            struct renumber_folder *folder, struct err *e)
+{
+    int flags = w->prepared != NULL ? O_PATH : O_NOATIME;
+    folder->fd = renumber_open(w->node, txn, dir, flags, e);
+    if (folder->fd < 0 || w->prepared == NULL)
+        return false;
+    if (renumber_is_prepared(folder, w->prepared))
+        return true;
+    file_closep(&folder->fd);
+    folder->fd = renumber_open(w->node, txn, dir, O_NOATIME, e);
+    return false;
+}
+
 static int
 do_dir(struct work *w, struct state_txn *txn, const struct state_dir *dir, struct err *e)
 {
     struct renumber_folder folder;
     struct err why = { 0 };
     struct renumber_result result = { 0 };
-    int found = !is_maildir(w->node, dir) ? 0 : read_names(txn, dir, &folder, e);
+    int found = !renumber_is_maildir(w->node, dir) ? 0 : renumber_names(txn, dir, &folder, e);
     if (found <= 0)
         return found;
     atomic_fetch_add(&w->folders, 1);
     folder.locks_since = w->node->opened_s;
-    folder.fd = open_dir(w->node, txn, dir, &why);
+    bool prepared = open_folder(w, txn, dir, &folder, &why);
     if (folder.fd < 0 && why.sys == ENOENT)
         return 0; /* the index is ahead of the disk */
-    int rc = folder.fd < 0 ? -1 : renumber_folder(&folder, w->order, w->live, &result, &why);
+    int rc = folder.fd < 0 ? -1
+                           : renumber_folder(&folder, w->order, prepared, w->live, &result, &why);
     bool told = rc < 0 && why.code != ERR_BUSY;
     if (rc < 0 && (!put_off(w, dir, result.busy, told) || told))
         tell(w, txn, dir, &why);
     atomic_fetch_add(&w->raised, result.raised);
+    atomic_fetch_add(&w->left, prepared);
     file_closep(&folder.fd);
     return 0;
 }
@@ -300,11 +246,11 @@ do_again(struct work *w, struct busy *busy, bool last, struct err *e)
     int found = state_dir_next(txn, busy->dir, &dir, e);
     if (found <= 0 || dir.id != busy->dir)
         return found < 0 ? -1 : 1;
-    found = read_names(txn, &dir, &folder, e);
+    found = renumber_names(txn, &dir, &folder, e);
     if (found <= 0)
         return found < 0 ? -1 : 1;
     folder.locks_since = w->node->opened_s;
-    folder.fd = open_dir(w->node, txn, &dir, &why);
+    folder.fd = renumber_open(w->node, txn, &dir, O_NOATIME, &why);
     if (folder.fd < 0 && why.sys == ENOENT)
         return 1;
     int rc = folder.fd < 0 ? -1 : renumber_again(&folder, w->order, busy->lists, &result, &why);
@@ -340,10 +286,11 @@ run_again(struct work *w, void (*alive)(void), struct err *e)
 }
 
 int
-renumber_carry_out(struct node *node, const struct renumber_order *order, bool live,
-                   void (*alive)(void), struct renumber_done *ret_done, struct err *e)
+renumber_carry_out(struct node *node, const struct renumber_order *order,
+                   const struct renumber_prepared *prepared, bool live, void (*alive)(void),
+                   struct renumber_done *ret_done, struct err *e)
 {
-    struct work w = { .node = node, .order = order, .live = live };
+    struct work w = { .node = node, .order = order, .prepared = prepared, .live = live };
     _cleanup_txn_ struct state_txn *txn = NULL;
     if (state_begin(node->state, false, &txn, e) < 0)
         return -1;
@@ -358,60 +305,11 @@ renumber_carry_out(struct node *node, const struct renumber_order *order, bool l
         return -1;
     *ret_done = (struct renumber_done){ .folders = atomic_load(&w.folders),
                                         .raised = atomic_load(&w.raised),
+                                        .prepared = atomic_load(&w.left),
                                         .failed = atomic_load(&w.failed) };
     if (atomic_load(&w.broken))
         *e = w.e;
     return atomic_load(&w.broken) ? -1 : 0;
-}
-
-/* --- beforehand --- */
-
-static int
-prepare_dir(struct node *node, struct state_txn *txn, const struct state_dir *dir, struct err *e)
-{
-    struct renumber_folder folder;
-    struct err ignored = { 0 };
-    int found = !is_maildir(node, dir) ? 0 : read_names(txn, dir, &folder, e);
-    if (found <= 0 || !folder.messages)
-        return found < 0 ? -1 : 0;
-    folder.fd = open_dir(node, txn, dir, &ignored);
-    if (folder.fd >= 0 && renumber_make_log(&folder, &ignored) < 0)
-        err_clear(&ignored); /* it has its turn at the promotion, and is told then */
-    file_closep(&folder.fd);
-    return 0;
-}
-
-/* A transaction that is kept open for long keeps the database from using its pages again. */
-static int
-prepare_chunk(struct node *node, uint64_t from, const atomic_bool *stop, uint64_t *ret_next,
-              struct err *e)
-{
-    _cleanup_txn_ struct state_txn *txn = NULL;
-    if (state_begin(node->state, false, &txn, e) < 0)
-        return -1;
-    *ret_next = state_meta(txn)->next_dir;
-    for (uint64_t id = from; id < from + CHUNK && !atomic_load(stop);) {
-        struct state_dir dir;
-        int found = state_dir_next(txn, id, &dir, e);
-        if (found <= 0 || dir.id >= from + CHUNK)
-            return found < 0 ? -1 : 0;
-        id = dir.id + 1;
-        if (prepare_dir(node, txn, &dir, e) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-int
-renumber_prepare(struct node *node, uint64_t from, const atomic_bool *stop, uint64_t *ret_next,
-                 struct err *e)
-{
-    do {
-        if (prepare_chunk(node, from, stop, ret_next, e) < 0)
-            return -1;
-        from += CHUNK;
-    } while (from < *ret_next && !atomic_load(stop));
-    return 0;
 }
 
 /* --- when --- */
@@ -467,7 +365,8 @@ begin_above(struct node *node, struct row *row, struct err *e)
     uint64_t newest;
     if (state_begin(node->state, true, &txn, e) < 0 || newest_time(txn, &newest, e) < 0)
         return -1;
-    row->order.modseq = MAX(row->order.modseq, identity_modseq((uint64_t)time(NULL), newest));
+    row->order.modseq = identity_modseq_again(row->order.modseq,
+                                              identity_clock((uint64_t)time(NULL), newest));
     row->order.gap = identity_gap_again(row->order.gap);
     row->order.validity_gap = identity_gap_again(row->order.validity_gap);
     return row_put(txn, row, e) < 0 ? -1 : state_commit(&txn, e);
@@ -482,8 +381,8 @@ now_s(void)
 }
 
 int
-renumber_begin(struct node *node, void (*alive)(void), struct renumber_done *ret_done,
-               struct err *e)
+renumber_begin(struct node *node, const struct renumber_prepared *prepared, void (*alive)(void),
+               struct renumber_done *ret_done, struct err *e)
 {
     struct row row;
     struct renumber_done done = { 0 };
@@ -493,13 +392,17 @@ renumber_begin(struct node *node, void (*alive)(void), struct renumber_done *ret
     if (due > 0 && live)
         due = begin_above(node, &row, e) < 0 ? -1 : 1;
     if (due > 0)
-        due = renumber_carry_out(node, &row.order, live, alive, &done, e) < 0 ? -1 : 1;
+        due = renumber_carry_out(node, &row.order, live ? NULL : prepared, live, alive, &done, e) <
+                      0
+                  ? -1
+                  : 1;
     if (due < 0 || (due > 0 && note_done(node, &row, e) < 0))
         return err_wrap(e, "make the mailboxes' numbers safe");
     if (due > 0)
         event(EV_IDENTITY, F_U64("epoch", row.order.epoch), F_U64("gap", row.order.gap),
               F_U64("folders", done.folders), F_U64("raised", done.raised),
-              F_U64("failed", done.failed), F_SECONDS("seconds", now_s() - began));
+              F_U64("prepared", done.prepared), F_U64("failed", done.failed),
+              F_SECONDS("seconds", now_s() - began));
     *ret_done = done;
     return 0;
 }

@@ -20,7 +20,7 @@
 #define UIDLIST_NAME  "dovecot-uidlist"
 #define COURIER_NAME  "courierimapuiddb"
 #define SIZES_NAME    "courierpop3dsizelist"
-#define LOG_NAME      "dovecot.index.log"
+#define LOG_NAME      RENUMBER_LOG
 #define TEMP_NAME     "mailtwin-identity.lock" /* no store replicates a name of the kind */
 #define LIST_MAX      (256 * 1024 * 1024)
 #define LOCK_STALE_S  120 /* as Dovecot has it */
@@ -38,6 +38,8 @@ struct job {
     bool live;
     bool has_lock; /* some file of the name of a lock is there */
     bool has_log;
+    bool look;             /* nothing is removed */
+    bool stale;            /* ... but should be */
     uint32_t marker;       /* the largest in the name of a marker of UIDVALIDITY, 0 none */
     unsigned raised, busy; /* as in renumber_result */
 };
@@ -370,12 +372,14 @@ see_lock(struct job *j, const char *name, struct err *e)
 static int
 drop_one(struct job *j, const char *name, struct err *e)
 {
-    if (is_lock(name) && see_lock(j, name, e) < 0)
+    if (!j->look && is_lock(name) && see_lock(j, name, e) < 0)
         return -1;
     bool log = j->folder->messages && strcmp(name, LOG_NAME) == 0;
     j->marker = MAX(j->marker, identity_marker(span_str(name)));
     j->has_log |= log; /* is written over: making a file costs ten times as much */
-    return !log && identity_is_stale(name) ? remove_name(j, name, e) : 0;
+    bool stale = !log && identity_is_stale(name);
+    j->stale |= stale || is_lock(name) || j->marker > j->folder->marker;
+    return stale && !j->look ? remove_name(j, name, e) : 0;
 }
 
 /* The whole directory is read once, by its own descriptor. */
@@ -442,6 +446,49 @@ renew_index(struct job *j, struct err *e)
     return 0;
 }
 
+/* --- beforehand --- */
+
+/* What the promotion reads of its list is in memory then, if there is room. */
+static void
+warm(const struct job *j)
+{
+    uint8_t head[UIDLIST_WINDOW];
+    uint8_t tail[UIDLIST_WINDOW];
+    struct span first, last;
+    uint64_t size;
+    struct err ignored = { 0 };
+    _cleanup_close_ int fd = j->folder->uidlist ? open_list(j) : -1;
+    if (fd >= 0 && read_windows(fd, head, tail, &first, &last, &size, &ignored) < 0)
+        err_clear(&ignored); /* it is told at the promotion */
+}
+
+/* With an empty log it does not count as prepared. */
+int
+renumber_prepare_folder(const struct renumber_folder *folder,
+                        const struct renumber_prepared *prepared, bool *ret_made, struct err *e)
+{
+    static const struct renumber_order none;
+    struct job j = { .folder = folder, .order = &none, .look = true };
+    uint8_t bytes[IDENTITY_SEED_SIZE];
+    *ret_made = false;
+    warm(&j);
+    if (renumber_is_prepared(folder, prepared))
+        return 0;
+    if (drop_stale(&j, e) < 0)
+        return -1;
+    identity_seed(identity_modseq(prepared->base_s, 0), (uint32_t)time(NULL), bytes);
+    struct span image = span_of(bytes, j.stale ? 0 : sizeof(bytes));
+    if (!j.has_log) {
+        int rc = create(&j, LOG_NAME, folder->owner.mode, image, NULL, e);
+        *ret_made = rc == 0;
+        return rc;
+    }
+    _cleanup_close_ int fd = open_file(&j, LOG_NAME, O_RDWR, e);
+    int wrote = fd < 0 ? -1 : renumber_write_log(fd, prepared, image, e);
+    *ret_made = wrote > 0;
+    return wrote < 0 ? -1 : 0;
+}
+
 /* --- all of it --- */
 
 static int
@@ -483,13 +530,15 @@ lists_of(const struct renumber_folder *folder)
 }
 
 int
-renumber_folder(const struct renumber_folder *folder, const struct renumber_order *order, bool live,
-                struct renumber_result *ret_result, struct err *e)
+renumber_folder(const struct renumber_folder *folder, const struct renumber_order *order,
+                bool prepared, bool live, struct renumber_result *ret_result, struct err *e)
 {
     struct job j = { .folder = folder, .order = order, .live = live };
     struct err all[5] = { 0 };
     bool gap = order->gap > 0;
-    int rc = renew_index(&j, &all[4]);
+    int rc = prepared ? 0 : renew_index(&j, &all[4]);
+    if (prepared)
+        j.marker = folder->marker;
     if (gap)
         rc |= raise_lists(&j, lists_of(folder), all);
     if (gap && (folder->validity || j.marker != 0) && raise_validity(&j, &all[3]) < 0)
@@ -507,14 +556,4 @@ renumber_again(const struct renumber_folder *folder, const struct renumber_order
     int rc = raise_lists(&j, lists & lists_of(folder), all);
     *ret_result = (struct renumber_result){ .raised = j.raised, .busy = j.busy };
     return rc < 0 ? first_of(all, ARRAY_LEN(all), e) : 0;
-}
-
-int
-renumber_make_log(const struct renumber_folder *folder, struct err *e)
-{
-    static const struct renumber_order none;
-    struct job j = { .folder = folder, .order = &none };
-    if (faccessat(folder->fd, LOG_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-        return 0;
-    return create(&j, LOG_NAME, folder->owner.mode, (struct span){ 0 }, NULL, e);
 }

@@ -6,11 +6,14 @@
 #include "lib/store/identity.h"
 #include "replicator/renumber.h"
 
+#define RENUMBER_LOG "dovecot.index.log"
+
 /* A directory that has something of a mailbox in it, as the index has it. */
 struct renumber_folder {
     int fd;
     bool messages; /* it has a cur: a folder */
     bool uidlist, courier, sizes, validity;
+    uint32_t marker;   /* the largest in the name of a marker of UIDVALIDITY, 0 none */
     struct attr owner; /* of its list of UIDs, else of the directory */
     int64_t
         locks_since; /* a lock from before then, of a mail server that was killed, is nobody's */
@@ -27,15 +30,34 @@ struct renumber_result {
     unsigned busy;   /* lists that somebody has locked: enum renumber_lists */
 };
 
-/* What is done with it. The first thing that fails is in *e; the rest is done all the same.
- * ERR_BUSY: it was nothing but locks. */
+/* 1 the directory has something of a mailbox, 0 not, -1. */
+int renumber_names(struct state_txn *txn, const struct state_dir *dir,
+                   struct renumber_folder *ret_folder, struct err *e) _must_check_;
+/* By handle, which costs no walk; by its path where the filesystem gives no such. */
+int renumber_open(struct node *node, struct state_txn *txn, const struct state_dir *dir, int flags,
+                  struct err *e) _must_check_;
+bool renumber_is_maildir(const struct node *node, const struct state_dir *dir);
+
+/* Nothing was made, removed or renamed in it since it was looked at, and its log is as it was
+ * written beforehand. The directory may be open for its path alone. */
+bool renumber_is_prepared(const struct renumber_folder *folder,
+                          const struct renumber_prepared *prepared);
+/* What is done with it. prepared: it is, and nothing but the numbers is left to do. The first thing
+ * that fails is in *e; the rest is done all the same. ERR_BUSY: it was nothing but locks. */
 int renumber_folder(const struct renumber_folder *folder, const struct renumber_order *order,
-                    bool live, struct renumber_result *ret_result, struct err *e) _must_check_;
+                    bool prepared, bool live, struct renumber_result *ret_result,
+                    struct err *e) _must_check_;
 /* A moment later, of these lists alone; no mail server is expected to run. */
 int renumber_again(const struct renumber_folder *folder, const struct renumber_order *order,
                    unsigned lists, struct renumber_result *ret_result, struct err *e) _must_check_;
 
-/* On a standby: makes the file that is written over then, where there is none. */
-int renumber_make_log(const struct renumber_folder *folder, struct err *e) _must_check_;
+/* On a standby: writes the image to its log, which is open, but for one that a mail server has
+ * written to: that is left to the promotion. 1 written, 0 it stays, -1. */
+int renumber_write_log(int fd, const struct renumber_prepared *prepared, struct span image,
+                       struct err *e) _must_check_;
+/* On a standby. *ret_made: its log was made or written. */
+int renumber_prepare_folder(const struct renumber_folder *folder,
+                            const struct renumber_prepared *prepared, bool *ret_made,
+                            struct err *e) _must_check_;
 
 #endif

@@ -20,7 +20,11 @@
 #include <string.h>
 #include <sys/random.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 #include <unistd.h>
+
+/* What was prepared counts so long after the last word of the primary. */
+#define PREPARED_COUNTS_S 60
 
 /* Before a change of role: what was known of the peers was so for the role before. */
 static void
@@ -144,14 +148,14 @@ publish_losses(struct daemon *d)
 }
 
 static int
-start_capture(struct daemon *d, struct err *e)
+start_capture(struct daemon *d, const struct renumber_prepared *prepared, struct err *e)
 {
     int adopt = d->adopt_fd;
     struct renumber_done numbers;
     atomic_store(&d->journal_finished, false);
-    prepare_end(&d->prepare);
+    prepare_end(&d->prepare, NULL);
     publish_losses(d);
-    if (renumber_begin(d->node, still_alive, &numbers, e) < 0)
+    if (renumber_begin(d->node, prepared, still_alive, &numbers, e) < 0)
         return -1;
     d->folders_failed = MAX(d->folders_failed, numbers.failed); /* an order that was repeated */
     d->adopt_fd = -1;
@@ -237,7 +241,8 @@ roles_begin(struct daemon *d, struct err *e)
     if (d->role != WIRE_ROLE_PRIMARY && read_marker(d, e) < 0)
         return -1;
     tell_role(d, &meta);
-    if (d->role == WIRE_ROLE_PRIMARY && (start_capture(d, e) < 0 || protection_begin(d, e) < 0))
+    if (d->role == WIRE_ROLE_PRIMARY &&
+        (start_capture(d, NULL, e) < 0 || protection_begin(d, e) < 0))
         return -1;
     if (d->role != WIRE_ROLE_PRIMARY)
         d->prepare = prepare_begin(d->node);
@@ -340,13 +345,13 @@ write_promotion(struct daemon *d, const struct handover *handover, struct err *e
 /* What follows from a promotion that is written. Where it failed it is done by the next order, or
  * by the next start; the capture comes last: where there is one, all of it is done. */
 static int
-begin_primary(struct daemon *d, struct err *e)
+begin_primary(struct daemon *d, const struct renumber_prepared *prepared, struct err *e)
 {
     if (d->mass != NULL && mass_end(d->mass, e) < 0) /* what it held back is this node's now */
         return err_wrap(e, "this node is promoted, but still holds changes back");
     if (protection_begin(d, e) < 0)
         return err_wrap(e, "this node is promoted, but its state cannot be read");
-    if (start_capture(d, e) < 0)
+    if (start_capture(d, prepared, e) < 0)
         return err_wrap(e, "this node is promoted, but cannot serve yet; mend that and repeat the "
                            "order, or restart its daemon");
     protection_update(d); /* nobody protects it before a standby has come */
@@ -358,7 +363,24 @@ static int
 begin_again(struct daemon *d, struct err *e)
 {
     detach_all(d);
-    return begin_primary(d, e);
+    return begin_primary(d, NULL, e);
+}
+
+/* What was prepared lies above all that the primary gave out that was followed. It is believed as
+ * long as no other can have served since. */
+static void
+take_prepared(struct daemon *d, const struct handover *handover,
+              struct renumber_prepared *ret_prepared)
+{
+    struct loss_heard heard;
+    struct timespec now;
+    loss_watch_heard(d->loss, &heard);
+    clock_gettime(CLOCK_REALTIME, &now);
+    prepare_end(&d->prepare, ret_prepared);
+    if (handover->unseen > 0 || heard.epoch != ret_prepared->epoch ||
+        heard.our_ns / 1000000000 + PREPARED_COUNTS_S < (uint64_t)now.tv_sec ||
+        !renumber_prepared_holds(d->node, ret_prepared))
+        *ret_prepared = (struct renumber_prepared){ 0 };
 }
 
 int
@@ -370,9 +392,13 @@ roles_promote(struct daemon *d, bool force, struct err *e)
     if (may_promote(d, force, e) < 0 || handover_look(d, &handover, e) < 0)
         return -1;
     detach_all(d);
-    if (write_promotion(d, &handover, e) < 0)
+    struct renumber_prepared prepared;
+    take_prepared(d, &handover, &prepared);
+    if (write_promotion(d, &handover, e) < 0) {
+        d->prepare = prepare_begin(d->node);
         return err_wrap(e, "promote this node");
-    return begin_primary(d, e);
+    }
+    return begin_primary(d, prepared.seen_ns != 0 ? &prepared : NULL, e);
 }
 
 /* Sessions and capture end with the role. One whose sweep was in hand does not know yet what it
@@ -539,7 +565,7 @@ void
 roles_end(struct daemon *d)
 {
     detach_all(d);
-    prepare_end(&d->prepare);
+    prepare_end(&d->prepare, NULL);
     loss_watch_free(&d->loss);
     if (d->capture == NULL)
         return;

@@ -4,8 +4,11 @@
 #include <string.h>
 
 #define MODSEQ_BITS 20
-#define GAPS_MAX    16
-#define GAP_MAX     (UINT32_C(1) << 30)
+/* A second between the two sequences is room for 2^20 changes, and has to last for so many. */
+#define SEED_HOLDS_FOR 31
+#define GIVEN_A_SECOND 4096 /* in one folder; more than any server can sync */
+#define GAPS_MAX       16
+#define GAP_MAX        (UINT32_C(1) << 30)
 
 /* Promotions whose changes to the lists of UIDs may not all be among the records up to the tail.
  * The first of a history raised nothing. */
@@ -46,9 +49,29 @@ identity_gap_again(uint32_t gap)
 }
 
 uint64_t
+identity_clock(uint64_t now_s, uint64_t newest_ns)
+{
+    return MAX(now_s, newest_ns / 1000000000 + 1);
+}
+
+uint64_t
 identity_modseq(uint64_t now_s, uint64_t newest_ns)
 {
-    return MAX(now_s, newest_ns / 1000000000 + 1) << MODSEQ_BITS;
+    return identity_clock(now_s, newest_ns) << MODSEQ_BITS;
+}
+
+uint64_t
+identity_modseq_again(uint64_t modseq, uint64_t clock_s)
+{
+    uint64_t since_s = modseq >> MODSEQ_BITS;
+    return modseq + (clock_s - MIN(clock_s, since_s) + 1) * GIVEN_A_SECOND;
+}
+
+bool
+identity_seed_holds(uint64_t since_s, uint64_t base_s, uint64_t now_s)
+{
+    return base_s > since_s && now_s >= base_s &&
+           (now_s - base_s) / SEED_HOLDS_FOR < base_s - since_s;
 }
 
 void

@@ -40,6 +40,16 @@ uint32_t identity_gap_again(uint32_t gap);
  * newest_ns: of the newest record here, in case this node's clock is behind that of the last
  * primary. */
 uint64_t identity_modseq(uint64_t now_s, uint64_t newest_ns);
+/* The seconds that it is made of. */
+uint64_t identity_clock(uint64_t now_s, uint64_t newest_ns);
+/* What it begins at when a power loss took it: above what was given out since, and no higher than
+ * that, for another node may have written one beforehand that has to be above it. */
+uint64_t identity_modseq_again(uint64_t modseq, uint64_t clock_s);
+/* A sequence that was written beforehand, made of base_s: is it, now, still above all that the
+ * primary gave out, which has been one since since_s or longer? So it is unless it gave out 4,000 a
+ * second in one folder, ever since, or lost power seven times in a row and began again. All of
+ * identity_clock(). */
+bool identity_seed_holds(uint64_t since_s, uint64_t base_s, uint64_t now_s);
 
 /* An empty transaction log of Dovecot that begins at this modseq; from it Dovecot makes the index
  * anew. stamp: seconds since 1970. */

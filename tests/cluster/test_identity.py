@@ -4,6 +4,7 @@ modification sequences, quotas."""
 import re
 
 import pytest
+from lab import wait_until
 from lab.imap import pop3_uidls
 from lab.load import ANN, BOB
 
@@ -108,8 +109,17 @@ def test_a_planned_change_of_roles_leaves_no_gap(pair):
     has_no_complaints(new)
 
 
-@pytest.mark.parametrize("planned", [True, False], ids=["switchover", "failover"])
-def test_a_client_with_qresync_misses_no_change(pair, planned):
+def prepare(pair, node):
+    """What the node writes beforehand is written, and was looked at since the last change."""
+    told = len(node.daemon.events("PREPARED"))
+    node.daemon.restart()
+    pair.level(pair["mx1"])
+    wait_until(lambda: len(node.daemon.events("PREPARED")) > told, 60, f"{node.name} prepares itself", every=0.1)
+
+
+@pytest.mark.parametrize("planned, prepared", [(True, False), (False, False), (False, True)],
+                         ids=["switchover", "failover", "failover_prepared"])
+def test_a_client_with_qresync_misses_no_change(pair, planned, prepared):
     old, new = pair["mx1"], pair["mx2"]
     deliver(pair, "mx1", ANN, 6)
     with pair.imap("mx1", ANN) as client:
@@ -122,6 +132,8 @@ def test_a_client_with_qresync_misses_no_change(pair, planned):
     modseq, validity = number("HIGHESTMODSEQ", known), number("UIDVALIDITY", known)
     old.dovecot.stop()
     pair.level(old)
+    if prepared:
+        prepare(pair, new)
     if planned:
         old.mailtwin("demote")
         new.mailtwin("promote")
@@ -136,6 +148,8 @@ def test_a_client_with_qresync_misses_no_change(pair, planned):
         other.do("expunge")
     with pair.imap("mx2", ANN) as client:
         heard = resynced(client, "INBOX", validity, modseq)
+    (done,) = new.daemon.events("IDENTITY")
+    assert not prepared or "prepared=0 " not in done, done
     assert number("HIGHESTMODSEQ", heard) > modseq
     assert [line for line in heard if "UID 3 " in line and "\\Seen" in line], heard
     (gone,) = [line for line in heard if "VANISHED (EARLIER)" in line]

@@ -69,10 +69,10 @@ fails_at(uint64_t at)
     const char *where;
     struct fault_plan plan = { .kind = FAULT_ERRNO, .at = at, .errnum = at % 2 ? EIO : ENOSPC };
     fault_arm(&plan);
-    int rc = renumber_begin(c->node, renumber_alive, &done, &c->e);
+    int rc = renumber_begin(c->node, NULL, renumber_alive, &done, &c->e);
     fault_disarm(&where);
     if (rc < 0) /* the state failed: the next start has it all to do */
-        CHECK_INT(renumber_begin(c->node, renumber_alive, &done, &c->e), 0);
+        CHECK_INT(renumber_begin(c->node, NULL, renumber_alive, &done, &c->e), 0);
     if (rc == 0 && where != NULL && atomic_load(&stuck) == 0)
         print_message("%s failed, and it did not matter\n", where);
     check_lists(c, atomic_load(&stuck) == 0);
@@ -99,11 +99,11 @@ dies_at(uint64_t at)
         struct fault_plan plan = { .kind = FAULT_HOOK, .at = at, .hook = die_here };
         cap_open(c);
         fault_arm(&plan);
-        _exit(renumber_begin(c->node, renumber_alive, &done, &c->e) < 0);
+        _exit(renumber_begin(c->node, NULL, renumber_alive, &done, &c->e) < 0);
     }
     CHECK_INT(waitpid(child, &status, 0), child);
     cap_open(c);
-    CHECK_INT(renumber_begin(c->node, renumber_alive, &done, &c->e), 0);
+    CHECK_INT(renumber_begin(c->node, NULL, renumber_alive, &done, &c->e), 0);
     check_lists(c, true);
     CHECK_INT(atomic_load(&stuck), 0);
     cap_free(c);

@@ -50,6 +50,37 @@ TEST(a_modification_sequence_is_above_all_that_any_server_gave_out_before)
     CHECK(identity_modseq(now + 1, 0) - identity_modseq(now, 0) == 1 << 20);
 }
 
+TEST(a_sequence_that_was_made_beforehand_holds_for_as_long_as_it_lies_above_what_is_given_out)
+{
+    const uint64_t since = 1795389243;
+    CHECK(!identity_seed_holds(since, since, since));     /* there is no room between the two */
+    CHECK(!identity_seed_holds(since, since - 1, since)); /* a clock was set back */
+    CHECK(!identity_seed_holds(since, since + 2, since + 1));
+    CHECK(!identity_seed_holds(0, 0, since)); /* none was made */
+    CHECK(identity_seed_holds(since, since + 2, since + 2));
+    CHECK(identity_seed_holds(since, since + 2, since + 2 + 61));
+    CHECK(!identity_seed_holds(since, since + 2, since + 2 + 62));
+    for (uint64_t room = 1; room < 1000000; room *= 7) { /* 4,096 a second, all the time */
+        uint64_t last = since + room + 31 * room - 1;
+        CHECK(identity_seed_holds(since, since + room, last));
+        uint64_t given = since << 20;
+        for (int again = 0; again < 7; again++)
+            given = identity_modseq_again(given, last);
+        CHECK(given < identity_modseq(since + room, 0));
+    }
+}
+
+TEST(a_sequence_that_a_power_loss_took_begins_again_above_what_was_given_out)
+{
+    const uint64_t then = 1795389243;
+    uint64_t modseq = identity_modseq(then, 0);
+    CHECK(identity_modseq_again(modseq, then) == modseq + 4096);
+    CHECK(identity_modseq_again(modseq, then + 60) == modseq + 61 * 4096);
+    CHECK(identity_modseq_again(modseq, then - 60) == modseq + 4096); /* a clock was set back */
+    uint64_t twice = identity_modseq_again(identity_modseq_again(modseq, then + 60), then + 60);
+    CHECK(twice >= modseq + 2 * 60 * 4096);
+}
+
 /* As Dovecot 2.3.19 on amd64 writes it, but for the id. */
 TEST(the_log_that_a_folder_begins_with_is_one_of_dovecots)
 {
