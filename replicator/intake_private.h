@@ -1,6 +1,7 @@
 /* intake_private.h - what the files of the intake share: the folders of one batch.
  *
  *   intake.c         messages, the batch, answers      intake_folder.c  folders and what is in them
+ *   intake_decide.c  what becomes of one object
  *   intake_make.c    directories that are missing      intake_letters.c dovecot-keywords
  *   intake_search.c  a message anywhere in a mailbox */
 #ifndef MAILTWIN_INTAKE_PRIVATE_H
@@ -53,6 +54,34 @@ struct intake_places {
 };
 
 void intake_places_free(struct intake_places *places);
+
+/* One object. Directories that are named here are those of the batch's folders, or dir_fd. */
+struct intake_item {
+    struct wire_give give;
+    struct buf bytes; /* what its spans point into */
+    struct mailbox mailbox;
+    int fd; /* the staged content */
+    uint32_t crc;
+    uint64_t received;
+
+    bool settled;
+    enum wire_given_result result;
+    char text[1024];
+    struct buf where;
+
+    enum intake_act act;
+    int dir_fd;          /* owned; of a file or directory */
+    int from_fd, to_fd;  /* borrowed */
+    struct buf from, to; /* names in them, NUL behind each */
+};
+
+void intake_item_settle(struct intake_item *item, enum wire_given_result result, const char *text);
+void intake_item_failed(struct intake_item *item, const struct err *why);
+/* Does content come with it? */
+bool intake_has_bytes(const struct wire_give *give);
+/* What is to be done with it, where, and under which name; or it is settled. */
+void intake_item_decide(struct intake_places *places, struct intake_item *item);
+const char *intake_name_text(const struct buf *name);
 
 /* The folder of a message, made when it is missing. *ret_folder is valid until the next one is
  * asked for. */
