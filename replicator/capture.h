@@ -9,6 +9,8 @@
 
 struct capture;
 
+#define CAPTURE_NEEDS_MAX 100000
+
 enum capture_phase {
     CAPTURE_INITIAL,  /* the first reading of the stores: no peer can be sent anything yet */
     CAPTURE_SWEEPING, /* looking for what changed while nobody watched */
@@ -51,8 +53,8 @@ uint64_t capture_settle(struct capture *capture, bool hurry);
  * the path that the directory has then. is_dir: what the peer has there. */
 void capture_force(struct capture *capture, uint64_t dir, struct span name, bool is_dir);
 /* The same for what a peer lacks or has in its way, and for all that is below it. The path is that
- * of the tree at seq. */
-void capture_need(struct capture *capture, const struct wire_need *need);
+ * of the tree at seq. ERR_PROTOCOL: more is asked for at once than is kept (CAPTURE_NEEDS_MAX). */
+int capture_need(struct capture *capture, const struct wire_need *need, struct err *e) _must_check_;
 
 /* The disk did not give the object that has this path in the tree at seq: it is recorded again
  * after a while, so that it is shipped once it can be read. */

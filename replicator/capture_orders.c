@@ -40,6 +40,7 @@ capture_take(struct capture *c)
     struct request *list = c->queue;
     c->queue = NULL;
     c->queue_end = &c->queue;
+    c->needs = 0;
     pthread_mutex_unlock(&c->lock);
     return list;
 }
@@ -329,13 +330,27 @@ capture_force(struct capture *c, uint64_t dir, struct span name, bool is_dir)
     capture_post(c, r);
 }
 
-void
-capture_need(struct capture *c, const struct wire_need *need)
+static bool
+has_room(struct capture *c)
 {
+    pthread_mutex_lock(&c->lock);
+    bool has = c->needs < CAPTURE_NEEDS_MAX;
+    c->needs += has;
+    pthread_mutex_unlock(&c->lock);
+    return has;
+}
+
+int
+capture_need(struct capture *c, const struct wire_need *need, struct err *e)
+{
+    if (!has_room(c))
+        return err_set(e, ERR_PROTOCOL, "the peer asks for more than %d names at once",
+                       CAPTURE_NEEDS_MAX);
     struct request *r = path_request(REQ_NEED, need->store, need->path);
     r->seq = need->seq;
     r->is_dir = need->is_dir != 0;
     capture_post(c, r);
+    return 0;
 }
 
 void

@@ -72,6 +72,7 @@ struct capture {
 
     pthread_mutex_t lock; /* of what follows */
     struct request *queue, **queue_end;
+    size_t needs; /* of the queue */
     struct capture_status status;
     struct heard *heard; /* one for each node of the configuration */
 

@@ -21,13 +21,16 @@ relay_free(struct relay *relay)
     buf_free(&relay->dirs);
 }
 
-void
-relay_add(struct relay *relay, const struct wire_need *need)
+int
+relay_add(struct relay *relay, const struct wire_need *need, struct err *e)
 {
+    if (relay->needs.len >= RELAY_BYTES_MAX)
+        return err_set(e, ERR_PROTOCOL, "the peer asks for more names at once than are answered");
     buf_add_le16(&relay->needs, need->store);
     buf_add_le64(&relay->needs, need->seq);
     buf_add_u8(&relay->needs, need->is_dir);
     buf_add_span16(&relay->needs, need->path);
+    return 0;
 }
 
 bool

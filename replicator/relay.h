@@ -6,6 +6,8 @@
 #include "replicator/place.h"
 #include "replicator/ship.h"
 
+#define RELAY_BYTES_MAX (32 * 1024 * 1024) /* of needs */
+
 struct relay {
     struct ship *ship;
     struct places *places;
@@ -15,7 +17,8 @@ struct relay {
 
 void relay_init(struct relay *relay, struct ship *ship);
 void relay_free(struct relay *relay);
-void relay_add(struct relay *relay, const struct wire_need *need);
+/* ERR_PROTOCOL: more is asked for at once than is kept (RELAY_BYTES_MAX). */
+int relay_add(struct relay *relay, const struct wire_need *need, struct err *e) _must_check_;
 bool relay_pending(const struct relay *relay);
 /* One name, or one directory. Only when the ship's cursor is the journal's tail: there the
  * follower's tree must be what the index says. */

@@ -185,11 +185,10 @@ on_need(struct sender *x, const struct wire_need *need, struct err *e)
         return err_set(e, ERR_PROTOCOL, "NEED for store %u", need->store);
     event(EV_NEED, F_STR("peer", x->s->peer->conf->name), F_SPAN("path", need->path),
           F_U64("seq", need->seq));
-    if (x->s->daemon->capture != NULL) {
-        capture_need(x->s->daemon->capture, need);
-        return 0;
-    }
-    relay_add(&x->relay, need); /* answered between two runs */
+    if (x->s->daemon->capture != NULL)
+        return capture_need(x->s->daemon->capture, need, e);
+    if (relay_add(&x->relay, need, e) < 0) /* answered between two runs */
+        return -1;
     x->relay_run = x->ship.run + 1;
     peer_set_state(x->s->peer, PEER_RESYNC, "%s", "it gets what did not fit there");
     return 0;

@@ -202,7 +202,7 @@ TEST(a_name_is_recorded_again_on_demand)
     for (size_t i = 0; i < ARRAY_LEN(forced); i++) {
         struct wire_need need = { .path = span_str(forced[i].path), .is_dir = forced[i].is_dir };
         need.seq = capture_tail(c->capture);
-        capture_need(c->capture, &need);
+        CHECK_INT(capture_need(c->capture, &need, &c->e), 0);
     }
     cap_release(c);
     cap_check_records(c,

@@ -3,6 +3,7 @@
 
 #include "replicator/capture_private.h"
 
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 struct asked {
@@ -75,4 +76,27 @@ TEST(an_order_about_a_name_is_carried_out_at_once)
     asked_init(&a);
     ask(&a, REQ_FORCE, false);
     CHECK(capture_is_urgent(&a.c));
+}
+
+TEST(who_asks_for_more_than_can_be_kept_is_told_so)
+{
+    struct asked a;
+    struct err e = { 0 };
+    struct wire_need need = { .path = span_str("ada/cur/1") };
+    asked_init(&a);
+    a.c.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    for (int turn = 0; turn < 2; turn++) {
+        for (int i = 0; i < CAPTURE_NEEDS_MAX; i++)
+            CHECK_INT(capture_need(&a.c, &need, &e), 0);
+        CHECK_INT(capture_need(&a.c, &need, &e), -1);
+        CHECK_INT(e.code, ERR_PROTOCOL);
+        struct request *list = capture_take(&a.c);
+        CHECK(a.c.queue == NULL); /* there is room again */
+        while (list != NULL) {
+            struct request *next = list->next;
+            request_free(list);
+            list = next;
+        }
+    }
+    close(a.c.wake_fd);
 }

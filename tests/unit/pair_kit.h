@@ -228,9 +228,9 @@ pair_take(struct pair *r)
     if (msg->type == WIRE_ACK)
         ship_acked(&r->ship, &msg->ack);
     else if (msg->type == WIRE_NEED && r->relay != NULL)
-        relay_add(r->relay, &msg->need);
+        pair_must(relay_add(r->relay, &msg->need, &e), &e);
     else if (msg->type == WIRE_NEED)
-        capture_need(r->c->capture, &msg->need);
+        pair_must(capture_need(r->c->capture, &msg->need, &e), &e);
     else if (msg->type == WIRE_DIGEST_ANSWER)
         pair_must(walk_answer(r->walk, &msg->digest_answer, &e), &e);
     else

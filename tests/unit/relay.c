@@ -74,7 +74,8 @@ ask_at(struct feed *f, uint16_t store, uint64_t seq, const char *path, bool is_d
 {
     struct wire_need need = { .store = store, .seq = seq, .is_dir = is_dir };
     need.path = span_str(path);
-    relay_add(&f->relay, &need);
+    struct err e = { 0 };
+    CHECK_INT(relay_add(&f->relay, &need, &e), 0);
 }
 
 /* Of the tree as it is now. */
@@ -478,4 +479,21 @@ TEST(a_follower_that_lost_names_has_them_again)
     cap_check_index(r->peer);
     relay_free(&relay);
     pair_free(r);
+}
+
+/* A follower that asks without end must not use up this node's memory. */
+TEST(who_asks_for_more_than_can_be_kept_is_told_so)
+{
+    struct relay relay = { 0 };
+    struct err e = { 0 };
+    char path[4096];
+    memset(path, 'x', sizeof(path));
+    struct wire_need need = { .path = span_of(path, sizeof(path)) };
+    size_t kept = 0;
+    while (kept < RELAY_BYTES_MAX && relay_add(&relay, &need, &e) == 0)
+        kept++;
+    CHECK_INT(e.code, ERR_PROTOCOL);
+    CHECK(kept > 1000); /* what an honest one asks for again and again */
+    CHECK(relay.needs.len < RELAY_BYTES_MAX + 2 * sizeof(path));
+    buf_free(&relay.needs);
 }
