@@ -40,7 +40,6 @@ struct work {
     uint64_t end;              /* of directory ids */
     atomic_uint_fast64_t next; /* the next chunk */
     atomic_uint_fast64_t folders, raised, left, failed;
-    atomic_uint running;
     pthread_mutex_t lock; /* of e and busy */
     struct busy busy[BUSY_MAX];
     size_t busy_count;
@@ -346,15 +345,6 @@ note_done(struct node *node, struct row *row, struct err *e)
     return state_commit(&txn, e);
 }
 
-static int
-newest_time(struct state_txn *txn, uint64_t *ret_ns, struct err *e)
-{
-    struct record r;
-    int found = state_record(txn, state_meta(txn)->tail, &r, e);
-    *ret_ns = found > 0 ? r.time_ns : 0;
-    return found < 0 ? -1 : 0;
-}
-
 /* A mail server gave out sequences from the ordered one on, and UIDs from behind the gap on, and
  * clients know them, also where the power loss took them here. On record before the first folder
  * has it. */
@@ -362,11 +352,10 @@ static int
 begin_above(struct node *node, struct row *row, struct err *e)
 {
     _cleanup_txn_ struct state_txn *txn = NULL;
-    uint64_t newest;
-    if (state_begin(node->state, true, &txn, e) < 0 || newest_time(txn, &newest, e) < 0)
+    uint64_t clock_s;
+    if (state_begin(node->state, true, &txn, e) < 0 || renumber_clock(txn, &clock_s, e) < 0)
         return -1;
-    row->order.modseq = identity_modseq_again(row->order.modseq,
-                                              identity_clock((uint64_t)time(NULL), newest));
+    row->order.modseq = identity_modseq_again(row->order.modseq, clock_s);
     row->order.gap = identity_gap_again(row->order.gap);
     row->order.validity_gap = identity_gap_again(row->order.validity_gap);
     return row_put(txn, row, e) < 0 ? -1 : state_commit(&txn, e);

@@ -55,8 +55,8 @@ int renumber_begin(struct node *node, const struct renumber_prepared *prepared, 
 
 /* Beforehand, on a standby, in all folders, again and again. What is not as it should be any more,
  * or never was, is made so. *ret_made: logs that were made or written. A folder that fails is
- * passed over; `stop` ends it early, and then nothing is seen. The first two seconds under a
- * primary nothing is done yet. */
+ * passed over, and then, or where `stop` ended it early, nothing counts as seen. -1: some failed.
+ * The first two seconds under a primary nothing is done yet. */
 int renumber_prepare(struct node *node, struct renumber_prepared *prepared, const atomic_bool *stop,
                      uint64_t *ret_made, struct err *e) _must_check_;
 /* Right before a promotion: does what was prepared count for it? */

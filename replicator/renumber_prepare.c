@@ -1,6 +1,7 @@
 /* renumber_prepare.c - what a standby does beforehand, folder by folder, and when that counts. */
 #include "replicator/renumber_private.h"
 
+#include "lib/os/fault.h"
 #include "lib/os/file.h"
 #include "replicator/handover.h"
 
@@ -29,8 +30,8 @@ clock_ns(void)
 
 /* --- when it counts --- */
 
-static int
-clock_here(struct state_txn *txn, uint64_t *ret_s, struct err *e)
+int
+renumber_clock(struct state_txn *txn, uint64_t *ret_s, struct err *e)
 {
     struct record r;
     int found = state_record(txn, state_meta(txn)->tail, &r, e);
@@ -53,7 +54,7 @@ renumber_prepared_holds(struct node *node, const struct renumber_prepared *prepa
     _cleanup_txn_ struct state_txn *txn = NULL;
     uint64_t now_s;
     return prepared->seen_ns != 0 && state_begin(node->state, false, &txn, NULL) == 0 &&
-           clock_here(txn, &now_s, NULL) == 0 && is_of(prepared, state_meta(txn)) &&
+           renumber_clock(txn, &now_s, NULL) == 0 && is_of(prepared, state_meta(txn)) &&
            identity_seed_holds(prepared->since_s, prepared->base_s, now_s);
 }
 
@@ -77,7 +78,7 @@ begin_pass(struct node *node, struct renumber_prepared *p, struct err *e)
 {
     _cleanup_txn_ struct state_txn *txn = NULL;
     uint64_t now_s;
-    if (state_begin(node->state, false, &txn, e) < 0 || clock_here(txn, &now_s, e) < 0)
+    if (state_begin(node->state, false, &txn, e) < 0 || renumber_clock(txn, &now_s, e) < 0)
         return -1;
     int follows = follows_another(txn, e);
     if (follows <= 0)
@@ -138,27 +139,35 @@ renumber_write_log(int fd, const struct renumber_prepared *prepared, struct span
         return 0;
     if ((uint64_t)st.st_size == image.len && (image.len == 0 || is_prepared_log(&st, prepared)))
         return 0;
+    if (image.len == 0 && (fault("ftruncate") < 0 || ftruncate(fd, 0) < 0))
+        return err_sys(e, ERR_IO, "empty " RENUMBER_LOG);
     if (image.len == 0)
-        return ftruncate(fd, 0) < 0 ? err_sys(e, ERR_IO, "empty " RENUMBER_LOG) : 0;
+        return 0;
     return file_pwrite_full(fd, image, 0, e) < 0 ? -1 : 1;
 }
 
 /* --- a pass --- */
 
+struct pass {
+    uint64_t made, failed;
+    struct err why; /* the first failed */
+};
+
 static int
 prepare_dir(struct node *node, struct state_txn *txn, const struct state_dir *dir,
-            const struct renumber_prepared *prepared, uint64_t *made, struct err *e)
+            const struct renumber_prepared *prepared, struct pass *pass, struct err *e)
 {
     struct renumber_folder folder;
-    struct err ignored = { 0 };
+    struct err why = { 0 };
     bool is_new = false;
     int found = !renumber_is_maildir(node, dir) ? 0 : renumber_names(txn, dir, &folder, e);
     if (found <= 0 || !folder.messages)
         return found < 0 ? -1 : 0;
-    folder.fd = renumber_open(node, txn, dir, O_NOATIME, &ignored);
-    if (folder.fd >= 0 && renumber_prepare_folder(&folder, prepared, &is_new, &ignored) < 0)
-        err_clear(&ignored); /* it has its turn at the promotion, and is told then */
-    *made += is_new;
+    folder.fd = renumber_open(node, txn, dir, O_NOATIME, &why);
+    int rc = folder.fd < 0 ? -1 : renumber_prepare_folder(&folder, prepared, &is_new, &why);
+    pass->made += is_new;
+    if (rc < 0 && why.sys != ENOENT && pass->failed++ == 0) /* else it is gone by now */
+        pass->why = why;
     file_closep(&folder.fd);
     return 0;
 }
@@ -166,7 +175,7 @@ prepare_dir(struct node *node, struct state_txn *txn, const struct state_dir *di
 /* A transaction that is kept open for long keeps the database from using its pages again. */
 static int
 prepare_chunk(struct node *node, const struct renumber_prepared *prepared, uint64_t from,
-              const atomic_bool *stop, uint64_t *ret_end, uint64_t *made, struct err *e)
+              const atomic_bool *stop, uint64_t *ret_end, struct pass *pass, struct err *e)
 {
     _cleanup_txn_ struct state_txn *txn = NULL;
     if (state_begin(node->state, false, &txn, e) < 0)
@@ -178,7 +187,7 @@ prepare_chunk(struct node *node, const struct renumber_prepared *prepared, uint6
         if (found <= 0 || dir.id >= from + CHUNK)
             return found < 0 ? -1 : 0;
         id = dir.id + 1;
-        if (prepare_dir(node, txn, &dir, prepared, made, e) < 0)
+        if (prepare_dir(node, txn, &dir, prepared, pass, e) < 0)
             return -1;
     }
     return 0;
@@ -189,18 +198,24 @@ renumber_prepare(struct node *node, struct renumber_prepared *prepared, const at
                  uint64_t *ret_made, struct err *e)
 {
     uint64_t from = 1, end = 0;
+    struct pass pass = { 0 };
     *ret_made = 0;
     int begun = begin_pass(node, prepared, e);
     if (begun <= 0)
         return begun;
     int64_t began_ns = now_ns(CLOCK_REALTIME_COARSE);
     do {
-        if (prepare_chunk(node, prepared, from, stop, &end, ret_made, e) < 0)
+        if (prepare_chunk(node, prepared, from, stop, &end, &pass, e) < 0)
             return -1;
+        *ret_made = pass.made;
         if (atomic_load(stop))
             return 0;
         from += CHUNK;
     } while (from < end);
+    if (pass.failed > 0) { /* something may have been put there that was not seen */
+        *e = pass.why;
+        return err_wrap(e, "prepare %llu folders", (unsigned long long)pass.failed);
+    }
     prepared->seen_ns = began_ns;
     return 0;
 }

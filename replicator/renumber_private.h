@@ -30,6 +30,9 @@ struct renumber_result {
     unsigned busy;   /* lists that somebody has locked: enum renumber_lists */
 };
 
+/* identity_clock() by what this node has. */
+int renumber_clock(struct state_txn *txn, uint64_t *ret_s, struct err *e) _must_check_;
+
 /* 1 the directory has something of a mailbox, 0 not, -1. */
 int renumber_names(struct state_txn *txn, const struct state_dir *dir,
                    struct renumber_folder *ret_folder, struct err *e) _must_check_;

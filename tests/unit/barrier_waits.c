@@ -1,27 +1,13 @@
 /* Callers of replicator/barrier.c: a daemon whose capture the test holds still. */
 #include "tests/unit/capture_kit.h"
 #include "tests/unit/control_kit.h"
+#include "tests/unit/lone_kit.h"
 
 #include "replicator/barrier.h"
 #include "replicator/protection.h"
 #include "replicator/session.h"
 
 #define CROWD 200 /* connections, fewer than a socket takes */
-
-/* What sessions ask of main.c, which is no part of a test; here there are none. */
-void
-daemon_peer_moved(struct daemon *unused)
-{
-    (void)unused;
-    abort();
-}
-
-void
-daemon_wake_sessions(struct daemon *unused)
-{
-    (void)unused;
-    abort();
-}
 
 struct waits {
     struct cap *c;

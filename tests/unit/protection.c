@@ -1,23 +1,9 @@
 /* What a primary keeps of how far its standbys are. */
 #include "tests/unit/capture_kit.h"
+#include "tests/unit/lone_kit.h"
 
 #include "replicator/peer.h"
 #include "replicator/protection.h"
-
-/* What sessions ask of main.c, which is no part of a test; here there are none. */
-void
-daemon_peer_moved(struct daemon *unused)
-{
-    (void)unused;
-    abort();
-}
-
-void
-daemon_wake_sessions(struct daemon *unused)
-{
-    (void)unused;
-    abort();
-}
 
 struct guarded {
     struct cap *c;

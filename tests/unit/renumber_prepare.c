@@ -48,6 +48,14 @@ begin(struct prep *p)
     return true;
 }
 
+#define PREP_NEEDED(p)      \
+    do {                    \
+        if (!begin(&(p))) { \
+            skip();         \
+            return;         \
+        }                   \
+    } while (0)
+
 static uint64_t
 pass(struct prep *p)
 {
@@ -109,10 +117,7 @@ check_log(struct prep *p, const char *folder, uint64_t modseq)
 TEST(what_was_prepared_is_not_written_again)
 {
     struct prep p;
-    if (!begin(&p)) {
-        skip();
-        return;
-    }
+    PREP_NEEDED(p);
     prepare(&p);
     cap_sh(p.c,
            "stat -c '%%i %%y' mail/dora/dovecot.index.log mail/carl/dovecot.index.log >made; "
@@ -144,10 +149,7 @@ TEST(what_changed_since_it_was_looked_at_is_made_anew)
     };
     for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
         struct prep p;
-        if (!begin(&p)) {
-            skip();
-            return;
-        }
+        PREP_NEEDED(p);
         prepare(&p);
         cap_sh(p.c, "%s", changes[i]);
         promote(&p, 2);
@@ -161,10 +163,7 @@ TEST(what_changed_since_it_was_looked_at_is_made_anew)
 TEST(a_look_makes_what_is_new_and_leaves_what_a_mail_server_wrote)
 {
     struct prep p;
-    if (!begin(&p)) {
-        skip();
-        return;
-    }
+    PREP_NEEDED(p);
     prepare(&p);
     cap_sh(p.c, "rm mail/carl/dovecot.index.log; seq 100 >" DORA "/dovecot.index.log; cp " DORA
                 "/dovecot.index.log kept");
@@ -182,10 +181,7 @@ TEST(a_look_makes_what_is_new_and_leaves_what_a_mail_server_wrote)
 TEST(what_was_prepared_counts_for_one_primary_and_a_while)
 {
     struct prep p;
-    if (!begin(&p)) {
-        skip();
-        return;
-    }
+    PREP_NEEDED(p);
     prepare(&p);
     const struct renumber_prepared good = p.prepared;
     struct renumber_prepared bad[] = { good, good, good, good, good };
@@ -209,10 +205,7 @@ TEST(what_was_prepared_counts_for_one_primary_and_a_while)
 TEST(a_sequence_is_made_anew_before_it_no_longer_holds)
 {
     struct prep p;
-    if (!begin(&p)) {
-        skip();
-        return;
-    }
+    PREP_NEEDED(p);
     prepare(&p);
     uint64_t base_s = p.prepared.base_s;
     p.prepared.base_s = base_s - 200;
@@ -227,10 +220,7 @@ TEST(a_sequence_is_made_anew_before_it_no_longer_holds)
 TEST(where_a_mail_server_may_run_nothing_is_written)
 {
     struct prep p;
-    if (!begin(&p)) {
-        skip();
-        return;
-    }
+    PREP_NEEDED(p);
     follow(p.c, WIRE_ROLE_STANDBY, 5); /* it was demoted, and nobody was promoted since */
     CHECK_INT(pass(&p), 0);
     CHECK_INT(p.prepared.since_s, 0);
@@ -248,14 +238,33 @@ TEST(a_look_that_is_stopped_has_seen_nothing)
     static const atomic_bool stop = true;
     struct prep p;
     uint64_t made;
-    if (!begin(&p)) {
-        skip();
-        return;
-    }
+    PREP_NEEDED(p);
     CHECK_INT(pass(&p), 0);
     p.prepared.since_s -= 100;
     CHECK_INT(renumber_prepare(p.c->node, &p.prepared, &stop, &made, &p.c->e), 0);
     CHECK_INT(p.prepared.seen_ns, 0);
     CHECK(!renumber_prepared_holds(p.c->node, &p.prepared));
+    cap_free(p.c);
+}
+
+/* What was put into the folder meanwhile would be taken for seen. */
+TEST(a_look_that_a_folder_kept_out_has_not_seen_it)
+{
+    struct prep p;
+    uint64_t made;
+    PREP_NEEDED(p);
+    prepare(&p);
+    int64_t seen_ns = p.prepared.seen_ns;
+    cap_sh(p.c, "cp -p " DORA "/dovecot.index.log kept; rm " DORA "/dovecot.index.log; "
+                "ln -s ../../out/log " DORA "/dovecot.index.log; echo old >" DORA "/dovecot.index");
+    wait_for_times();
+    CHECK_INT(renumber_prepare(p.c->node, &p.prepared, &never, &made, &p.c->e), -1);
+    CHECK_CONTAINS(p.c->e.text, "prepare 1 folders");
+    CHECK_INT(p.prepared.seen_ns, seen_ns);
+    cap_sh(p.c, "test ! -e out/log; rm " DORA "/dovecot.index.log; cp -p kept " DORA
+                "/dovecot.index.log");
+    promote(&p, 2);
+    check_log(&p, "dora", R_MODSEQ);
+    cap_sh(p.c, "test ! -e " DORA "/dovecot.index");
     cap_free(p.c);
 }
