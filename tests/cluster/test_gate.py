@@ -1,6 +1,5 @@
 """The LMTP gate: what was answered with 250 is on the standby, and nothing is delivered twice."""
 
-import signal
 
 import pytest
 from lab import mail, proc, wait_until
@@ -140,7 +139,7 @@ def test_the_status_counts_what_a_gate_lets_through_holds_and_refuses(make_lab):
     wait_until(lambda: _refused(primary), 10, "the gate still takes mail", every=0.1)
     wait_row(primary, lambda row: row["refused"] > 0, "refusals are counted")
     client.close()
-    gate.process.kill(signal.SIGSTOP)
+    gate.process.freeze()
     wait_row(primary, lambda row: row["state"] == "silent" and row["released"] == MANY + 1, "a gate that hangs is told")
     gate.kill9()
     assert "SILENT" in primary.mailtwin("status").stdout

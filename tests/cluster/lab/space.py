@@ -66,6 +66,11 @@ class Process:
             proc.send(self.pid, number)
             self.wake()
 
+    def freeze(self):
+        """SIGSTOP; returns when it stands still. No wake() here: nsenter, once continued, continues its child."""
+        proc.send(self.pid, signal.SIGSTOP)
+        wait_until(lambda: proc.stopped(self.pid), 10, f"{self.name} does not stop")
+
     def wake(self):
         """nsenter stops when its child is stopped, and would then never collect it."""
         if self.wrapper.poll() is None:
