@@ -3,6 +3,7 @@
 
 #include "lib/base/path.h"
 #include "lib/store/mailbox.h"
+#include "replicator/tally.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +15,7 @@ struct loss_watch {
     pthread_mutex_t lock;
     struct loss_heard heard;
     bool changed; /* since it was saved */
-    json_t *folders;
-    uint64_t unnamed; /* changes in further folders */
+    struct tally *folders;
 };
 
 struct loss_watch *
@@ -23,7 +23,7 @@ loss_watch_new(void)
 {
     struct loss_watch *w = xcalloc(1, sizeof(*w));
     pthread_mutex_init(&w->lock, NULL);
-    w->folders = json_array();
+    w->folders = tally_new(LOSS_FOLDERS_MAX);
     return w;
 }
 
@@ -34,7 +34,7 @@ loss_watch_free(struct loss_watch **watch)
     *watch = NULL;
     if (w == NULL)
         return;
-    json_decref(w->folders);
+    tally_free(&w->folders);
     pthread_mutex_destroy(&w->lock);
     free(w);
 }
@@ -47,14 +47,6 @@ realtime_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static void
-forget_received(struct loss_watch *w)
-{
-    w->unnamed = 0;
-    if (json_array_size(w->folders) > 0)
-        json_array_clear(w->folders);
-}
-
 void
 loss_watch_start(struct loss_watch *w, uint64_t epoch)
 {
@@ -63,7 +55,7 @@ loss_watch_start(struct loss_watch *w, uint64_t epoch)
         w->heard = (struct loss_heard){ .epoch = epoch };
     w->heard.our_ns = realtime_ns();
     w->changed = true;
-    forget_received(w);
+    tally_clear(w->folders);
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -78,40 +70,6 @@ loss_watch_hear(struct loss_watch *w, uint64_t tail, uint64_t its_ns)
     pthread_mutex_unlock(&w->lock);
 }
 
-static json_t *
-text_json(struct span text)
-{
-    json_t *json = json_stringn((const char *)text.ptr, text.len);
-    return json != NULL ? json : json_string("(a name that is not UTF-8)");
-}
-
-static bool
-is_named(const json_t *one, const char *key, struct span text)
-{
-    const char *value = json_string_value(json_object_get(one, key));
-    return value != NULL && span_equal(span_str(value), text);
-}
-
-static void
-count_in(struct loss_watch *w, const char *store, struct span user, struct span folder)
-{
-    for (size_t i = json_array_size(w->folders); i > 0; i--) { /* the last is the likeliest */
-        json_t *one = json_array_get(w->folders, i - 1);
-        if (!is_named(one, "store", span_str(store)) || !is_named(one, "user", user) ||
-            !is_named(one, "folder", folder))
-            continue;
-        json_int_t count = json_integer_value(json_object_get(one, "changes"));
-        json_object_set_new(one, "changes", json_integer(count + 1));
-        return;
-    }
-    if (json_array_size(w->folders) >= LOSS_FOLDERS_MAX)
-        w->unnamed++;
-    else
-        json_array_append_new(w->folders, json_pack("{s:s, s:o, s:o, s:i}", "store", store, "user",
-                                                    text_json(user), "folder", text_json(folder),
-                                                    "changes", 1));
-}
-
 void
 loss_watch_received(struct loss_watch *w, const struct conf *conf, const struct record *r)
 {
@@ -124,7 +82,7 @@ loss_watch_received(struct loss_watch *w, const struct conf *conf, const struct 
     else
         at.folder = path_parent(r->path);
     pthread_mutex_lock(&w->lock);
-    count_in(w, store->name, at.user, at.folder);
+    tally_add(w->folders, store->name, at.user, at.folder);
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -132,7 +90,7 @@ void
 loss_watch_carried_out(struct loss_watch *w)
 {
     pthread_mutex_lock(&w->lock);
-    forget_received(w);
+    tally_clear(w->folders);
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -181,10 +139,7 @@ json_t *
 loss_watch_folders(struct loss_watch *w)
 {
     pthread_mutex_lock(&w->lock);
-    json_t *folders = json_deep_copy(w->folders);
-    if (w->unnamed > 0)
-        json_array_append_new(folders, json_pack("{s:n, s:n, s:n, s:I}", "store", "user", "folder",
-                                                 "changes", (json_int_t)w->unnamed));
+    json_t *folders = tally_json(w->folders);
     pthread_mutex_unlock(&w->lock);
     return folders;
 }
