@@ -46,10 +46,11 @@ int server_each_id(struct server *server,
 int server_csns(struct server *server, struct buf *ret_csns, struct err *e) _must_check_;
 
 int server_add(struct server *server, const struct ldif_entry *entry, struct err *e) _must_check_;
-/* All are sent before the first answer is waited for; ret_codes: the result of each. Entries that
- * need each other do not go together. No transactions: they bring OpenLDAP 2.5.13 down. */
-int server_add_all(struct server *server, const struct ldif_entry *entries, size_t count,
-                   int *ret_codes, struct err *e) _must_check_;
+/* The same in two: several may be underway, none of which needs another. -1 of the first: lost. No
+ * transactions: they bring OpenLDAP 2.5.13 down. */
+int server_add_begin(struct server *server, const struct ldif_entry *entry, int *ret_id,
+                     struct err *e) _must_check_;
+int server_add_end(struct server *server, int id, struct err *e) _must_check_;
 int server_modify(struct server *server, const struct ldif_entry *from, const struct ldif_entry *to,
                   bool whole, struct err *e) _must_check_;
 int server_rename(struct server *server, struct span from, struct span to,

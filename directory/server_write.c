@@ -1,8 +1,10 @@
-/* server_write.c - add, modify, rename, delete, and many adds at once. */
+/* server_write.c - add, modify, rename, delete. */
 #include "directory/server_private.h"
 #include "lib/store/dn.h"
 
 #include <stdlib.h>
+
+#define ADD_SECONDS 30
 
 /* Operations of one request: LDAPMod points to values, which point into entries. */
 struct mods {
@@ -81,7 +83,7 @@ relax(void)
 /* --- one at a time --- */
 
 int
-server_add(struct server *server, const struct ldif_entry *entry, struct err *e)
+server_add_begin(struct server *server, const struct ldif_entry *entry, int *ret_id, struct err *e)
 {
     _cleanup_ldif_ struct ldif_entry none = { 0 };
     _cleanup_mods_ struct mods mods = { 0 };
@@ -89,8 +91,31 @@ server_add(struct server *server, const struct ldif_entry *entry, struct err *e)
     LDAPControl control = relax();
     LDAPControl *controls[] = { &control, NULL };
     ldif_diff(&none, entry, false, mods_change, &mods);
-    int rc = ldap_add_ext_s(server->ld, dn, mods_list(&mods), controls, NULL);
-    return server_outcome(server, rc, e, "add");
+    int rc = ldap_add_ext(server->ld, dn, mods_list(&mods), controls, NULL, ret_id);
+    return server_outcome(server, rc, e, "send an entry") == 0 ? 0 : -1;
+}
+
+int
+server_add_end(struct server *server, int id, struct err *e)
+{
+    LDAPMessage *message = NULL;
+    struct timeval patience = { .tv_sec = ADD_SECONDS };
+    int code = LDAP_OTHER;
+    int rc = ldap_result(server->ld, id, LDAP_MSG_ALL, &patience, &message);
+    if (rc > 0)
+        rc = ldap_parse_result(server->ld, message, &code, NULL, NULL, NULL, NULL, 1);
+    else
+        rc = rc == 0 ? LDAP_TIMEOUT : LDAP_SERVER_DOWN;
+    return server_outcome(server, rc == LDAP_SUCCESS ? code : rc, e, "add");
+}
+
+int
+server_add(struct server *server, const struct ldif_entry *entry, struct err *e)
+{
+    int id = 0;
+    if (server_add_begin(server, entry, &id, e) < 0)
+        return -1;
+    return server_add_end(server, id, e);
 }
 
 /* Who changed it and when is the server's own, unless it is told in the same request. */
@@ -146,49 +171,4 @@ server_delete(struct server *server, struct span dn, struct err *e)
     LDAPControl *controls[] = { &control, NULL };
     int rc = ldap_delete_ext_s(server->ld, text, controls, NULL);
     return server_outcome(server, rc, e, "delete");
-}
-
-/* --- many at once --- */
-
-static int
-send_add(struct server *server, const struct ldif_entry *entry, int *ret_id)
-{
-    _cleanup_ldif_ struct ldif_entry none = { 0 };
-    _cleanup_mods_ struct mods mods = { 0 };
-    _cleanup_free_ char *dn = text_of(ldif_dn(entry));
-    LDAPControl control = relax();
-    LDAPControl *controls[] = { &control, NULL };
-    ldif_diff(&none, entry, false, mods_change, &mods);
-    return ldap_add_ext(server->ld, dn, mods_list(&mods), controls, NULL, ret_id);
-}
-
-static int
-take_answer(struct server *server, int id)
-{
-    LDAPMessage *message = NULL;
-    struct timeval patience = { .tv_sec = 30 };
-    if (ldap_result(server->ld, id, LDAP_MSG_ALL, &patience, &message) <= 0)
-        return LDAP_SERVER_DOWN;
-    int code = LDAP_OTHER;
-    int rc = ldap_parse_result(server->ld, message, &code, NULL, NULL, NULL, NULL, 1);
-    return rc == LDAP_SUCCESS ? code : rc;
-}
-
-int
-server_add_all(struct server *server, const struct ldif_entry *entries, size_t count,
-               int *ret_codes, struct err *e)
-{
-    int *ids = xcalloc(count, sizeof(*ids));
-    size_t sent = 0;
-    int rc = LDAP_SUCCESS;
-    while (sent < count && rc == LDAP_SUCCESS) {
-        rc = send_add(server, &entries[sent], &ids[sent]);
-        sent += rc == LDAP_SUCCESS;
-    }
-    for (size_t i = 0; i < sent; i++) {
-        ret_codes[i] = rc < 0 ? rc : take_answer(server, ids[i]);
-        rc = server_is_lost(ret_codes[i]) ? LDAP_SERVER_DOWN : rc;
-    }
-    free(ids);
-    return server_outcome(server, rc, e, "add many");
 }

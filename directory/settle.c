@@ -6,9 +6,8 @@
 
 #include <stdlib.h>
 
-#define TOGETHER     64 /* new entries sent before the first answer */
-#define TOGETHER_MIN 8
-#define WAIT_MS      UINT64_C(3000) /* for a parent that is on its way, before it is told */
+#define UNDERWAY 4 /* new entries sent before the first answer: a server writes one at a time */
+#define WAIT_MS  UINT64_C(3000) /* for a parent that is on its way, before it is told */
 
 struct job {
     struct row *row;
@@ -224,44 +223,69 @@ carry_out_deletion(struct dir_store *s, struct row *row, struct err *e)
     return 0;
 }
 
-/* --- many new entries --- */
+/* --- new entries, many underway: the server writes while the next are read --- */
 
-/* What is refused here is tried once more by itself, which tells why. */
-static int
-add_together(struct dir_store *s, const struct job *jobs, size_t count, struct err *e)
+struct flight {
+    struct row *row;
+    char *dn;
+    int id;
+};
+
+/* Of one depth, so that none waits for another. */
+struct flights {
+    struct flight list[UNDERWAY];
+    size_t first, count;
+    unsigned depth;
+};
+
+static void
+flights_free(struct flights *flights)
 {
-    struct ldif_entry *entries = xcalloc(count, sizeof(*entries));
-    int *codes = xcalloc(count, sizeof(*codes));
-    struct row **rows = xcalloc(count, sizeof(*rows));
-    size_t wanted = 0;
-    for (size_t i = 0; i < count; i++)
-        if (read_wanted(s, jobs[i].row, &entries[wanted]) > 0)
-            rows[wanted++] = jobs[i].row;
-    int r = server_add_all(s->server, entries, wanted, codes, e);
-    for (size_t i = 0; i < wanted && r == 0; i++) {
-        if (codes[i] != 0) {
-            r = carry_out(s, rows[i], e);
-            continue;
-        }
-        row_set_dn(rows[i], ldif_dn(&entries[i]));
-        done(s, rows[i]);
-    }
-    for (size_t i = 0; i < count; i++)
-        ldif_free(&entries[i]);
-    free(entries);
-    free(codes);
-    free(rows);
-    return r == 0 ? 0 : -1;
+    for (size_t i = 0; i < flights->count; i++)
+        free(flights->list[(flights->first + i) % UNDERWAY].dn);
+}
+#define _cleanup_flights_ _cleanup_(flights_free)
+
+/* The answer of the eldest. What is refused is tried once more by itself, which makes room for it
+ * or tells why. */
+static int
+land(struct dir_store *s, struct flights *flights, struct err *e)
+{
+    struct flight flight = flights->list[flights->first];
+    _cleanup_free_ char *dn = flight.dn;
+    flights->first = (flights->first + 1) % UNDERWAY;
+    flights->count--;
+    int r = server_add_end(s->server, flight.id, e);
+    if (r != 0)
+        return r < 0 ? -1 : carry_out(s, flight.row, e);
+    row_set_dn(flight.row, span_str(dn));
+    done(s, flight.row);
+    return 0;
 }
 
-static size_t
-run_of_new(const struct jobs *jobs, size_t at)
+static int
+land_all(struct dir_store *s, struct flights *flights, struct err *e)
 {
-    size_t count = 0;
-    while (at + count < jobs->count && count < TOGETHER && jobs->list[at + count].row->dn == NULL &&
-           jobs->list[at + count].depth == jobs->list[at].depth)
-        count++;
-    return count;
+    while (flights->count > 0)
+        if (land(s, flights, e) < 0)
+            return -1;
+    return 0;
+}
+
+static int
+take_off(struct dir_store *s, struct flights *flights, const struct job *job, struct err *e)
+{
+    _cleanup_ldif_ struct ldif_entry want = { 0 };
+    struct flight flight = { .row = job->row };
+    if (read_wanted(s, job->row, &want) <= 0) /* gone meanwhile: a deletion of the next pass */
+        return 0;
+    if (server_add_begin(s->server, &want, &flight.id, e) < 0)
+        return -1;
+    struct span dn = ldif_dn(&want);
+    flight.dn = xasprintf("%.*s", (int)dn.len, dn.ptr);
+    flights->list[(flights->first + flights->count++) % UNDERWAY] = flight;
+    flights->depth = job->depth;
+    return 0;
 }
 
 /* --- passes --- */
@@ -298,21 +322,29 @@ collect(struct dir_store *s, bool deletions, struct jobs *ret_jobs)
 }
 
 static int
+carry_out_job(struct dir_store *s, struct flights *flights, const struct job *job, struct err *e)
+{
+    bool is_new = job->row->dn == NULL;
+    if ((!is_new || job->depth != flights->depth) && land_all(s, flights, e) < 0)
+        return -1;
+    if (!is_new)
+        return carry_out(s, job->row, e);
+    if (flights->count == UNDERWAY && land(s, flights, e) < 0)
+        return -1;
+    return take_off(s, flights, job, e);
+}
+
+static int
 pass_of_entries(struct dir_store *s, struct err *e)
 {
+    _cleanup_flights_ struct flights flights = { 0 };
     struct jobs jobs;
     collect(s, false, &jobs);
     int r = 0;
-    for (size_t i = 0; i < jobs.count && r == 0;) {
-        size_t count = run_of_new(&jobs, i);
-        if (count < TOGETHER_MIN) {
-            r = carry_out(s, jobs.list[i].row, e);
-            count = 1;
-        } else {
-            r = add_together(s, &jobs.list[i], count, e);
-        }
-        i += count;
-    }
+    for (size_t i = 0; i < jobs.count && r == 0; i++)
+        r = carry_out_job(s, &flights, &jobs.list[i], e);
+    if (r == 0)
+        r = land_all(s, &flights, e);
     free(jobs.list);
     return r;
 }
