@@ -28,6 +28,7 @@ CONFIG = """\
 dn: cn=config
 objectClass: olcGlobal
 cn: config
+olcLogLevel: none
 olcServerID: {number}
 olcAuthzRegexp: {{0}}"gidNumber=[0-9]+\\+uidNumber=65534,cn=peercred,cn=external,cn=auth" "{admin}"
 
