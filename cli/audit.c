@@ -110,6 +110,8 @@ static void
 on_directory_line(json_t *fields, void *arg)
 {
     struct reading *r = arg;
+    if (!is_wanted(r, fields)) /* it is kept in memory */
+        return;
     json_object_set_new(fields, "program", json_string(DIRECTORYD));
     json_array_append(r->directory, fields);
 }

@@ -164,18 +164,35 @@ parse(const char *line)
     return NULL;
 }
 
+/* One of ours is far shorter, even with two escaped paths; another account may have written it. */
+#define LINE_MAX_SIZE ((size_t)1 << 20)
+
+/* False: the end. *ret_whole: text is a line with its end. */
+static bool
+next_line(FILE *stream, char *text, bool *ret_whole)
+{
+    size_t len = 0;
+    bool good = true;
+    int c;
+    while ((c = getc_unlocked(stream)) != EOF && c != '\n') {
+        good = good && c != '\0' && len + 1 < LINE_MAX_SIZE;
+        if (good)
+            text[len++] = (char)c;
+    }
+    text[len] = '\0';
+    *ret_whole = good && c == '\n';
+    return c != EOF || len > 0 || !good;
+}
+
 int
 audit_read_stream(FILE *stream, void (*line)(json_t *fields, void *arg), void *arg,
                   size_t *ret_unreadable, struct err *e)
 {
-    char *text = NULL;
-    size_t room = 0;
-    ssize_t len;
+    _cleanup_free_ char *text = xmalloc(LINE_MAX_SIZE);
+    bool whole;
     *ret_unreadable = 0;
     errno = 0;
-    while ((len = getline(&text, &room, stream)) > 0) {
-        bool whole = text[len - 1] == '\n' && strlen(text) == (size_t)len;
-        text[len - (text[len - 1] == '\n')] = '\0';
+    while (next_line(stream, text, &whole)) {
         json_t *fields = whole ? parse(text) : NULL;
         if (fields == NULL)
             ++*ret_unreadable;
@@ -184,7 +201,6 @@ audit_read_stream(FILE *stream, void (*line)(json_t *fields, void *arg), void *a
         json_decref(fields);
         errno = 0;
     }
-    free(text);
     return ferror(stream) ? err_sys(e, ERR_IO, "read " AUDIT_FILE) : 0;
 }
 

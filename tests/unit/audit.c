@@ -152,6 +152,30 @@ TEST(a_line_that_was_cut_off_spoils_no_other)
     end_trail();
 }
 
+/* Whoever has the account of a program with a trail of its own must not fill root's memory. */
+TEST(a_line_without_end_takes_no_memory_and_spoils_no_other)
+{
+    const size_t size = 3 << 20;
+    char *text = malloc(size + 2);
+    CHECK(text != NULL);
+    memset(text, 'a', size);
+    memcpy(text + size, "\n", 2);
+    begin_trail();
+    event(EV_ROLE, F_STR("role", "primary"));
+    write_trail("time=2026-11-23T00:00:00.000Z event=X what=");
+    write_trail(text);
+    event(EV_ROLE, F_STR("role", "standby"));
+    text[size] = '\0';
+    write_trail(text);
+    struct seen seen = read_trail();
+    CHECK_INT(json_array_size(seen.lines), 2);
+    CHECK_STR(field(&seen, 1, "role"), "standby");
+    CHECK_INT(seen.unreadable, 2);
+    json_decref(seen.lines);
+    free(text);
+    end_trail();
+}
+
 #ifdef MAILTWIN_FAULTS
 TEST(what_cannot_be_written_to_the_trail_is_told_by_the_log)
 {
