@@ -10,7 +10,7 @@
 struct apply_delta {
     rs_job_t *job;
     int base_fd;
-    uint64_t received, made;
+    uint64_t received, made, max;
     bool complete;
     bool failed; /* reading the base failed: `why` */
     struct err why;
@@ -178,6 +178,7 @@ apply_delta_begin(struct apply *a, struct apply_op *op, struct err *e)
     op->delta->job = rs_patch_begin(read_base, op->delta);
     ASSERT(op->delta->job != NULL);
     op->delta->base_fd = fd;
+    op->delta->max = op->now.size;
     fd = -1;
     return 1;
 }
@@ -233,6 +234,8 @@ apply_delta_feed(struct apply_delta *delta, int out_fd, struct span bytes, bool 
                 *e = delta->why;
             return err_wrap(e, "read the base of a delta");
         }
+        if (delta->made > delta->max) /* a few bytes can stand for a disk full */
+            return 0;
         delta->complete = r == RS_DONE;
         if (delta->complete)
             return b.avail_in == 0;

@@ -142,6 +142,17 @@ take_delta(struct apply_op *op, const struct wire_data *data, struct err *e)
     return fits < 0 ? -1 : 0;
 }
 
+/* What is sent never exceeds what was announced with it: a peer that lies fills no disk. */
+static int
+check_range(const struct apply_op *op, const struct wire_data *data, struct err *e)
+{
+    uint64_t room = op->now.size - MIN(data->offset, op->now.size);
+    if (data->bytes.len <= room)
+        return 0;
+    return err_set(e, ERR_PROTOCOL, "bytes behind the announced %ju of %.*s",
+                   (uintmax_t)op->now.size, PATH_ARGS(op->record.path));
+}
+
 int
 apply_stage_data(struct apply *a, struct apply_op *op, const struct wire_data *data, struct err *e)
 {
@@ -151,6 +162,8 @@ apply_stage_data(struct apply *a, struct apply_op *op, const struct wire_data *d
         return 0; /* it comes nevertheless, and is not wanted */
     if (op->delta != NULL)
         return take_delta(op, data, e);
+    if (check_range(op, data, e) < 0)
+        return -1;
     return file_pwrite_full(op->fd, data->bytes, data->offset, e);
 }
 
@@ -222,8 +235,9 @@ apply_stage_end(struct apply *a, struct apply_op *op, const struct wire_end *end
         return 0;
     if (end->crc != op->crc)
         return err_set(e, ERR_CORRUPT, "checksum mismatch of the content");
-    if (end->size > INT64_MAX)
-        return err_set(e, ERR_PROTOCOL, "a file of %ju bytes", (uintmax_t)end->size);
+    if (end->size > INT64_MAX || end->size != op->now.size)
+        return err_set(e, ERR_PROTOCOL, "a file of %ju bytes, %ju were announced: %.*s",
+                       (uintmax_t)end->size, (uintmax_t)op->now.size, PATH_ARGS(op->record.path));
     int fits = end_delta(op, end, e);
     if (fits < 0)
         return -1;

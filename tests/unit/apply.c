@@ -387,6 +387,7 @@ TEST(apply_skips_a_content_that_is_gone_or_could_not_be_read)
     CHECK_INT(apply_marker(kit->apply, 0), 5);
     rec = kit_seq(6, kit_rec(OP_PUT, "f", NULL));
     rec.content = WIRE_CONTENT_DATA;
+    rec.now.size = 100;
     kit_do(kit, rec);
     struct wire_data data = { .bytes = span_str("half a ma") };
     kit_must(kit, apply_data(kit->apply, &data, &kit->e));

@@ -2,6 +2,7 @@
 
 #include <librsync.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/xattr.h>
@@ -13,6 +14,7 @@ TEST(apply_leaves_nothing_of_a_content_with_a_wrong_checksum)
     kit_commit(kit);
     struct wire_rec rec = kit_seq(2, kit_rec(OP_PUT, "f", NULL));
     rec.content = WIRE_CONTENT_DATA;
+    rec.now.size = 4;
     kit_do(kit, rec);
     struct wire_data data = { .bytes = span_str("goof") };
     kit_must(kit, apply_data(kit->apply, &data, &kit->e));
@@ -27,6 +29,54 @@ TEST(apply_leaves_nothing_of_a_content_with_a_wrong_checksum)
     kit_commit(kit);
     kit_check_file(kit, "f", "better");
     kit_free(kit);
+}
+
+/* Begins a file of ten bytes, that a lying peer goes on with. */
+static struct kit *
+announce_ten(void)
+{
+    struct kit *kit = kit_new();
+    kit_put(kit, 1, "f", "good");
+    kit_commit(kit);
+    struct wire_rec rec = kit_seq(2, kit_rec(OP_PUT, "f", NULL));
+    rec.content = WIRE_CONTENT_DATA;
+    rec.now.size = 10;
+    kit_do(kit, rec);
+    return kit;
+}
+
+static void
+check_refused(struct kit **kit, int r)
+{
+    CHECK_INT(r, -1);
+    CHECK_INT((*kit)->e.code, ERR_PROTOCOL);
+    CHECK_CONTAINS((*kit)->e.text, "announced");
+    apply_abort((*kit)->apply);
+    CHECK_INT(kit_count_names(*kit, ".mailtwin/stage"), 0);
+    kit_check_file(*kit, "f", "good");
+    kit_free(*kit);
+    *kit = NULL;
+}
+
+TEST(apply_takes_no_more_bytes_than_were_announced)
+{
+    static const struct wire_data lies[] = {
+        { .offset = 0, .bytes = { (const uint8_t *)"eleven byte", 11 } },
+        { .offset = 9, .bytes = { (const uint8_t *)"ab", 2 } },
+        { .offset = 11, .bytes = { (const uint8_t *)"a", 1 } },
+        { .offset = UINT64_MAX, .bytes = { (const uint8_t *)"ab", 2 } },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(lies); i++) {
+        struct kit *kit = announce_ten();
+        struct wire_data all = { .bytes = span_str("ten bytes.") };
+        kit_must(kit, apply_data(kit->apply, &all, &kit->e));
+        check_refused(&kit, apply_data(kit->apply, &lies[i], &kit->e));
+    }
+    for (uint64_t size = 9; size <= 11; size += 2) {
+        struct kit *kit = announce_ten();
+        struct wire_end end = { .size = size, .crc = crc32c(span_of(NULL, 0)), .ok = 1 };
+        check_refused(&kit, apply_end(kit->apply, &end, &kit->e));
+    }
 }
 
 /* The first ones have no name until they have their own, the rest has one in stage/. */
@@ -61,6 +111,7 @@ TEST(apply_keeps_holes)
     struct kit *kit = kit_new();
     struct wire_rec rec = kit_rec(OP_PUT, "sparse", NULL);
     rec.content = WIRE_CONTENT_DATA;
+    rec.now.size = 80 << 20;
     kit_do(kit, rec);
     struct wire_data data = { .offset = 40 << 20, .bytes = span_str("island") };
     kit_must(kit, apply_data(kit->apply, &data, &kit->e));
@@ -236,6 +287,42 @@ TEST(apply_asks_for_the_whole_when_a_delta_does_not_fit)
     CHECK_INT(apply_signature(kit->apply, 0, span_str("none"), collect, &delta, &kit->e), 1);
     CHECK_INT(apply_signature(kit->apply, 0, span_str(""), collect, &delta, &kit->e), 1);
     CHECK_INT(apply_signature(kit->apply, 1, span_str("f"), collect, &delta, &kit->e), -1);
+    kit_free(kit);
+}
+
+/* The whole base again and again: six bytes stand for 100,000. */
+static struct buf
+long_delta(void)
+{
+    static const uint8_t head[] = { 'r', 's', 2, '6' };
+    static const uint8_t copy[] = { 0x47, 0, 0x00, 0x01, 0x86, 0xa0 }; /* from 0, 100,000 bytes */
+    struct buf delta = { 0 };
+    buf_add(&delta, head, sizeof(head));
+    for (int i = 0; i < 1000; i++)
+        buf_add(&delta, copy, sizeof(copy));
+    buf_add_u8(&delta, 0);
+    return delta;
+}
+
+TEST(apply_makes_no_more_of_a_delta_than_was_announced)
+{
+    struct kit *kit = kit_new();
+    struct rlimit before;
+    _cleanup_buf_ struct buf old = noise(100000);
+    _cleanup_buf_ struct buf delta = long_delta();
+    kit_must(kit, kit_send(kit, kit_rec(OP_PUT, "f", NULL), buf_span(&old)));
+    kit_commit(kit);
+    _cleanup_buf_ struct buf sig = { 0 };
+    CHECK_INT(apply_signature(kit->apply, 0, span_str("f"), collect, &sig, &kit->e), 0);
+    CHECK_INT(getrlimit(RLIMIT_FSIZE, &before), 0);
+    void (*was)(int) = signal(SIGXFSZ, SIG_IGN);
+    CHECK_INT(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ 1 << 20, before.rlim_max }), 0);
+    send_delta(kit, "f", buf_span(&delta), old.len);
+    kit_commit(kit);
+    CHECK_INT(setrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, was);
+    CHECK_INT(kit->got[0].result, APPLY_NEED);
+    CHECK_INT(kit_stat(kit, "f").st_size, (off_t)old.len);
     kit_free(kit);
 }
 
