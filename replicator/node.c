@@ -81,9 +81,11 @@ open_state_dir(struct node *node, struct err *e)
 int
 node_open(const struct conf *conf, struct node **ret_node, struct err *e)
 {
+    struct timespec now;
     struct node *node = xcalloc(1, sizeof(*node));
     node->conf = conf;
-    node->opened_s = time(NULL);
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    node->opened_ns = attrs_ns(&now);
     node->state_dirfd = -1;
     node->stores = xcalloc(conf->store_count, sizeof(*node->stores));
     for (size_t i = 0; i < conf->store_count; i++)

@@ -26,7 +26,7 @@ struct node {
     struct node_store *stores;
     size_t store_count;
     int state_dirfd;
-    int64_t opened_s; /* CLOCK_REALTIME when this process opened it */
+    int64_t opened_ns; /* when this process opened it, by the clock that dates files */
 };
 
 /* Opens state and stores. What is missing or unusable is one sentence. */

@@ -154,7 +154,7 @@ do_dir(struct work *w, struct state_txn *txn, const struct state_dir *dir, struc
     if (found <= 0)
         return found;
     atomic_fetch_add(&w->folders, 1);
-    folder.locks_since = w->node->opened_s;
+    folder.locks_since_ns = w->node->opened_ns;
     bool prepared = open_folder(w, txn, dir, &folder, &why);
     if (folder.fd < 0 && why.sys == ENOENT)
         return 0; /* the index is ahead of the disk */
@@ -248,7 +248,7 @@ do_again(struct work *w, struct busy *busy, bool last, struct err *e)
     found = renumber_names(txn, &dir, &folder, e);
     if (found <= 0)
         return found < 0 ? -1 : 1;
-    folder.locks_since = w->node->opened_s;
+    folder.locks_since_ns = w->node->opened_ns;
     folder.fd = renumber_open(w->node, txn, &dir, O_NOATIME, &why);
     if (folder.fd < 0 && why.sys == ENOENT)
         return 1;

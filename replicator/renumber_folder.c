@@ -130,7 +130,7 @@ holder_is_dead(const struct job *j, const char *name, const struct stat *st)
     host_name(host);
     pid_t pid = len < 0 ? 0 : (pid_t)identity_lock_pid(span_of(text, (size_t)len), host);
     if (pid == getpid())
-        return st->st_mtime < j->folder->locks_since;
+        return attrs_ns(&st->st_mtim) < j->folder->locks_since_ns;
     return pid > 0 && kill(pid, 0) < 0 && errno == ESRCH;
 }
 
@@ -363,8 +363,8 @@ see_lock(struct job *j, const char *name, struct err *e)
     struct stat st;
     bool old = !j->live && fstatat(j->folder->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
                S_ISREG(st.st_mode) &&
-               (st.st_mtime < j->folder->locks_since || st.st_mtime > time(NULL) + CLOCK_SLACK_S ||
-                holder_is_dead(j, name, &st));
+               (attrs_ns(&st.st_mtim) < j->folder->locks_since_ns ||
+                st.st_mtime > time(NULL) + CLOCK_SLACK_S || holder_is_dead(j, name, &st));
     j->has_lock |= !old;
     return old ? remove_name(j, name, e) : 0;
 }

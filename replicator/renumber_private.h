@@ -16,7 +16,7 @@ struct renumber_folder {
     uint32_t marker;   /* the largest in the name of a marker of UIDVALIDITY, 0 none */
     struct attr owner; /* of its list of UIDs, else of the directory */
     int64_t
-        locks_since; /* a lock from before then, of a mail server that was killed, is nobody's */
+        locks_since_ns; /* one from before then, of a mail server that was killed, is nobody's */
 };
 
 enum renumber_lists {
