@@ -8,7 +8,7 @@ from lab import clerk, config, gate
 from lab.clerk import Clerk, Office
 from lab.clients import Crowd, Deliverer
 from lab.history import History
-from lab.host import STORE
+from lab.host import STATE, STORE
 from lab.slapd import store as directory_store
 
 TIMEOUT = "1s"  # of plugin and gate: what is not safe by then is refused
@@ -108,8 +108,26 @@ class War:
         self.crowd.wait_acts(10)
         self.standby.free_disk(STORE)
 
+    def full_disk_of_the_primary(self):
+        """Of the journal and the directory. On a full disk of mails Dovecot says OK to a keyword that it could not
+        write."""
+        self.primary.fill_disk(STATE)
+        self.crowd.wait_acts(10)
+        self.primary.free_disk(STATE)
+        self.primary.daemon.ensure()
+        self.office.ensure(self.primary.name)
+
+    def standby_without_power(self):
+        """In the middle of its work; sometimes it is not back when the primary dies."""
+        self.standby.power_cut()
+        if self.dice.random() < 0.7:
+            self.standby.daemon.start()
+            self.office.start(self.standby.name)
+            self.crowd.wait_acts(5)
+
     FAULTS = [nothing, replicatord_of_the_primary, replicatord_of_the_standby, dovecot, gate, directory_of_the_primary,
-              directory_of_the_standby, link, standby_frozen, standby_dead, primary_frozen, full_disk_of_the_standby]
+              directory_of_the_standby, link, standby_frozen, standby_dead, primary_frozen, full_disk_of_the_standby,
+              full_disk_of_the_primary, standby_without_power]
 
     # --- one battle ---
 
@@ -142,18 +160,13 @@ class War:
         self.problems += [f"round {round_number} ({name}): {what}: {text}" for what, text in found]
 
     def rejoin(self):
-        """The dead one comes back as the standby of the other."""
+        """The dead one comes back as the standby of the other, and by itself: what only it has it keeps first."""
         self.primary, self.standby = self.standby, self.primary
         old = self.standby
         old.boot()
         old.daemon.start()
         self.office.start(old.name)
-
-        def settled(status):
-            return self.primary.daemon.peer(old.name, status).get("state") in ("connected", "refused")
-        if self.primary.daemon.peer(old.name, self.primary.daemon.wait_status(settled, 60, "settled"))["state"] == "refused":
-            old.mailtwin("resync", "--from", self.primary.name, "--yes", within=120)
-        self.primary.daemon.wait_peer(old.name, "connected")
+        self.primary.daemon.wait_peer(old.name, "connected", 120)
         self.lab.level(self.primary)
 
     def fight(self, crashes):

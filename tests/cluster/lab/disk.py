@@ -72,6 +72,16 @@ def _free(path):
     return facts.f_bfree * facts.f_bsize
 
 
+def free(path):
+    """Undoes fill(), for a power loss too."""
+    os.unlink(fill_name(path))
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def fill_name(path):
     """Beside the stores, not in one of them."""
     return os.path.join(path, "ballast")

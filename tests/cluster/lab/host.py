@@ -128,7 +128,7 @@ class Host:
         disk.fill(self.path(mountpoint), leave)
 
     def free_disk(self, mountpoint):
-        os.unlink(disk.fill_name(self.path(mountpoint)))
+        disk.free(self.path(mountpoint))
 
     def remount(self, mountpoint, mode):
         """mode: ro or rw."""
