@@ -231,7 +231,7 @@ bench-replication: ## replication beside its peers; result in build/bench/replic
 	@deploy/dependencies build bench
 	@$(MAKE) all
 	@/usr/bin/python3 tests/bench/replication.py
-bench-durable: ## what durable mode costs, beside the same without, and beside DRBD; result in build/bench/durable.json
+bench-durable: ## durable mode: what it costs, a directory, promotion, undelete, beside DRBD; result in build/bench/durable.json
 	@deploy/dependencies build bench
 	@$(MAKE) all
 	@status=0; /usr/bin/python3 tests/bench/durable.py || status=$$?; \

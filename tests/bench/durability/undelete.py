@@ -1,18 +1,13 @@
-"""Undelete: how long it takes until a deleted folder of 10,000 mails is back on the primary, each mail durably. Prints a list
-of figures as the other suites do; `--mails N` measures a smaller one."""
+"""How long it takes until a deleted folder is back on the primary, each mail durable."""
 
-import argparse
 import json
-import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cluster"))
+from lab import Lab, mail
+from lab.wait import wait_until
+from repl import report
 
-from lab import Lab, mail  # noqa: E402
-from lab.wait import wait_until  # noqa: E402
-
-GOAL = 5.0  # seconds for 10,000 mails
+MAILS = 10000
 USER = "example.org/user0"
 
 
@@ -20,7 +15,7 @@ def names(folder):
     return {file.name for file in (folder / "cur").glob("*")} if folder.is_dir() else set()
 
 
-def undelete(mails):
+def _undelete(mails):
     """Seconds of `mailtwin retained restore` for one folder."""
     with Lab(["mx1", "mx2"], size_mb=1024) as lab:
         primary, standby = lab["mx1"], lab["mx2"]
@@ -47,15 +42,11 @@ def undelete(mails):
         return took
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--mails", type=int, default=10000)
-    mails = parser.parse_args().mails
-    took = undelete(mails)
-    print(json.dumps([{"figure": f"undelete of one folder of {mails} mails", "unit": "s", "ours": round(took, 2), "peers": {},
-                       "ratio": None, "goal": GOAL, "met": took <= GOAL,
-                       "note": "mailtwin retained restore on the standby, until each mail is durable on the primary"}], indent=2))
+def undelete(scale):
+    """Undelete: one folder of 10,000 mails, removed on the primary."""
+    mails = max(200, int(MAILS * scale))
+    note = "mailtwin retained restore on the standby, until each mail is durable on the primary"
+    return [report.figure(f"undelete of one folder of {mails} mails", "s", _undelete(mails), {}, "<= 5 s", note, at_most=5)]
 
 
-if __name__ == "__main__":
-    main()
+FIGURES = {"undelete": undelete}
