@@ -75,7 +75,8 @@ static bool
 is_well(const json_t *store)
 {
     return strcmp(json_text(store, "state"), "failed") != 0 && number(store, "refused") <= 0 &&
-           number(store, "held_back") <= 0 && number(store, "kept") <= 0;
+           number(store, "held_back") <= 0 && number(store, "kept") <= 0 &&
+           !json_is_true(json_object_get(store, "blind"));
 }
 
 static void
@@ -92,6 +93,10 @@ print_store(const json_t *store)
         printf("  %.0f entries are missing at once and are not deleted: mailtwin directory "
                "release %s\n",
                number(store, "held_back"), json_text(store, "name"));
+    if (json_is_true(json_object_get(store, "blind")))
+        printf("  the server does not show passwords any more, and %.0f entries keep what they "
+               "had: give the account its right back, or mailtwin directory release %s\n",
+               number(store, "hidden"), json_text(store, "name"));
     if (number(store, "kept") > 0)
         printf("  %.0f entries that this server had refused are kept in the spool\n",
                number(store, "kept"));
@@ -137,7 +142,9 @@ release(const struct line *line, const char *store, struct err *e)
     if (line_has(line, "plan"))
         return show_status(line, e);
     if (line_confirm(line, "what is released is deleted on the other nodes' servers",
-                     "The entries that are missing are deleted on the other node as well.", e) < 0)
+                     "The entries that are missing, and the passwords that are not shown any "
+                     "more, are deleted on the other node as well.",
+                     e) < 0)
         return -1;
     if (ask(line, "release", store, &reply, e) < 0)
         return -1;

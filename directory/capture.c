@@ -2,6 +2,7 @@
 
 #include "directory/guard.h"
 #include "directory/kept.h"
+#include "directory/withhold.h"
 #include "lib/os/event.h"
 #include "lib/store/dn.h"
 
@@ -118,6 +119,19 @@ follow_rename(struct dir_store *s, const struct buf *old_text, const struct ldif
     return move_below(s, ldif_dn(&old), ldif_dn(entry), e);
 }
 
+/* What is to be written of the entry, when the spool has old of it (empty: nothing). */
+static int
+look_for_secrets(struct dir_store *s, struct row *row, const struct buf *old,
+                 const struct ldif_entry *entry, struct buf *text, struct err *e)
+{
+    row->withheld = 0;
+    if (old->len == 0)
+        return withhold_look_new(s, entry, e);
+    if (span_equal(buf_span(old), buf_span(text)))
+        return 0;
+    return withhold_look(s, row, old, entry, text, e);
+}
+
 static int
 put_entry(struct dir_store *s, struct row *row, const struct ldif_entry *entry, struct err *e)
 {
@@ -126,7 +140,7 @@ put_entry(struct dir_store *s, struct row *row, const struct ldif_entry *entry, 
     ldif_write(entry, &text);
     row->seen = s->seen;
     int got = spool_read(s->spool, row->uuid, &old, e);
-    if (got < 0)
+    if (got < 0 || look_for_secrets(s, row, &old, entry, &text, e) < 0)
         return -1;
     bool same = got > 0 && span_equal(buf_span(&old), buf_span(&text));
     if (got > 0 && !same && follow_rename(s, &old, entry, e) < 0)
@@ -206,11 +220,12 @@ void
 capture_release(struct dir_store *s)
 {
     struct err e = { 0 };
-    if (s->guard.gone == 0)
-        return;
-    s->guard.released = true;
-    if (sweep(s, &e) < 0)
+    s->guard.released = s->guard.gone > 0;
+    if (s->guard.released && sweep(s, &e) < 0)
         dir_disconnect(s, &e);
+    s->withheld.released = s->withheld.blind;
+    if (s->withheld.blind)
+        capture_refresh(s);
 }
 
 void
@@ -279,6 +294,7 @@ on_phase_end(struct dir_store *s, const struct server_message *m, struct err *e)
         return -1;
     c->refreshing = false;
     c->from_nothing = c->present = false;
+    withhold_refreshed(s);
     dir_trouble(s, NULL);
     event(EV_DIR_REFRESHED, F_STR("store", s->conf->name), F_U64("entries", s->table.count),
           F_U64("changes", c->changes));
@@ -350,6 +366,7 @@ follow(struct dir_store *s, struct err *e)
     c->from_nothing = c->cookie.len == 0;
     c->present = c->dirty = c->keep_cookie = c->missing = false;
     s->guard = (struct dir_guard){ 0 };
+    withhold_begin(s);
     s->seen++;
     if (!c->from_nothing && list_what_is_there(s, e) < 0)
         return -1;
@@ -380,12 +397,19 @@ take_messages(struct dir_store *s, struct err *e)
     return r;
 }
 
+static bool
+may_save(const struct dir_store *s)
+{
+    const struct capture *c = &s->capture;
+    return c->dirty && !c->refreshing && !c->keep_cookie && !s->withheld.blind;
+}
+
 static int
 save_when_due(struct dir_store *s, int *ret_wait_ms, struct err *e)
 {
     struct capture *c = &s->capture;
     *ret_wait_ms = -1;
-    if (!c->dirty || c->refreshing || c->keep_cookie)
+    if (!may_save(s))
         return 0;
     uint64_t due = c->dirty_ms + SAVE_EVERY_MS;
     uint64_t now = dir_now_ms();
@@ -418,7 +442,12 @@ capture_step(struct dir_store *s)
             capture_refresh(s);
         return 1;
     }
-    return more > 0 ? 0 : wait_ms;
+    int look_ms = withhold_wait(s);
+    if (look_ms == 0)
+        capture_refresh(s);
+    if (more > 0)
+        return 0;
+    return look_ms == 0 ? 1 : look_ms > 0 ? look_ms : wait_ms;
 }
 
 bool
@@ -462,12 +491,12 @@ capture_end(struct dir_store *s)
 {
     struct err e = { 0 };
     struct capture *c = &s->capture;
-    if (s->server != NULL && c->dirty && !c->refreshing && !c->keep_cookie &&
-        save_cookie(s, &e) < 0)
+    if (s->server != NULL && may_save(s) && save_cookie(s, &e) < 0)
         dir_trouble(s, &e);
     server_close(&s->server);
     rows_free(&s->table);
     buf_free(&c->cookie);
     *c = (struct capture){ 0 };
     s->guard = (struct dir_guard){ 0 };
+    withhold_end(s);
 }

@@ -61,6 +61,22 @@ struct dir_guard {
     bool released;   /* an administrator said so */
 };
 
+/* Passwords that the server does not show any more; see withhold.h. */
+struct withheld {
+    bool blind;       /* some were kept since the last refresh: no cookie is saved */
+    bool released;    /* an administrator said that they are gone: up to the next refresh's end */
+    char *dn;         /* the first of them ... */
+    const char *name; /* ... and its attribute */
+    uint64_t look_ms; /* when it is looked at again */
+    char *parent;     /* beside which none was shown; NULL not known */
+    uint64_t believed_ms; /* until then */
+    uint64_t new_ms;      /* when a new entry without a secret is looked into again */
+    bool has_witness;     /* the spool has an entry with a secret, it is this one */
+    uint8_t witness[LDAPSYNC_UUID_SIZE];
+    size_t gone;      /* secrets that were taken away, so it was judged */
+    uint64_t gone_ms; /* when the first of them was */
+};
+
 struct dir_store {
     const struct conf_store *conf;
     const struct roles *roles;
@@ -78,6 +94,7 @@ struct dir_store {
     struct apply apply;
     struct native native;
     struct dir_guard guard;
+    struct withheld withheld;
     char *level; /* JSON of the last promotion's position; NULL none */
 };
 

@@ -14,15 +14,6 @@ now_s(void)
     return now.tv_sec;
 }
 
-static bool
-shows(struct server *server, LDAPMessage *entry, const char *attribute)
-{
-    struct berval **values = ldap_get_values_len(server->ld, entry, attribute);
-    bool any = values != NULL && values[0] != NULL;
-    ldap_value_free_len(values);
-    return any;
-}
-
 static void
 ask_base(struct server *server, struct probe *p)
 {
@@ -33,8 +24,8 @@ ask_base(struct server *server, struct probe *p)
                                "(objectClass=*)", attributes, 0, NULL, NULL, NULL, 1, &result);
     LDAPMessage *entry = rc == LDAP_SUCCESS ? ldap_first_entry(server->ld, result) : NULL;
     p->has_base = entry != NULL;
-    p->has_id = entry != NULL && shows(server, entry, id);
-    p->has_csn = entry != NULL && shows(server, entry, csn);
+    p->has_id = entry != NULL && server_entry_shows(server, entry, id);
+    p->has_csn = entry != NULL && server_entry_shows(server, entry, csn);
     ldap_msgfree(result);
 }
 
@@ -55,18 +46,13 @@ ask_sync(struct server *server, struct probe *p)
     ldap_msgfree(result);
 }
 
-/* One of them is enough; our own limit is none of the server's. */
 static void
 ask_password(struct server *server, struct probe *p)
 {
-    char password[] = "userPassword";
-    char *attributes[] = { password, NULL };
-    LDAPMessage *result = NULL;
-    (void)ldap_search_ext_s(server->ld, server->store->ldap.base, LDAP_SCOPE_SUBTREE,
-                            "(userPassword=*)", attributes, 0, NULL, NULL, NULL, 1, &result);
-    LDAPMessage *entry = result != NULL ? ldap_first_entry(server->ld, result) : NULL;
-    p->shows_passwords = entry != NULL && shows(server, entry, password);
-    ldap_msgfree(result);
+    struct err ignored = { 0 };
+    if (server_shows(server, server->store->ldap.base, SERVER_SUBTREE, "userPassword",
+                     &p->shows_passwords, &ignored) < 0)
+        p->shows_passwords = false;
 }
 
 /* false: the search has ended. */

@@ -245,6 +245,33 @@ server_find(struct server *server, const uint8_t uuid[LDAPSYNC_UUID_SIZE],
     return read_one(server, server->store->ldap.base, LDAP_SCOPE_SUBTREE, filter, ret_entry, e);
 }
 
+bool
+server_entry_shows(struct server *server, LDAPMessage *entry, const char *attribute)
+{
+    struct berval **values = ldap_get_values_len(server->ld, entry, attribute);
+    bool any = values != NULL && values[0] != NULL;
+    ldap_value_free_len(values);
+    return any;
+}
+
+/* One of them is enough; our own limit is none of the server's. */
+int
+server_shows(struct server *server, const char *dn, enum server_scope scope, const char *name,
+             bool *ret_shows, struct err *e)
+{
+    static const int scopes[] = { LDAP_SCOPE_BASE, LDAP_SCOPE_ONELEVEL, LDAP_SCOPE_SUBTREE };
+    _cleanup_free_ char *filter = xasprintf("(%s=*)", name);
+    _cleanup_free_ char *attribute = xstrdup(name);
+    char *attributes[] = { attribute, NULL };
+    LDAPMessage *result = NULL;
+    int rc = ldap_search_ext_s(server->ld, dn, scopes[scope], filter, attributes, 0, NULL, NULL,
+                               NULL, 1, &result);
+    LDAPMessage *entry = result != NULL ? ldap_first_entry(server->ld, result) : NULL;
+    *ret_shows = entry != NULL && server_entry_shows(server, entry, name);
+    ldap_msgfree(result);
+    return server_is_lost(rc) ? server_outcome(server, rc, e, "look for what is shown") : 0;
+}
+
 static int
 give_entry(struct server *server, LDAPMessage *message,
            int (*give)(void *arg, const struct ldif_entry *entry, struct err *e), void *arg,

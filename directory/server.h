@@ -32,6 +32,15 @@ int server_read(struct server *server, struct span dn, struct ldif_entry *ret_en
 /* The entry below base that has the id. SERVER_NO_SUCH_OBJECT: none has. */
 int server_find(struct server *server, const uint8_t uuid[LDAPSYNC_UUID_SIZE],
                 struct ldif_entry *ret_entry, struct err *e) _must_check_;
+/* Does the server show the attribute of some entry there? What it does not say counts as no; -1:
+ * the connection is lost. */
+enum server_scope {
+    SERVER_ITSELF,
+    SERVER_BELOW, /* one level */
+    SERVER_SUBTREE
+};
+int server_shows(struct server *server, const char *dn, enum server_scope scope, const char *name,
+                 bool *ret_shows, struct err *e) _must_check_;
 /* Every entry that the store holds, in no order. An entry that cannot be written as text is given
  * as NULL with its DN's sentence in e. give() returns -1 to end it, then -1 is returned. */
 int server_each(struct server *server,

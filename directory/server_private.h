@@ -20,6 +20,8 @@ bool server_is_lost(int rc);
 /* The entry of a message, without what belongs to one server only. -1: it cannot be written. */
 int server_entry(struct server *server, LDAPMessage *message, struct ldif_entry *ret_entry,
                  struct err *e) _must_check_;
+/* Does the entry of the message have a value of the attribute? */
+bool server_entry_shows(struct server *server, LDAPMessage *entry, const char *attribute);
 /* libldap takes char * and changes nothing. */
 struct berval server_berval(struct span span);
 

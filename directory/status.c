@@ -1,5 +1,6 @@
 #include "directory/status.h"
 
+#include "directory/withhold.h"
 #include "lib/os/when.h"
 
 #include <stdlib.h>
@@ -69,14 +70,15 @@ json_t *
 dir_status(const struct dir_store *s)
 {
     uint64_t changes = s->mode == DIR_APPLY ? s->apply.changes : s->capture.changes;
-    json_t *json = json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:o}", "name",
+    json_t *json = json_pack("{s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "name",
                              s->conf->name, "mode", dir_mode_name(s->mode), "state", state_of(s),
                              "why", s->trouble != NULL ? text_json(s->trouble) : json_null(),
                              "entries", (json_int_t)s->table.count, "changes", (json_int_t)changes,
                              "refused", (json_int_t)s->table.problems, "kept",
                              (json_int_t)kept_count(s), "held_back", (json_int_t)s->guard.gone,
-                             "problems", problems_json(s));
+                             "hidden", (json_int_t)withhold_count(s), "problems", problems_json(s));
     json_t *level = s->level != NULL ? json_loads(s->level, 0, NULL) : NULL;
+    json_object_set_new(json, "blind", json_boolean(s->withheld.blind));
     json_object_set_new(json, "level", level != NULL ? level : json_null());
     if (s->mode == DIR_NATIVE) {
         json_object_set_new(json, "lag_seconds", json_real(s->native.lag_seconds));

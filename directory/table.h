@@ -22,6 +22,8 @@ struct row {
     bool kept;       /* the server refused it before this node was promoted: its file stays */
     uint32_t seen;   /* the comparison or refresh that saw it last on the server */
     uint32_t listed; /* the refresh before which the server still had it */
+    uint32_t
+        withheld; /* the refresh since which its file has a secret that is not shown any more */
     struct problem *problem;     /* NULL none */
     struct row *next, *previous; /* of those pending */
 };

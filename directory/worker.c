@@ -5,6 +5,7 @@
 #include "directory/kept.h"
 #include "directory/native.h"
 #include "directory/status.h"
+#include "directory/withhold.h"
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 
@@ -121,7 +122,7 @@ do_level(struct dir_store *s, struct order *order)
 static int
 do_release(struct dir_store *s, struct order *order)
 {
-    json_t *reply = json_pack("{s:I}", "released", (json_int_t)s->guard.gone);
+    json_t *reply = json_pack("{s:I}", "released", (json_int_t)(s->guard.gone + withhold_count(s)));
     if (s->mode == DIR_CAPTURE)
         capture_release(s);
     s->guard.released = s->mode == DIR_APPLY && s->guard.gone > 0;

@@ -5,22 +5,25 @@ import re
 import threading
 
 import pytest
-from lab.slapd import BASE, PEOPLE, Directoryd, Slapd, person, store
+from lab.slapd import ADMIN, BASE, MAILTWIN, PEOPLE, Directoryd, Slapd, person, store
 from lab.space import CommandFailed
 from lab.wait import wait_until
 from runbook import Page
 
+OVER_LDAPI = {"directory": {"kind": "ldap", "uri": "ldapi://%2frun%2fldapi", "base": BASE}}
 STORES = {"mail": {"kind": "maildir", "path": "/srv/store/vmail"}, "directory": store()}
 
 
 class Pair:
     """mx1 the primary and mx2 its standby, each with a slapd and mailtwin-directoryd."""
 
-    def __init__(self, make_lab, extra=True, keys=None, stores=None):
+    def __init__(self, make_lab, extra=True, keys=None, stores=None, accounts=None):
         stores = stores or {**STORES, "directory": store(**(keys or {}))}
         self.lab = make_lab(["mx1", "mx2"], stores=stores, settings={"directory-user": "nobody"}, state_mb=256)
         self.one, self.other = self.lab["mx1"], self.lab["mx2"]
-        self.slapd = {"mx1": Slapd(self.one), "mx2": Slapd(self.other, extra=extra)}
+        accounts = {"mx1": ADMIN, "mx2": ADMIN, **(accounts or {})}
+        self.slapd = {"mx1": Slapd(self.one, account=accounts["mx1"]),
+                      "mx2": Slapd(self.other, extra=extra, account=accounts["mx2"])}
         self.daemon = {name: Directoryd(self.lab[name]) for name in self.slapd}
         self.lab.start(dovecot=False)
         for name, slapd in self.slapd.items():
@@ -226,6 +229,86 @@ def test_a_directory_that_came_up_without_most_of_its_entries_deletes_nothing(pa
     assert [one["time"] for one in trail] == sorted(one["time"] for one in trail)
 
 
+def secrets(slapd):
+    return {dn: values["userPassword"] for dn, values in slapd.entries("(userPassword=*)").items()}
+
+
+SHOWN = (f'to attrs=userPassword by dn.exact="{MAILTWIN}" read by anonymous auth by * none', "to * by * read")
+HIDDEN = ("to attrs=userPassword by anonymous auth by * none", "to * by * read")
+
+
+def reading_pair(make_lab):
+    """The primary's server gives the account of mailtwin-directoryd what it has to read, and no more."""
+    pair = Pair(make_lab, stores=OVER_LDAPI, accounts={"mx1": MAILTWIN})
+    pair.here.allow(*SHOWN)
+    return pair.start()
+
+
+def test_passwords_that_the_server_ceased_to_show_stay_on_the_standby(make_lab):
+    pair = reading_pair(make_lab)
+    here, there, daemon = pair.here, pair.there, pair.daemon["mx1"]
+    here.add("".join(person(f"p{i}") for i in range(30)))
+    pair.level()
+    had = secrets(there)
+    assert len(had) == 30
+    wait_until(pair.one.path("/srv/state/directory/directory.cookie").exists, 10, "the cookie is saved")
+    here.allow(*HIDDEN)
+    here.modify("\n".join(f"dn: uid=p{i},{PEOPLE}\nchangetype: modify\nreplace: title\ntitle: changed\n" for i in range(30)))
+    here.add(person("late"))
+    daemon.wait(lambda status: status.get("hidden") == 30, 10, "thirty are kept")
+    pair.barrier()
+    wait_until(lambda: f"uid=late,{PEOPLE}" in there.entries(), 10, "other changes go on")
+    assert all(there.entries()[dn]["title"] == ["changed"] for dn in had)
+    assert secrets(there) == had
+    shown = pair.one.mailtwin("directory", "status", check=False)
+    assert shown.returncode == 4 and "directory release" in shown.stdout
+    [event] = daemon.events("DIR_HIDDEN")
+    assert "attribute=userPassword" in event
+    daemon.stop()
+    assert not pair.one.path("/srv/state/directory/directory.cookie").exists(), "a restart asks for everything"
+    daemon.start()
+    daemon.wait(lambda status: status.get("hidden") == 30, 10, "thirty are kept again")
+    here.allow(*SHOWN)
+    daemon.wait(lambda status: status.get("blind") is False and status["state"] == "live", 20, "the right is back")
+    pair.level()
+    assert len(secrets(there)) == 31 and there.login("late", "pass-late")
+    assert pair.one.mailtwin("directory", "status").returncode == 0
+
+
+def test_an_account_made_while_passwords_are_not_shown_gets_its_own_when_they_are(make_lab):
+    pair = reading_pair(make_lab)
+    pair.here.add(person("ann"))
+    pair.level()
+    pair.here.allow(*HIDDEN)
+    pair.here.add(person("bob"))
+    pair.daemon["mx1"].wait(lambda status: status.get("blind"), 10, "what ann had is not shown")
+    pair.barrier()
+    assert pair.there.login("ann", "pass-ann")
+    pair.here.allow(*SHOWN)
+    pair.daemon["mx1"].wait(lambda status: status.get("blind") is False and status["state"] == "live", 10, "it is again")
+    pair.level()
+    assert pair.there.login("bob", "pass-bob")
+
+
+def test_a_password_that_is_taken_away_goes_and_the_last_one_with_an_administrators_word(make_lab):
+    pair = reading_pair(make_lab)
+    here, daemon = pair.here, pair.daemon["mx1"]
+    here.add(person("ann") + person("bob"))
+    pair.level()
+    forget = "dn: uid={},{}\nchangetype: modify\ndelete: userPassword\n"
+    here.modify(forget.format("ann", PEOPLE))
+    pair.level()
+    assert list(secrets(pair.there)) == [f"uid=bob,{PEOPLE}"]
+    here.modify(forget.format("bob", PEOPLE))  # nobody beside it shows one any more
+    daemon.wait(lambda status: status.get("hidden") == 1, 10, "the last one is kept")
+    pair.barrier()
+    assert pair.there.login("bob", "pass-bob")
+    pair.one.mailtwin("directory", "release", "directory", "--yes", "--reason", "they use keys now")
+    daemon.wait(lambda status: status.get("blind") is False and status["state"] == "live", 10, "it is released")
+    pair.level()
+    assert secrets(pair.there) == {}
+
+
 def test_an_account_made_a_second_before_the_crash_can_log_in_afterwards(make_lab):
     pair = Pair(make_lab, extra=False).start()
     pair.here.add(person("odd", objectClass=["inetOrgPerson", "extraThing"], extraText="x"))
@@ -411,7 +494,7 @@ def test_changes_behind_a_barrier_are_on_the_standby_whatever_is_killed(pair):
 
 def test_over_a_unix_socket_the_account_of_the_daemon_is_who_logs_in(make_lab):
     """No password anywhere: the server maps the account's number."""
-    pair = Pair(make_lab, stores={"directory": {"kind": "ldap", "uri": "ldapi://%2frun%2fldapi", "base": BASE}}).start()
+    pair = Pair(make_lab, stores=OVER_LDAPI).start()
     pair.here.add(person("ann"))
     pair.level()
     assert pair.there.login("ann", "pass-ann")

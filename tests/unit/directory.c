@@ -1,6 +1,7 @@
 /* The parts of mailtwin-directoryd that need no server: the table of entries, the spool, the guard.
  */
 #include "directory/guard.h"
+#include "directory/secrets.h"
 #include "directory/spool.h"
 #include "directory/table.h"
 #include "tests/unit/test.h"
@@ -80,6 +81,57 @@ TEST(the_guard_lets_few_entries_go_and_no_more_than_the_limit)
     CHECK(!guard_allows(12, 55, 20));
     CHECK(!guard_allows(11, 1000000, 0));
     CHECK(guard_allows(1000, 1000, 100));
+}
+
+/* "name: value" each, NULL-ended. */
+static void
+entry_of(struct ldif_entry *entry, const char *const *lines)
+{
+    ldif_begin(entry, span_str("uid=ann,dc=org"));
+    for (; *lines != NULL; lines++) {
+        const char *colon = strchr(*lines, ':');
+        ldif_add(entry, span_of(*lines, (size_t)(colon - *lines)), span_str(colon + 2));
+    }
+    CHECK_INT(ldif_end(entry, &e), 0);
+}
+#define ENTRY(entry, ...) entry_of(entry, (const char *const[]){ __VA_ARGS__, NULL })
+
+TEST(an_entry_loses_a_secret_when_none_of_its_values_is_left_and_nobody_asked_for_that)
+{
+    _cleanup_ldif_ struct ldif_entry old = { 0 };
+    _cleanup_ldif_ struct ldif_entry now = { 0 };
+    _cleanup_ldif_ struct ldif_entry kept = { 0 };
+    char name[] = "userpassword";
+    char *const none[] = { NULL }, *const skip[] = { name, NULL };
+    struct span value;
+    ENTRY(&old, "cn: Ann", "title: x", "userPassword: a", "userPassword: b", "sambaNTPassword: n");
+    ENTRY(&now, "cn: Ann", "userPassword: c", "sambaNTPassword: n");
+    CHECK(secrets_lost(&old, &now, none) == NULL);
+    ENTRY(&now, "cn: Eve", "sambaNTPassword: o");
+    CHECK_STR(secrets_lost(&old, &now, none), "userPassword");
+    CHECK(secrets_lost(&old, &now, skip) == NULL);
+    CHECK(secrets_lost(&now, &old, none) == NULL);
+    CHECK_STR(secrets_any(&now, skip), "sambaNTPassword");
+    CHECK_INT(secrets_keep(&old, &now, &kept, &e), 0);
+    CHECK_INT(kept.count, 4);
+    CHECK(ldif_find(&kept, "cn", &value) && span_equal(value, span_str("Eve")));
+    CHECK(ldif_find(&kept, "userPassword", &value) && span_equal(value, span_str("a")));
+    CHECK(ldif_find(&kept, "sambaNTPassword", &value) && span_equal(value, span_str("o")));
+    CHECK(secrets_lost(&old, &kept, none) == NULL);
+}
+
+TEST(a_secret_is_gone_only_where_others_are_shown_and_few_go)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        struct secrets_view view = {
+            .beside_shows = i & 1, .own_shows = i & 2, .gone = 9, .of = 30, .percent = 20
+        };
+        CHECK(secrets_gone(&view) == (i == 1));
+        view.gone = 10;
+        CHECK(!secrets_gone(&view));
+        view.percent = 40;
+        CHECK(secrets_gone(&view) == (i == 1));
+    }
 }
 
 static unsigned

@@ -11,6 +11,7 @@ from .wait import wait_until
 BASE = "dc=example,dc=org"
 PEOPLE = f"ou=people,{BASE}"
 ADMIN = f"cn=admin,{BASE}"
+MAILTWIN = f"cn=mailtwin,{BASE}"  # an account that has only the rights it is given
 SECRET = "secret"
 PLACE = "/srv/store/slapd"
 URI = "ldap://127.0.0.1:389"
@@ -30,7 +31,7 @@ objectClass: olcGlobal
 cn: config
 olcLogLevel: none
 olcServerID: {number}
-olcAuthzRegexp: {{0}}"gidNumber=[0-9]+\\+uidNumber=65534,cn=peercred,cn=external,cn=auth" "{admin}"
+olcAuthzRegexp: {{0}}"gidNumber=[0-9]+\\+uidNumber=65534,cn=peercred,cn=external,cn=auth" "{account}"
 
 dn: cn=module{{0}},cn=config
 objectClass: olcModuleList
@@ -93,8 +94,9 @@ def person(name, **keys):
 class Slapd:
     """The directory server of one host and what clients do with it."""
 
-    def __init__(self, host, extra=True, sessionlog=1000):
+    def __init__(self, host, extra=True, sessionlog=1000, account=ADMIN):
         self.host = host
+        self.account = account  # what the account of mailtwin-directoryd is over ldapi
         self.extra = extra
         self.sessionlog = sessionlog
         self.process = None
@@ -106,7 +108,7 @@ class Slapd:
         host = self.host
         includes = "".join(f"include: file:///etc/ldap/schema/{name}.ldif\n\n" for name in SCHEMA)
         text = CONFIG.format(number=host.number, schema=includes + (EXTRA_SCHEMA if self.extra else ""), base=BASE,
-                             admin=ADMIN, secret=SECRET, place=PLACE, sessionlog=self.sessionlog)
+                             admin=ADMIN, account=self.account, secret=SECRET, place=PLACE, sessionlog=self.sessionlog)
         (host.directory / "slapd.ldif").write_text(text)
         (host.directory / "ldap-password").write_text(SECRET + "\n")
         (host.directory / "ldap-password").chmod(0o600)
@@ -135,6 +137,12 @@ class Slapd:
     def learn_schema(self):
         """An administrator gives a running server the schema it lacked."""
         self.host.run("ldapadd", "-x", "-H", URI, "-D", "cn=config", "-w", SECRET, stdin=EXTRA_SCHEMA)
+
+    def allow(self, *rules):
+        """A running server has these rights and no others (olcAccess)."""
+        text = "".join(f"olcAccess: {{{i}}}{rule}\n" for i, rule in enumerate(rules))
+        self.host.run("ldapmodify", "-x", "-H", URI, "-D", "cn=config", "-w", SECRET, stdin=(
+            f"dn: olcDatabase={{1}}mdb,cn=config\nchangetype: modify\nreplace: olcAccess\n{text}"))
 
     def use_tls(self, authority, certificate, key):
         """A running server offers TLS; paths as the host sees them."""
