@@ -150,6 +150,36 @@ def test_what_one_server_cannot_take_is_told_and_the_rest_goes_on(make_lab):
     assert pair.other.mailtwin("directory", "status").returncode == 0
 
 
+def test_what_the_standbys_server_forbids_is_told_entry_by_entry_until_it_is_allowed(make_lab):
+    """Its account lacks the right to write to one subtree: result code 50."""
+    pair = Pair(make_lab, stores=OVER_LDAPI, accounts={"mx2": MAILTWIN})
+    all_rights = f'to * by dn.exact="{MAILTWIN}" manage by * read'
+    vault = f"ou=vault,{BASE}"
+    pair.there.allow(all_rights)
+    pair.start()
+    pair.here.add(f"dn: {vault}\nobjectClass: organizationalUnit\nou: vault\n\n" +
+                  "".join(f"dn: cn={name},{vault}\nobjectClass: device\ncn: {name}\n\n" for name in ("old", "left")))
+    pair.level()
+    pair.there.allow(f'to dn.subtree="{vault}" by dn.exact="{MAILTWIN}" read by * read', all_rights)
+    pair.here.add(f"dn: cn=new,{vault}\nobjectClass: device\ncn: new\n\n")
+    pair.here.replace(f"cn=old,{vault}", "description", "changed")
+    pair.here.delete(f"cn=left,{vault}")
+    pair.here.add(person("plain"))
+    daemon = pair.daemon["mx2"]
+    status = daemon.wait(lambda status: status.get("refused") == 3, 10, "three are forbidden")
+    assert {problem["dn"]: problem["code"] for problem in status["problems"]} == {
+        f"cn={name},{vault}": 50 for name in ("new", "old", "left")}
+    assert all("Insufficient access" in problem["why"] for problem in status["problems"])
+    wait_until(lambda: f"uid=plain,{PEOPLE}" in pair.there.entries(), 10, "plain arrives")
+    assert {"code=50"} == {word for line in daemon.events("DIR_REFUSED") for word in line.split() if word.startswith("code=")}
+    shown = pair.other.mailtwin("directory", "status", check=False)
+    assert shown.returncode == 4 and f"cn=new,{vault}" in shown.stdout
+    pair.there.allow(all_rights)
+    pair.other.mailtwin("directory", "retry", "directory")
+    pair.level()
+    assert daemon.status()["refused"] == 0 and len(daemon.events("DIR_ACCEPTED")) == 3
+
+
 def test_a_server_that_died_and_a_lost_cookie_lose_and_delete_nothing(pair):
     here = pair.here
     here.add("".join(person(f"p{i}") for i in range(20)))
