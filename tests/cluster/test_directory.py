@@ -501,6 +501,28 @@ def test_a_directory_that_replicates_by_itself_is_only_watched(make_lab):
     assert f"uid=ann,{PEOPLE}" not in pair.there.entries()
 
 
+def test_servers_that_replicate_by_themselves_are_level_until_that_stops(make_lab):
+    pair = Pair(make_lab, stores={"directory": store(**{"native": "true", "peer-uri": "ldap://10.9.0.2:389"})})
+    pair.there.replicate("10.9.0.1")
+    watching = pair.daemon["mx1"]
+    watching.start()
+    pair.here.add(person("ann"))
+    wait_until(lambda: f"uid=ann,{PEOPLE}" in pair.there.entries(), 10, "syncrepl brings ann")
+    status = watching.wait(lambda status: status.get("is_level"), 10, "level")
+    assert status["lag_seconds"] == 0 and status["state"] == "live"
+    pair.there.replicate(None)
+    lags = [0]
+    for name in ("bob", "carl"):
+        pair.here.add(person(name))
+        lags.append(watching.wait(lambda status: status["lag_seconds"] > lags[-1], 10, "the lag grows")["lag_seconds"])
+        assert watching.status()["is_level"] is False
+    shown = pair.one.mailtwin("directory", "status")
+    assert "s apart" in shown.stdout
+    pair.there.replicate("10.9.0.1")
+    status = watching.wait(lambda status: status.get("is_level"), 20, "level again")
+    assert status["lag_seconds"] == 0
+
+
 def test_changes_behind_a_barrier_are_on_the_standby_whatever_is_killed(pair):
     """Kills either daemon, either server, while accounts are made; what a barrier covered is there."""
     victims = [pair.daemon["mx1"].kill9, pair.daemon["mx2"].kill9, pair.here.kill9, pair.there.kill9]

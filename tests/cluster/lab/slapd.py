@@ -144,6 +144,14 @@ class Slapd:
         self.host.run("ldapmodify", "-x", "-H", URI, "-D", "cn=config", "-w", SECRET, stdin=(
             f"dn: olcDatabase={{1}}mdb,cn=config\nchangetype: modify\nreplace: olcAccess\n{text}"))
 
+    def replicate(self, provider):
+        """From now on it takes what the server at the address has, by itself (syncrepl); None: no longer."""
+        source = "" if provider is None else (
+            f"olcSyncrepl: rid=1 provider=ldap://{provider}:389 type=refreshAndPersist retry=\"1 +\" searchbase=\"{BASE}\" "
+            f"bindmethod=simple binddn=\"{ADMIN}\" credentials={SECRET}\n")
+        self.host.run("ldapmodify", "-x", "-H", URI, "-D", "cn=config", "-w", SECRET, stdin=(
+            f"dn: olcDatabase={{1}}mdb,cn=config\nchangetype: modify\nreplace: olcSyncrepl\n{source}"))
+
     def use_tls(self, authority, certificate, key):
         """A running server offers TLS; paths as the host sees them."""
         self.host.run("ldapmodify", "-x", "-H", URI, "-D", "cn=config", "-w", SECRET, stdin=(
