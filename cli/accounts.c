@@ -1,5 +1,7 @@
 /* accounts.c - mailboxes that no account of the directory has, and accounts without a mailbox. Both
  * sides are of one position of the journal: the directory's spool and the mail beside it. */
+#include "cli/accounts.h"
+
 #include "cli/commands.h"
 #include "lib/os/file.h"
 #include "lib/store/ldif.h"
@@ -9,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EXIT_SOME     4
@@ -19,7 +22,22 @@
 struct names {
     char **list;
     size_t count, cap;
+    uint64_t until_ms; /* no more are looked for; 0: as long as it takes */
 };
+
+static uint64_t
+now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static bool
+is_late(const struct names *names)
+{
+    return names->until_ms != 0 && now_ms() >= names->until_ms;
+}
 
 static void
 names_add(struct names *names, char *name)
@@ -104,8 +122,8 @@ read_entry(int dirfd, const char *file, const char *template, struct names *name
 
 typedef int each_name(void *arg, int dirfd, const char *name, struct err *e);
 
-/* Gives the names in a directory, without those that begin with a dot. What is none has none; only
- * a root (parent AT_FDCWD) must be there. */
+/* Gives the names in a directory, without those that begin with a dot; what ends it is returned.
+ * What is none has none; only a root (parent AT_FDCWD) must be there. */
 static int
 each_in(int parent, const char *path, each_name *give, void *arg, struct err *e)
 {
@@ -135,6 +153,8 @@ on_file(void *arg, int dirfd, const char *name, struct err *e)
 {
     struct accounts *accounts = arg;
     size_t len = strlen(name);
+    if (is_late(&accounts->names))
+        return 1;
     if (len < strlen(ENTRY_SUFFIX) || strcmp(name + len - strlen(ENTRY_SUFFIX), ENTRY_SUFFIX) != 0)
         return 0;
     return read_entry(dirfd, name, accounts->template, &accounts->names, e);
@@ -182,6 +202,8 @@ static int
 on_mail_folder(void *arg, int dirfd, const char *name, struct err *e)
 {
     struct mailboxes *m = arg;
+    if (is_late(&m->names))
+        return 1;
     if (is_mailbox(dirfd, name)) {
         names_add(&m->names, xasprintf("%.*s%s", (int)m->path.len,
                                        m->path.len > 0 ? (const char *)m->path.ptr : "", name));
@@ -224,26 +246,6 @@ print_list(const char *head, const json_t *list)
         printf("  %s\n", json_string_value(json_array_get(list, i)));
 }
 
-static int
-report(const struct line *line, const struct names *accounts, const struct names *mailboxes)
-{
-    json_t *orphans = only_in(mailboxes, accounts);
-    json_t *empty = only_in(accounts, mailboxes);
-    size_t some = json_array_size(orphans) + json_array_size(empty);
-    _cleanup_json_ json_t *json = json_pack(
-        "{s:I, s:I, s:o, s:o}", "accounts", (json_int_t)accounts->count, "mailboxes",
-        (json_int_t)mailboxes->count, "mailboxes_without_account", orphans,
-        "accounts_without_mailbox", empty);
-    if (line_has(line, "json")) {
-        print_json(json);
-        return some > 0 ? EXIT_SOME : 0;
-    }
-    printf("%zu accounts, %zu mailboxes\n", accounts->count, mailboxes->count);
-    print_list("mailboxes without an account", orphans);
-    print_list("accounts without a mailbox", empty);
-    return some > 0 ? EXIT_SOME : 0;
-}
-
 static const struct conf_store *
 find_directory(const struct conf *conf)
 {
@@ -263,10 +265,74 @@ find_mail(const struct conf *conf, const char *name)
     return NULL;
 }
 
+/* {"accounts", "mailboxes", "mailboxes_without_account", "accounts_without_mailbox"} */
+static json_t *
+compare(const struct names *accounts, const struct names *mailboxes)
+{
+    return json_pack("{s:I, s:I, s:o, s:o}", "accounts", (json_int_t)accounts->count, "mailboxes",
+                     (json_int_t)mailboxes->count, ACCOUNTS_ORPHANS, only_in(mailboxes, accounts),
+                     ACCOUNTS_EMPTY, only_in(accounts, mailboxes));
+}
+
+/* until_ms: 0 as long as it takes. 1 compared, 0 not in time, -1. */
+static int
+compare_stores(const struct conf_store *directory, const struct conf_store *mail, uint64_t until_ms,
+               json_t **ret_found, struct err *e)
+{
+    struct accounts accounts = { .template = directory->ldap.mailbox,
+                                 .names = { .until_ms = until_ms } };
+    struct mailboxes mailboxes = { .names = { .until_ms = until_ms } };
+    int r = each_in(AT_FDCWD, directory->path, on_folder, &accounts, e);
+    if (r == 0)
+        r = each_in(AT_FDCWD, mail->path, on_mail_folder, &mailboxes, e);
+    names_sort(&accounts.names);
+    names_sort(&mailboxes.names);
+    if (r == 0)
+        *ret_found = compare(&accounts.names, &mailboxes.names);
+    names_free(&accounts.names);
+    names_free(&mailboxes.names);
+    buf_free(&mailboxes.path);
+    return r < 0 ? -1 : r == 0;
+}
+
+bool
+accounts_are_known(const struct conf *conf)
+{
+    return find_directory(conf) != NULL && find_mail(conf, NULL) != NULL;
+}
+
+int
+accounts_compare(const struct conf *conf, uint64_t within_ms, json_t **ret_found, struct err *e)
+{
+    const struct conf_store *directory = find_directory(conf);
+    const struct conf_store *mail = find_mail(conf, NULL);
+    ASSERT(directory != NULL && mail != NULL);
+    return compare_stores(directory, mail, now_ms() + within_ms, ret_found, e);
+}
+
+static int
+report(const struct line *line, const json_t *found)
+{
+    const json_t *orphans = json_object_get(found, ACCOUNTS_ORPHANS);
+    const json_t *empty = json_object_get(found, ACCOUNTS_EMPTY);
+    bool some = json_array_size(orphans) + json_array_size(empty) > 0;
+    if (line_has(line, "json")) {
+        print_json(found);
+        return some ? EXIT_SOME : 0;
+    }
+    printf("%lld accounts, %lld mailboxes\n",
+           (long long)json_integer_value(json_object_get(found, "accounts")),
+           (long long)json_integer_value(json_object_get(found, "mailboxes")));
+    print_list("mailboxes without an account", orphans);
+    print_list("accounts without a mailbox", empty);
+    return some ? EXIT_SOME : 0;
+}
+
 int
 cmd_accounts(const struct line *line, struct err *e)
 {
     _cleanup_conf_ struct conf *conf = NULL;
+    _cleanup_json_ json_t *found = NULL;
     if (line_conf(line, &conf, e) < 0)
         return -1;
     const struct conf_store *directory = find_directory(conf);
@@ -276,17 +342,5 @@ cmd_accounts(const struct line *line, struct err *e)
         return err_set(e, ERR_CONFIG, "no store of kind ldap says where mail is: mailbox = \"…\"");
     if (mail == NULL)
         return err_set(e, ERR_USAGE, "the configuration has no such store of kind maildir");
-    struct accounts accounts = { .template = directory->ldap.mailbox };
-    struct mailboxes mailboxes = { 0 };
-    int r = each_in(AT_FDCWD, directory->path, on_folder, &accounts, e);
-    if (r == 0)
-        r = each_in(AT_FDCWD, mail->path, on_mail_folder, &mailboxes, e);
-    names_sort(&accounts.names);
-    names_sort(&mailboxes.names);
-    if (r == 0)
-        r = report(line, &accounts.names, &mailboxes.names);
-    names_free(&accounts.names);
-    names_free(&mailboxes.names);
-    buf_free(&mailboxes.path);
-    return r;
+    return compare_stores(directory, mail, 0, &found, e) < 0 ? -1 : report(line, found);
 }

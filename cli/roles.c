@@ -1,5 +1,6 @@
 /* roles.c - promote and demote: the daemon's half by an order, then the steps that need programs.
  */
+#include "cli/accounts.h"
 #include "cli/commands.h"
 #include "cli/steps.h"
 #include "lib/os/control.h"
@@ -11,6 +12,7 @@
 #define ANSWER_MS     60000
 #define DRAIN_MS      60000
 #define DRAIN_GRACE   1000 /* for the daemon to say that it was late */
+#define ACCOUNTS_MS   1000 /* for comparing accounts with mailboxes: services wait for the order */
 #define EXIT_DEGRADED 4
 
 static json_t *
@@ -150,22 +152,75 @@ tell_folders(json_int_t failed)
                 (long long)failed);
 }
 
+/* A directory that is not level says nothing of accounts; nor does a node without steps. */
+static bool
+directory_is_level(const json_t *record)
+{
+    const json_t *steps = json_object_get(record, "steps");
+    size_t level = 0;
+    for (size_t i = 0; i < json_array_size(steps); i++) {
+        const json_t *step = json_array_get(steps, i);
+        if (strcmp(json_text(step, "step"), "directory") != 0)
+            continue;
+        if (strcmp(json_text(step, "state"), "done") != 0)
+            return false;
+        level++;
+    }
+    return level > 0;
+}
+
+/* {"mailboxes_without_account", "accounts_without_mailbox"}: how many; NULL nobody knows. */
+static json_t *
+count_accounts(const struct conf *conf, const json_t *record, struct err *e)
+{
+    _cleanup_json_ json_t *found = NULL;
+    if (!accounts_are_known(conf) || !directory_is_level(record))
+        return NULL;
+    int got = accounts_compare(conf, ACCOUNTS_MS, &found, e);
+    if (got == 0)
+        err_set(e, ERR_TIMEOUT, "it takes longer than a second");
+    if (got <= 0)
+        return NULL;
+    size_t orphans = json_array_size(json_object_get(found, ACCOUNTS_ORPHANS));
+    size_t empty = json_array_size(json_object_get(found, ACCOUNTS_EMPTY));
+    return json_pack("{s:I, s:I}", ACCOUNTS_ORPHANS, (json_int_t)orphans, ACCOUNTS_EMPTY,
+                     (json_int_t)empty);
+}
+
+static void
+tell_accounts(const json_t *counts, const struct err *e)
+{
+    if (counts != NULL)
+        printf("accounts and mailboxes: %lld mailboxes without an account, %lld accounts without a "
+               "mailbox; mailtwin accounts lists them\n",
+               (long long)json_integer_value(json_object_get(counts, ACCOUNTS_ORPHANS)),
+               (long long)json_integer_value(json_object_get(counts, ACCOUNTS_EMPTY)));
+    else if (e->code != ERR_NONE)
+        printf("accounts and mailboxes were not compared (%s); mailtwin accounts does it\n",
+               e->text);
+}
+
 static int
-show_steps(const struct line *line, json_t *record, json_int_t failed)
+show_steps(const struct line *line, const struct conf *conf, json_t *record, json_int_t failed)
 {
     size_t left = steps_left(record);
+    struct err why = { 0 };
     tell_folders(failed);
+    _cleanup_json_ json_t *counts = count_accounts(conf, record, &why);
     if (line_has(line, "json")) {
         _cleanup_json_ json_t *none = json_pack("{s:[]}", "steps");
         json_t *out = record != NULL ? record : none;
         json_object_set_new(out, "folders_failed", json_integer(failed));
+        json_object_update(out, counts);
         print_json(out);
-    } else if (left > 0) {
+        return left > 0 || failed > 0 ? EXIT_DEGRADED : 0;
+    }
+    tell_accounts(counts, &why);
+    if (left > 0)
         printf(
             "%zu steps are left: mend what they say and give the order again, which does what is "
             "left; or do them by hand, see the runbook promote-by-hand\n",
             left);
-    }
     return left > 0 || failed > 0 ? EXIT_DEGRADED : 0;
 }
 
@@ -189,7 +244,7 @@ promote_with_steps(const struct line *line, const struct conf *conf, struct err 
     fflush(stdout);
     if (steps_run(conf, role.epoch, json ? told_nothing : told_step, &record, e) < 0)
         return -1;
-    return show_steps(line, record, failed);
+    return show_steps(line, conf, record, failed);
 }
 
 int
@@ -208,7 +263,7 @@ cmd_promote(const struct line *line, struct err *e)
         return -1;
     if (!line_has(line, "json"))
         puts("this node is the primary");
-    return show_steps(line, NULL, failed);
+    return show_steps(line, conf, NULL, failed);
 }
 
 /* --- demote --- */

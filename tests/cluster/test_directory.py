@@ -365,7 +365,8 @@ def test_an_account_made_a_second_before_the_crash_can_log_in_afterwards(make_la
     assert f"uid=odd,{PEOPLE}" in pair.here.entries()
 
 
-def test_a_node_promoted_while_its_daemon_was_away_gives_its_server_what_the_spool_has_first(pair):
+def test_a_node_promoted_while_its_daemon_was_away_gives_its_server_what_the_spool_has_first(make_lab):
+    pair = Pair(make_lab, keys={"mailbox": "%{uid}"}).start()
     pair.here.add(person("ann") + person("bob"))
     pair.level()
     pair.daemon["mx2"].stop()
@@ -376,8 +377,9 @@ def test_a_node_promoted_while_its_daemon_was_away_gives_its_server_what_the_spo
     pair.one.halt()
     left = pair.other.mailtwin("promote", "--force", check=False)
     assert left.returncode == 4 and "mailtwin-directoryd does not answer" in left.stdout + left.stderr
+    assert "accounts" not in left.stdout, "what is not level is not counted"
     pair.daemon["mx2"].start()
-    pair.other.mailtwin("promote")
+    assert "0 mailboxes without an account, 2 accounts" in pair.other.mailtwin("promote").stdout
     pair.daemon["mx2"].wait_mode("capture")
     assert pair.there.login("fresh", "pass-fresh") and pair.there.login("ann", "newer")
     assert f"uid=bob,{PEOPLE}" not in pair.there.entries()
@@ -467,6 +469,7 @@ def test_what_a_power_loss_brought_back_on_a_standby_does_not_outlive_its_promot
 
 
 def test_mailboxes_without_an_account_and_accounts_without_a_mailbox_are_listed(make_lab):
+    """And counted for whoever promotes a node."""
     pair = Pair(make_lab, keys={"mailbox": "example.org/%{uid}"}).start()
     pair.here.add(person("ann") + person("bob"))
     pair.barrier()
@@ -481,10 +484,18 @@ def test_mailboxes_without_an_account_and_accounts_without_a_mailbox_are_listed(
         assert done.returncode == 4
         assert found["mailboxes_without_account"] == ["example.org/orphan"]
         assert found["accounts_without_mailbox"] == ["example.org/bob"]
-    pair.one.run("rm", "-r", f"{pair.one.mail}/example.org/orphan")
-    pair.here.delete(f"uid=bob,{PEOPLE}")
+    pair.here.add(person("carl"))
     pair.barrier()
-    assert pair.one.mailtwin("accounts").returncode == 0
+    pair.one.halt()
+    said = pair.other.mailtwin("promote", "--force").stdout
+    assert "1 mailboxes without an account, 2 accounts without a mailbox; mailtwin accounts lists them" in said
+    pair.daemon["mx2"].wait_mode("capture")
+    pair.other.run("rm", "-r", f"{pair.other.mail}/example.org/orphan")
+    pair.there.delete(f"uid=bob,{PEOPLE}", f"uid=carl,{PEOPLE}")
+    wait_until(lambda: len(pair.spool(pair.other)) == 3, 10, "both are gone")
+    assert pair.other.mailtwin("accounts").returncode == 0
+    counts = json.loads(pair.other.mailtwin("promote", "--json").stdout)
+    assert (counts["mailboxes_without_account"], counts["accounts_without_mailbox"]) == (0, 0)
 
 
 def test_a_directory_that_replicates_by_itself_is_only_watched(make_lab):
