@@ -6,7 +6,8 @@
  * command, whatever is pipelined. Passed on is everything but
  *
  * - MAIL while the owner says that mail cannot be made safe now: 451, nothing reaches the server;
- * - a reply 2xx to a message: it is held, and what follows it, until dialogue_barrier();
+ * - a reply 2xx to a message, or one that says that it is stored (lmtp_is_stored()): it is held,
+ *   and what follows it, until dialogue_barrier();
  * - a message for recipients of whom the owner remembers something: it is kept by the owner (the
  *   spool) until its end, then given to the server for those recipients alone that have not got it;
  * - commands that would take the message out of the gate's sight (STARTTLS, BURL), and lines on

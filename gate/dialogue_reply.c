@@ -3,6 +3,9 @@
 
 #define ODD_ANSWER "The server behind the gate gave an answer that is not understood"
 
+/* For the client, once the barrier opened for the gate. */
+#define STORED "250 2.0.0 Delivered\r\n"
+
 static struct dialogue_text
 path_of(struct dialogue_text line, const struct dialogue_asked *asked)
 {
@@ -95,12 +98,14 @@ on_reply(struct dialogue *d, struct lmtp_reply reply)
         nothing_asked(d);
 }
 
+/* What the server has and will not call safe waits for the gate's barrier like what it took. */
 static void
 on_final(struct dialogue *d, struct lmtp_reply reply)
 {
+    bool stored = lmtp_is_stored(&reply);
     d->at = dialogue_next_open(d, d->at);
-    dialogue_settle(d, d->at, reply.text);
-    if (reply.code < 300)
+    dialogue_settle(d, d->at, stored ? span_str(STORED) : reply.text);
+    if (reply.code < 300 || stored)
         d->took = (int)d->at;
     dialogue_tell(d);
     if (dialogue_next_open(d, d->at) == d->count)

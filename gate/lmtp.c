@@ -174,6 +174,18 @@ lmtp_reply(struct span in, struct lmtp_reply *ret_reply, struct err *e)
     }
 }
 
+/* At the end of one line: an address with these words in it, which a server repeats, stands before
+ * what the server has to say. */
+bool
+lmtp_is_stored(const struct lmtp_reply *reply)
+{
+    static const char begin[] = "451 4.2.0 ", end[] = LMTP_STORED "\r\n";
+    const size_t before = sizeof(begin) - 1, after = sizeof(end) - 1;
+    struct span text = reply->text;
+    return text.len >= before + after && memcmp(text.ptr, begin, before) == 0 &&
+           memcmp(text.ptr + text.len - after, end, after) == 0;
+}
+
 /* The extension that a line of the reply to LHLO names. */
 static bool
 is_hidden(struct span line)

@@ -15,8 +15,9 @@
 #include "lib/base/buf.h"
 #include "lib/base/err.h"
 
-#define LMTP_LINE_MAX  16384 /* bytes of a command; RFC 5321 asks for 512 */
-#define LMTP_REPLY_MAX 65536 /* bytes of a reply with all its lines */
+#define LMTP_LINE_MAX  16384                 /* bytes of a command; RFC 5321 asks for 512 */
+#define LMTP_REPLY_MAX 65536                 /* bytes of a reply with all its lines */
+#define LMTP_STORED    " [mailtwin: stored]" /* ends it; plugin/dovecot/kinds.h */
 
 enum lmtp_verb {
     LMTP_OTHER, /* one reply, nothing that the gate must know */
@@ -53,6 +54,9 @@ struct lmtp_reply {
 /* The first whole reply of `in`: 1, it takes ret_reply->text.len bytes; 0 more bytes please; -1
  * this is no reply. */
 int lmtp_reply(struct span in, struct lmtp_reply *ret_reply, struct err *e) _must_check_;
+/* Is it the refusal of Dovecot's mailtwin plugin to call a mail safe that is stored? Then the
+ * recipient has the mail, and a retry would be a second copy. */
+bool lmtp_is_stored(const struct lmtp_reply *reply);
 /* Appends the reply to LHLO without the extensions that a gate cannot pass. */
 void lmtp_hide(struct span reply, struct buf *out);
 

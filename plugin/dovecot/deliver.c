@@ -26,7 +26,7 @@ deliver_running(void)
 static int
 fail(struct mail_deliver_context *ctx, const char *unsafe)
 {
-    ctx->tempfail_error = unsafe;
+    ctx->tempfail_error = p_strconcat(ctx->pool, unsafe, KINDS_STORED, NULL);
     ctx->tried_default_save = TRUE;
     ctx->saved_mail = FALSE;
     return -1;

@@ -44,6 +44,11 @@ enum verdict {
 /* For the client: it is done here and cannot be undone, and why it is not called safe. */
 const char *kinds_sentence(enum verdict verdict);
 
+/* Ends the sentence of a delivery whose mail is stored: what Dovecot had answered 250 without the
+ * wait. mailtwin-gate knows it by this (gate/lmtp.h) and does not deliver the retry again; so
+ * nothing else may say it, not the folder that was made and whose mail is not there yet. */
+#define KINDS_STORED " [mailtwin: stored]"
+
 /* A name that a store may have in mailtwin.conf. */
 bool kinds_store_fine(const char *store);
 

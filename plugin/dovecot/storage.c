@@ -36,13 +36,14 @@ answers_here(void)
 static int
 wait_here(struct mailbox *box, unsigned kinds)
 {
+    const bool delivery = plugin_program() == PROGRAM_DELIVERY;
     if (!answers_here())
         return 0;
-    if (plugin_program() == PROGRAM_DELIVERY)
-        kinds = KIND_DELIVER;
-    const char *unsafe = plugin_wait(box->storage->user, kinds);
+    const char *unsafe = plugin_wait(box->storage->user, delivery ? KIND_DELIVER : kinds);
     if (unsafe == NULL)
         return 0;
+    if (delivery && kinds == KIND_APPEND)
+        unsafe = t_strconcat(unsafe, KINDS_STORED, NULL);
     mail_storage_set_error(box->storage, MAIL_ERROR_TEMP, unsafe);
     return -1;
 }

@@ -10,19 +10,21 @@ from lab.lmtp import LmtpClient, LmtpError, LmtpLoad, message
 from lab.postfix import Postfix
 
 ANN = "ann@example.org"
+DETAIL = "lmtp_save_to_detail_mailbox = yes\nlda_mailbox_autocreate = yes\n"  # ann+new is Ann's folder "new"
 MANY = 150  # deliveries: more than a gate can sort the times of without asking for memory
 USERS = [f"u{number}@example.org" for number in range(10)]
 
 
-def gated(make_lab, when_alone="continue", timeout="30s"):
-    """A pair with a gate before the primary's Dovecot."""
+def gated(make_lab, when_alone="continue", timeout="30s", plugin=None):
+    """A pair with a gate before the primary's Dovecot. plugin: settings of the plugin in that Dovecot."""
     lab = make_lab(["mx1", "mx2"], stores={"mail": {"kind": "maildir", "path": "/srv/store/vmail",
                                                     "durability": "durable", "when-alone": when_alone}})
     lab.text = section(timeout) + lab.text
     for host in lab.hosts.values():
         lab.configure(host)
-    lab.start()
-    gate = Gate(lab["mx1"])
+    primary = lab.start(dovecot=False)
+    primary.dovecot.start(DETAIL + primary.dovecot.with_plugin(**plugin) if plugin else "")
+    gate = Gate(primary)
     gate.start()
     return lab, gate
 
@@ -212,6 +214,31 @@ def test_a_retry_of_what_the_server_has_is_confirmed_and_not_delivered_again(mak
     assert gate.events("GATE_HELD_BACK") and gate.events("GATE_CONFIRMED")
     postfix.send("last@lab.invalid", [ANN])
     postfix.wait_empty()
+    lab.level(primary)
+    lab.same(primary)
+
+
+def test_a_retry_is_one_copy_when_the_plugin_in_the_server_waits_too(make_lab):
+    """Ann's mail is stored by sieve, Bob's is not. Of the third recipient's the plugin refuses to call it safe that a
+    folder was made, and the mail is not there yet."""
+    lab, gate = gated(make_lab, when_alone="refuse", timeout="1s", plugin={"kinds": "all", "timeout": "1s"})
+    primary, standby = lab["mx1"], lab["mx2"]
+    primary.dovecot.sieve("ann", 'require ["fileinto", "mailbox"]; fileinto :create "Work";')
+    users = [ANN, "bob@example.org", "bob+new@example.org"]
+    with LmtpClient(primary, port=PORT) as client:
+        client.deliver(users[1])
+        lab.level(primary)
+        standby.daemon.freeze()
+        ident, data = message(1, ANN, ident="plugin@lab.invalid")
+        said = client.send(users, data)
+        assert [line[:10] for line in said] == ["451 4.3.0 ", "451 4.3.0 ", "451 4.2.0 "], said
+        assert copies(primary, ident) == 2, "the server has two of them"
+        standby.daemon.thaw()
+        lab.level(primary)
+        said = client.send(users, data)
+        assert all(line.startswith("250 ") for line in said), said
+    assert copies(primary, ident) == len(users), "each once"
+    assert gate.events("GATE_HELD_BACK") and gate.events("GATE_CONFIRMED")
     lab.level(primary)
     lab.same(primary)
 

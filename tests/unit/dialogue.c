@@ -2,6 +2,7 @@
  * a message that some have already. A script in which C: and S: say bytes that come, c: and s:
  * those that must go out; other words say what the gate's owner does. */
 #include "gate/dialogue.h"
+#include "plugin/dovecot/kinds.h"
 #include "tests/unit/test.h"
 
 #include <stdio.h>
@@ -121,6 +122,8 @@ play_step(struct play *p, const char *step)
         dialogue_barrier(&p->d, "not yet");
     else if (strcmp(step, "full") == 0)
         dialogue_spool_failed(&p->d);
+    else if (strncmp(step, "took", 4) == 0)
+        CHECK_INT(p->took, step[4] - '0');
     else if (strcmp(step, "end") == 0)
         CHECK_INT(dialogue_wants(&p->d), DIALOGUE_END);
     else
@@ -179,6 +182,24 @@ TEST(what_is_not_safe_in_time_is_answered_with_451)
     PLAY(HELLO, MAIL, RCPT("a"), RCPT("b"), "C:DATA\r\n", "through", "s:DATA\r\n", "S:354 go\r\n",
          "c:354 go\r\n", "C:.\r\n", "s:.\r\n", "S:250 a\r\n552 b\r\n", "late",
          "c:451 4.3.0 not yet\r\n552 b\r\n", MAIL);
+}
+
+#define UNSAFE "Done on this server, but no other machine protects it now" KINDS_STORED "\r\n"
+
+TEST(what_the_plugin_calls_stored_but_not_safe_waits_like_what_was_taken)
+{
+    PLAY(HELLO, MAIL, RCPT("a"), RCPT("b"), "C:DATA\r\n", "through", "s:DATA\r\n", "S:354 go\r\n",
+         "c:354 go\r\n", "C:.\r\n", "s:.\r\n", "S:451 4.2.0 <a> " UNSAFE, "took1",
+         "c:", "S:451 4.2.0 <b> full\r\n", "took1", "safe",
+         "c:250 2.0.0 Delivered\r\n451 4.2.0 <b> full\r\n", MAIL);
+    PLAY(HELLO, MAIL, RCPT("a"), "C:DATA\r\n", "through", "s:DATA\r\n", "S:354 go\r\n",
+         "c:354 go\r\n", "C:.\r\n", "s:.\r\n", "S:451 4.2.0 <a> " UNSAFE, "late",
+         "c:451 4.3.0 not yet\r\n", MAIL);
+    PLAY(HELLO, MAIL, RCPT("a"), RCPT("b"), "C:DATA\r\n", "spool", "c:354 OK\r\n", "C:.\r\n",
+         "known+-", "s:RSET\r\n", "S:250 r\r\n", "s:MAIL FROM:<s>\r\n", "S:250 s\r\n",
+         "s:RCPT TO:<b>\r\n", "S:250 b\r\n", "s:DATA\r\n", "S:354 go\r\n", "replay", "s:.\r\n",
+         "S:451 4.2.0 <b> " UNSAFE, "took1", "c:", "safe",
+         "c:250 2.0.0 Delivered at an attempt before\r\n250 2.0.0 Delivered\r\n");
 }
 
 TEST(nothing_reaches_the_server_while_mail_cannot_be_made_safe)

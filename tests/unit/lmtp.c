@@ -1,5 +1,6 @@
 /* LMTP as bytes: what is a line, a command, a reply, and above all where a message ends. */
 #include "gate/lmtp.h"
+#include "plugin/dovecot/kinds.h"
 #include "tests/unit/test.h"
 
 #include <stdio.h>
@@ -238,6 +239,36 @@ TEST(a_reply_has_any_number_of_lines_of_one_code)
     static char endless[LMTP_LINE_MAX + 2];
     memset(endless, '2', sizeof(endless));
     CHECK_INT(lmtp_reply(span_of(endless, sizeof(endless)), &reply, &e), -1);
+}
+
+static bool
+is_stored(const char *text)
+{
+    struct lmtp_reply reply;
+    CHECK_INT(lmtp_reply(span_str(text), &reply, &e), 1);
+    return lmtp_is_stored(&reply);
+}
+
+/* Who believes it of any other reply loses the mail. */
+TEST(only_the_plugins_own_words_say_that_a_refused_mail_is_stored)
+{
+    CHECK_STR(LMTP_STORED, KINDS_STORED);
+    CHECK(is_stored("451 4.2.0 <a@b> Done on this server, but ..." KINDS_STORED "\r\n"));
+    static const char *const others[] = {
+        "451 4.2.0 <a@b> Done on this server, but ...\r\n",
+        "451 4.2.0 <\"a" KINDS_STORED "\"@b> Internal error\r\n",
+        "451 4.2.0 x" KINDS_STORED ".\r\n",
+        "451 4.3.0 x" KINDS_STORED "\r\n",
+        "452 4.2.0 x" KINDS_STORED "\r\n",
+        "551 4.2.0 x" KINDS_STORED "\r\n",
+        "451-4.2.0 x" KINDS_STORED "\r\n451 4.2.0 y\r\n",
+        "451-4.2.0 x\r\n451 4.2.0 y" KINDS_STORED "\r\n",
+        "451" KINDS_STORED "\r\n",
+        "451 4.2.0" KINDS_STORED "\r\n",
+        "451\r\n",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        CHECK(!is_stored(others[i]));
 }
 
 TEST(extensions_that_hide_the_message_are_not_announced)

@@ -72,6 +72,9 @@ mail_plugin_dir = /run/lab/modules
 mail_plugins = quota acl mailtwin
 protocol lmtp {{
   mail_plugins = quota acl mailtwin sieve
+  plugin {{
+    mailtwin = {lmtp_kinds}
+  }}
 }}
 protocol lda {{
   mail_plugins = quota acl mailtwin sieve
@@ -103,9 +106,9 @@ class Dovecot:
         self.process = host.spawn("dovecot", "-F", "-c", "/run/lab/dovecot.conf", log="dovecot.out")
         wait_until(self._answers, 20, lambda: f"Dovecot of {host.name} does not answer:\n{self.log()}")
 
-    def with_plugin(self, kinds="all", **more):
-        """What start() takes as extra for our plugin to be loaded, and sieve; more: its other settings, such as
-        timeout="2s"."""
+    def with_plugin(self, kinds="all", lmtp_kinds=None, **more):
+        """What start() takes as extra for our plugin to be loaded, and sieve; lmtp_kinds: kinds for LMTP when they are
+        others; more: its other settings, such as timeout="2s"."""
         modules = self.host.directory / "modules"
         modules.mkdir(exist_ok=True)
         links = {Path(MODULES, name).name: Path(MODULES, name) for name in os.listdir(MODULES)}
@@ -117,7 +120,7 @@ class Dovecot:
         scripts.mkdir(exist_ok=True)
         os.chown(scripts, VMAIL_UID, VMAIL_UID)  # compiled scripts lie there, too
         lines = "".join(f"  mailtwin_{key} = {value}\n" for key, value in more.items())
-        return WITH_PLUGIN.format(kinds=kinds, more=lines)
+        return WITH_PLUGIN.format(kinds=kinds, lmtp_kinds=kinds if lmtp_kinds is None else lmtp_kinds, more=lines)
 
     def sieve(self, user, script):
         """A user's script; user without the domain."""

@@ -58,6 +58,29 @@ class LmtpClient:
         self.file.close()
         self.sock.close()
 
+    def ask(self, text):
+        """Says it, and returns the reply to it."""
+        self.sock.sendall(text)
+        return self.reply()
+
+    def reply(self):
+        """The next reply: its last line."""
+        while True:
+            line = self.file.readline()
+            if not line:
+                raise LmtpError("the connection ended")
+            if line[3:4] != b"-":
+                return line.decode().rstrip("\r\n")
+
+    def send(self, users, data):
+        """One mail for all of them: the reply to each."""
+        recipients = "".join(f"RCPT TO:<{user}>\r\n" for user in users)
+        self.sock.sendall(f"MAIL FROM:<sender@lab.invalid>\r\n{recipients}DATA\r\n".encode())
+        for code in (b"250", *(b"250" for _ in users), b"354"):
+            self._expect(code)
+        self.sock.sendall(data + b".\r\n")
+        return [self.reply() for _ in users]
+
     def _expect(self, code):
         while True:
             line = self.file.readline()
