@@ -23,7 +23,7 @@
 struct dovecot {
     struct dovecot_facts facts;
     char without[64];
-    char *protocols, *folder, *module, *kinds, *store, *socket;
+    char *protocols, *folder, *module, *kinds, *store, *socket, *lmtp_kinds;
     char abi[DOVECOT_ABI_MAX], its_abi[DOVECOT_ABI_MAX];
 };
 
@@ -44,7 +44,8 @@ ask_protocol(struct dovecot *d, const char *name, struct err *e)
         return -1;
     if (has_word(plugins, "mailtwin")) {
         d->facts.loaded = true;
-        return 0;
+        bool lmtp = strcmp(name, "lmtp") == 0;
+        return lmtp && ask_dovecot(filter, "plugin/mailtwin", &d->lmtp_kinds, e) <= 0 ? -1 : 0;
     }
     size_t len = strlen(d->without);
     snprintf(d->without + len, sizeof(d->without) - len, "%s%s", len > 0 ? ", " : "", name);
@@ -128,6 +129,7 @@ tell_dovecot(struct check *check, struct dovecot *d)
     d->facts.kinds = d->kinds;
     d->facts.store = d->store;
     d->facts.socket = d->socket;
+    d->facts.lmtp_kinds = d->lmtp_kinds;
     tell(check, "dovecot", judge_dovecot(check->conf, &d->facts));
 }
 
@@ -145,7 +147,9 @@ check_dovecot(struct check *check)
         look_at_modules(&d);
         tell_dovecot(check, &d);
     }
-    char *const all[] = { d.protocols, d.folder, d.module, d.kinds, d.store, d.socket };
+    char *const all[] = {
+        d.protocols, d.folder, d.module, d.kinds, d.store, d.socket, d.lmtp_kinds
+    };
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         free(all[i]);
 }

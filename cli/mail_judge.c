@@ -22,7 +22,7 @@ _printf_(2, 3) static struct judgement judged(enum finding finding, const char *
 bool
 has_word(const char *text, const char *word)
 {
-    static const char apart[] = " \t\r\n{}=";
+    static const char apart[] = " \t\r\n{}=,";
     size_t len = strlen(word);
     while (*text != '\0') {
         text += strspn(text, apart);
@@ -116,6 +116,13 @@ judge_settings(const struct conf *conf, const struct dovecot_facts *f)
     return judged(FINDING_OK, "Dovecot loads %s, which asks at %s", f->module, socket);
 }
 
+/* As the plugin reads them: nothing is all. */
+static bool
+waits_for_deliveries(const char *kinds)
+{
+    return kinds[0] == '\0' || has_word(kinds, "all") || has_word(kinds, "deliver");
+}
+
 struct judgement
 judge_dovecot(const struct conf *conf, const struct dovecot_facts *facts)
 {
@@ -132,6 +139,14 @@ judge_dovecot(const struct conf *conf, const struct dovecot_facts *facts)
                       "Dovecot loads the plugin mailtwin, but not for %s: begin the mail_plugins "
                       "of that protocol with $mail_plugins",
                       facts->without);
+    if (j.finding == FINDING_OK && conf->gate_count > 0 && facts->lmtp_kinds != NULL &&
+        waits_for_deliveries(facts->lmtp_kinds))
+        return judged(FINDING_WARN,
+                      "a delivery waits twice, in Dovecot for one recipient after the other and "
+                      "then at the gate \"%s\"; where all deliveries come through the gate, set "
+                      "mailtwin = none in a plugin section of Dovecot's protocol lmtp "
+                      "(docs/dovecot-plugin.md)",
+                      conf->gates[0].name);
     return j;
 }
 

@@ -22,6 +22,7 @@ struct dovecot_facts {
     const char *abi;     /* which Dovecot the module was built for, "" it does not say */
     const char *its_abi; /* which Dovecot this is, "" not known */
     const char *kinds, *store, *socket; /* settings of the plugin, "" where they are not set */
+    const char *lmtp_kinds;             /* for LMTP; NULL where that is not served with it */
 };
 
 struct judgement judge_dovecot(const struct conf *conf, const struct dovecot_facts *facts);
@@ -31,7 +32,7 @@ struct judgement judge_dovecot(const struct conf *conf, const struct dovecot_fac
 #define DOVECOT_ABI_MAX 64
 void dovecot_abi_find(struct span module, char ret_abi[DOVECOT_ABI_MAX]);
 
-/* Is `word` one of those in text, which stand apart by blanks and braces? */
+/* Is `word` one of those in text, which stand apart by blanks, commas and braces? */
 bool has_word(const char *text, const char *word);
 
 /* What postconf says of one parameter. */

@@ -47,6 +47,9 @@ def test_a_dovecot_without_the_plugin_or_with_a_useless_one_is_told(server):
     assert state == "warn" and "without the plugin" in said
     with_plugin(server)
     state, said = one_finding(server, "dovecot")
+    assert state == "warn" and "waits twice" in said, "there is a gate"
+    with_plugin(server, lmtp_kinds="none")
+    state, said = one_finding(server, "dovecot")
     assert state == "ok" and "asks at /run/mailtwin/barrier.sock" in said, said
     with_plugin(server, socket="/run/elsewhere/barrier.sock")
     state, said = one_finding(server, "dovecot")

@@ -64,6 +64,37 @@ TEST(a_dovecot_that_would_not_wait_or_let_nobody_in_is_told_with_what_to_do)
     check_dovecot(FACTS(f.without = "imap"; f.module = NULL), FINDING_FAIL, "has none");
 }
 
+TEST(a_dovecot_that_waits_behind_a_gate_that_waits_is_told)
+{
+    static char name[] = "lmtp";
+    static struct conf_gate gate = { .name = name };
+    static const struct {
+        const char *kinds;
+        size_t gates;
+        enum finding finding;
+    } rows[] = {
+        { "all", 1, FINDING_WARN },
+        { "", 1, FINDING_WARN },
+        { "append,deliver", 1, FINDING_WARN },
+        { "append", 1, FINDING_OK },
+        { "none", 1, FINDING_OK },
+        { NULL, 1, FINDING_OK },
+        { "all", 0, FINDING_OK },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct dovecot_facts facts = FACTS(f.lmtp_kinds = rows[i].kinds);
+        make_conf();
+        conf.gates = &gate;
+        conf.gate_count = rows[i].gates;
+        struct judgement j = judge_dovecot(&conf, &facts);
+        CHECK_INT(j.finding, rows[i].finding);
+        CHECK_CONTAINS(j.text, j.finding == FINDING_OK ? "which asks at"
+                                                       : "waits twice, in Dovecot for one");
+        facts.socket = "/run/other/barrier.sock";
+        CHECK_CONTAINS(judge_dovecot(&conf, &facts).text, "set mailtwin_socket");
+    }
+}
+
 TEST(which_dovecot_a_module_was_built_for_is_found_in_its_bytes)
 {
     char abi[DOVECOT_ABI_MAX], longer[200];
