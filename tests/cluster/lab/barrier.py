@@ -10,8 +10,14 @@ LATE = {"ok": True, "state": "late"}
 REFUSED = {"ok": False, "code": "refused", "error": "no standby"}
 
 
+def late(request):
+    """Mail may come in, and does not become safe."""
+    return SAFE if request.get("probe") else LATE
+
+
 class FakeBarrier:
-    """Listens in the host's folder of the lab, at `inside` as the host sees it. answer: None says nothing at all."""
+    """Listens in the host's folder of the lab, at `inside` as the host sees it. answer: to each request, or a
+    function of the request; None says nothing at all."""
 
     def __init__(self, host, answer=None):
         self.inside = "/run/lab/barrier.sock"
@@ -29,8 +35,9 @@ class FakeBarrier:
         with sock, sock.makefile("rb") as lines:
             for line in lines:
                 self.requests.append(json.loads(line))
-                if self.answer is not None:
-                    sock.sendall(json.dumps(self.answer).encode() + b"\n")
+                answer = self.answer(self.requests[-1]) if callable(self.answer) else self.answer
+                if answer is not None:
+                    sock.sendall(json.dumps(answer).encode() + b"\n")
 
     def count(self, act):
         """How many asked while act() ran."""
