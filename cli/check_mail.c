@@ -23,7 +23,7 @@
 struct dovecot {
     struct dovecot_facts facts;
     char without[64];
-    char *protocols, *folder, *module, *kinds, *store, *socket, *lmtp_kinds;
+    char *protocols, *folder, *module, *kinds, *store, *socket, *lmtp_kinds, *location;
     char abi[DOVECOT_ABI_MAX], its_abi[DOVECOT_ABI_MAX];
 };
 
@@ -72,7 +72,8 @@ ask_settings(struct dovecot *d, struct err *e)
     } all[] = { { "mail_plugin_dir", &d->folder },
                 { "plugin/mailtwin", &d->kinds },
                 { "plugin/mailtwin_store", &d->store },
-                { "plugin/mailtwin_socket", &d->socket } };
+                { "plugin/mailtwin_socket", &d->socket },
+                { "mail_location", &d->location } };
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (ask_dovecot("service=imap", all[i].name, all[i].to, e) <= 0)
             return -1;
@@ -131,6 +132,7 @@ tell_dovecot(struct check *check, struct dovecot *d)
     d->facts.socket = d->socket;
     d->facts.lmtp_kinds = d->lmtp_kinds;
     tell(check, "dovecot", judge_dovecot(check->conf, &d->facts));
+    tell(check, "mail_location", judge_location(check->conf, d->location));
 }
 
 static void
@@ -147,9 +149,8 @@ check_dovecot(struct check *check)
         look_at_modules(&d);
         tell_dovecot(check, &d);
     }
-    char *const all[] = {
-        d.protocols, d.folder, d.module, d.kinds, d.store, d.socket, d.lmtp_kinds
-    };
+    char *const all[] = { d.protocols, d.folder, d.module,     d.kinds,
+                          d.store,     d.socket, d.lmtp_kinds, d.location };
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         free(all[i]);
 }

@@ -150,6 +150,60 @@ judge_dovecot(const struct conf *conf, const struct dovecot_facts *facts)
     return j;
 }
 
+/* What is set behind ":KEY=" in a location; an empty span when it is not. */
+static struct span
+location_key(const char *location, const char *key)
+{
+    size_t len = strlen(key);
+    for (const char *at = strchr(location, ':'); at != NULL; at = strchr(at + 1, ':'))
+        if (strncmp(at + 1, key, len) == 0)
+            return span_of(at + 1 + len, strcspn(at + 1 + len, ":"));
+    return span_of(NULL, 0);
+}
+
+/* Both are compared as far as the path is the same for all users: up to its first variable. */
+static bool
+is_of_store(struct span path, const char *store)
+{
+    const uint8_t *variable = memchr(path.ptr, '%', path.len);
+    size_t fixed = variable == NULL ? path.len : (size_t)(variable - path.ptr);
+    size_t len = strlen(store);
+    if (fixed <= len)
+        return memcmp(path.ptr, store, fixed) == 0 && (variable != NULL || fixed == len);
+    return memcmp(path.ptr, store, len) == 0 && path.ptr[len] == '/';
+}
+
+static bool
+is_outside(const struct conf *conf, struct span path)
+{
+    if (path.len == 0 || path.ptr[0] != '/')
+        return false;
+    for (size_t i = 0; i < conf->store_count; i++)
+        if (conf->stores[i].kind == STORE_MAILDIR && is_of_store(path, conf->stores[i].path))
+            return false;
+    return true;
+}
+
+struct judgement
+judge_location(const struct conf *conf, const char *location)
+{
+    struct span control = location_key(location, "CONTROL=");
+    struct span index = location_key(location, "INDEX=");
+    if (is_outside(conf, control))
+        return judged(FINDING_FAIL,
+                      "Dovecot's control files lie outside of every store of kind maildir "
+                      "(CONTROL=%.*s in mail_location), so UIDs and subscriptions are not on the "
+                      "standby; make that tree a store of kind maildir",
+                      (int)control.len, (const char *)control.ptr);
+    if (is_outside(conf, index))
+        return judged(FINDING_WARN,
+                      "Dovecot's indexes lie outside of every store of kind maildir (INDEX=%.*s in "
+                      "mail_location), so a promotion does not drop them: empty that directory "
+                      "before Dovecot starts on a promoted node, or leave INDEX= out",
+                      (int)index.len, (const char *)index.ptr);
+    return judged(FINDING_OK, "mail_location leads no index and no control file out of the stores");
+}
+
 /* --- Postfix --- */
 
 /* "lmtp:unix:private/x" and its kin. false: no place is named, or none that is understood. */

@@ -27,6 +27,10 @@ struct dovecot_facts {
 
 struct judgement judge_dovecot(const struct conf *conf, const struct dovecot_facts *facts);
 
+/* mail_location, "maildir:PATH:INDEX=PATH:CONTROL=PATH": do indexes or control files lie outside of
+ * every Maildir store? Only an absolute path can be told; one below a user's home is fine. */
+struct judgement judge_location(const struct conf *conf, const char *location);
+
 /* "2.3.ABIv19(2.3.19.1)" of a module: the first of the kind in its bytes, copied to ret_abi; ""
  * there is none. */
 #define DOVECOT_ABI_MAX 64

@@ -78,6 +78,17 @@ def test_a_dovecot_without_the_plugin_or_with_a_useless_one_is_told(server):
     assert "chmod 0755 /run/mailtwin" in one_finding(server, "barrier")[1]
 
 
+def test_control_files_and_indexes_that_no_store_has_are_told(server):
+    """Control files without a twin are no less than the UIDs of all folders."""
+    assert one_finding(server, "mail_location")[0] == "ok"
+    text = (server.directory / "dovecot.conf").read_text()
+    for key, state in (("INDEX", "warn"), ("CONTROL", "fail")):
+        (server.directory / "dovecot.conf").write_text(
+            text.replace("%d/%n\nmail_plugins", f"%d/%n:{key}=/var/elsewhere/%d/%n\nmail_plugins"))
+        found = one_finding(server, "mail_location")
+        assert found[0] == state and f"{key}=/var/elsewhere/%d/%n" in found[1], found
+
+
 def test_a_settings_file_that_dovecot_does_not_read_is_told_and_ends_nothing(server):
     (server.directory / "dovecot.conf").write_text("no such = setting\n")
     state, said = one_finding(server, "dovecot")

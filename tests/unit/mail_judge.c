@@ -121,6 +121,45 @@ TEST(a_word_is_found_whole_however_a_version_writes_its_list)
     CHECK(!has_word("", "mailtwin"));
 }
 
+TEST(indexes_and_control_files_that_lie_outside_of_every_store_are_told)
+{
+    static const struct {
+        const char *location;
+        enum finding finding;
+        const char *part;
+    } rows[] = {
+        { "maildir:/srv/vmail/%d/%n", FINDING_OK, "leads no index" },
+        { "maildir:/srv/vmail/%d/%n:INDEX=/var/indexes/%d/%n", FINDING_WARN,
+          "INDEX=/var/indexes/%d/%n in mail_location), so a promotion does not drop them" },
+        { "maildir:/srv/vmail/%d/%n:LAYOUT=fs:INDEX=/var/indexes/%u", FINDING_WARN,
+          "INDEX=/var/indexes/%u" },
+        { "maildir:/srv/vmail/%u:INDEX=/srv/vmail-index/%u", FINDING_WARN, "/srv/vmail-index/%u" },
+        { "maildir:/srv/vmail/%u:INDEX=/srv", FINDING_WARN, "INDEX=/srv" },
+        { "maildir:/srv/vmail/%u:INDEX=/srv/files/%u", FINDING_WARN, "of kind maildir" },
+        { "maildir:/srv/vmail/%u:CONTROL=/var/control/%u", FINDING_FAIL,
+          "CONTROL=/var/control/%u in mail_location), so UIDs" },
+        { "maildir:/srv/vmail/%u:INDEX=/var/i/%u:CONTROL=/var/c/%u", FINDING_FAIL,
+          "CONTROL=/var/c/" },
+        { "maildir:/srv/vmail/%u:INDEX=/srv/vmail/index/%u:CONTROL=/srv/vmail/c/%u", FINDING_OK,
+          "" },
+        { "maildir:/srv/vmail/%u:INDEX=MEMORY", FINDING_OK, "" },
+        { "maildir:~/Maildir:INDEX=~/index:CONTROL=%h/control", FINDING_OK, "" },
+        { "maildir:/srv/vmail/%u:INDEX=/%{home}/index", FINDING_OK, "" },
+        { "maildir:/srv/vmail/%u:INDEX=/srv/vmail", FINDING_OK, "" },
+        { "maildir:/srv/vmail/%u:INDEX=", FINDING_OK, "" },
+        { "", FINDING_OK, "" },
+    };
+    char mail[] = "/srv/vmail", files[] = "/srv/files";
+    struct conf_store two[] = { { .kind = STORE_FILES, .path = files },
+                                { .kind = STORE_MAILDIR, .path = mail } };
+    const struct conf of_two = { .stores = two, .store_count = ARRAY_LEN(two) };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct judgement j = judge_location(&of_two, rows[i].location);
+        CHECK_CONTAINS(j.text, rows[i].part);
+        CHECK_INT(j.finding, rows[i].finding);
+    }
+}
+
 /* --- Postfix --- */
 
 static void
