@@ -32,22 +32,25 @@ ask_list(const struct line *line, bool all, json_t **ret_reply, struct err *e)
     return line_ask(line, CONTROL_SOCKET, request, ANSWER_MS, ret_reply, e);
 }
 
+/* kept: also where its bytes are. */
 static void
-print_item(const json_t *item)
+print_item(const json_t *item, bool kept)
 {
     printf("%-20s %-8s %-9s %s  %s\n", json_text(item, "id"), json_text(item, "kind"),
            json_text(item, "state"), json_text(item, "at"), json_text(item, "path"));
     if (json_text(item, "before")[0] != '\0')
         printf("%-20s before: %s\n", "", json_text(item, "before"));
+    if (kept && json_text(item, "kept")[0] != '\0')
+        printf("%-20s kept: %s\n", "", json_text(item, "kept"));
 }
 
 static void
-print_list(const json_t *reply)
+print_list(const json_t *reply, bool kept)
 {
     const json_t *items = json_object_get(reply, "items");
     const json_t *counts = json_object_get(reply, "counts");
     for (size_t i = 0; i < json_array_size(items); i++)
-        print_item(json_array_get(items, i));
+        print_item(json_array_get(items, i), kept);
     double more = json_number_value(json_object_get(reply, "more"));
     if (more > 0)
         printf("and %.0f more\n", more);
@@ -77,7 +80,7 @@ run_list(const struct line *line, struct err *e)
     if (line_has(line, "json"))
         print_json(reply);
     else
-        print_list(reply);
+        print_list(reply, show);
     return 0;
 }
 
@@ -118,7 +121,7 @@ show_plan(const struct line *line, struct err *e)
     _cleanup_json_ json_t *reply = NULL;
     if (ask_list(line, false, &reply, e) < 0)
         return -1;
-    print_list(reply);
+    print_list(reply, false);
     printf("Those would be meant: %s. Nothing has been changed.\n", sentence(line->arguments[0]));
     return 0;
 }
@@ -141,7 +144,7 @@ run_give(const struct line *line, bool apply, struct err *e)
     if (line_has(line, "json"))
         print_json(list);
     else
-        print_list(list);
+        print_list(list, false);
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #include "lib/os/when.h"
 #include "lib/store/mailbox.h"
 #include "replicator/salvage_box.h"
+#include "replicator/salvage_part.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,17 @@ text_json(struct span s)
     return text == NULL ? json_string("(a name that is not UTF-8)") : text;
 }
 
+/* Where its bytes are on this node, for those who put them back themselves. */
+static json_t *
+kept_json(const struct salvage_box *box, uint32_t number)
+{
+    if (!box->kept[number])
+        return json_string("");
+    _cleanup_free_ char *path = xasprintf("%s/" STORE_PRIVATE_DIR "/" SALVAGE_DIR "/%s/%08x",
+                                          box->store->conf->path, box->id, number);
+    return text_json(span_str(path));
+}
+
 static json_t *
 item_json(const struct salvage_box *box, const struct salvage_item *item)
 {
@@ -75,11 +87,12 @@ item_json(const struct salvage_box *box, const struct salvage_item *item)
                         : salvage_box_is_out(box, item->number)
                             ? "unconfirmed"
                             : salvage_state_word(box->states[item->number]);
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:I, s:b, s:b}", "id", id,
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:I, s:b, s:b}", "id", id,
                      "store", box->store->conf->name, "kind", salvage_kind_word(item->kind),
                      "state", state, "user", text_json(maildir ? m.user : (struct span){ 0 }),
                      "folder", text_json(maildir ? m.folder : (struct span){ 0 }), "path",
-                     text_json(item->path), "before", text_json(item->other), "at",
+                     text_json(item->path), "before", text_json(item->other), "kept",
+                     kept_json(box, item->number), "at",
                      when_text((uint64_t)MAX(item->changed_ns / 1000000000, 0), when), "size",
                      (json_int_t)item->attr.size, "can_apply", (int)salvages_can_give(item),
                      "settled", (int)salvage_box_settled(box, item->number));
