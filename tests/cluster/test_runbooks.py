@@ -2,11 +2,14 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
+import test_queue as queued
 
 from lab import mail
 from lab.host import STATE, STORE
+from lab.mta import CONFIG_DIR, Smtp
 from lab.wait import wait_until
 from runbook import REPOSITORY, Page
 
@@ -94,6 +97,40 @@ def test_returning_primary_gives_what_it_had_alone(pair, page):
     assert page(pair, "runbooks/returning-primary.md").play() == 4
     assert mail.missing(known + alone, pair["mx2"].path(pair["mx2"].mail)) == []
     is_pair(pair, "mx2", "mx1")
+
+
+@pytest.mark.long
+def test_returning_primary_has_each_mail_of_its_queue_delivered_once(make_lab, page):
+    """Also the one that both had, and for one recipient of two the one that the other has got."""
+    lab = queued.start(make_lab, long_ids=False)
+    old, new = lab["mx1"], lab["mx2"]
+    with Smtp(old) as smtp:
+        shared = smtp.send("shared", queued.LATE)
+        old.postfix.wait_waiting({"deferred": 1})
+        lab.level(old)
+        lab.network.cut(old, new)
+        alone = smtp.send("alone", queued.LATE)
+        both = smtp.send("both", queued.LATE, 5000, others=[queued.DONE])
+    old.postfix.wait_waiting({"deferred": 3})
+    old.mailtwin("barrier", "--timeout", "1s", check=False)
+    old.postfix.stop()
+    old.halt()
+    new.mailtwin("promote", "--force")
+    new.dovecot.start()
+    new.postfix.configure()
+    new.postfix.start()
+    new.postfix.wait_waiting({})
+    new.run("mount", "--bind", CONFIG_DIR, "/etc/postfix")
+    old.boot()
+    lab.network.heal(old, new)
+    assert page(lab, "runbooks/returning-primary.md").play({"queue"}) == 7
+    wait_until(lambda: new.postfix.log().count("status=sent") == 3, 30, new.postfix.log)
+    new.postfix.wait_waiting({})
+    found = mail.idents(new.path(new.mail))
+    copies = {name: sorted(os.fsdecode(path).split("/")[-3] for path in found[name]) for name in (shared, alone, both)}
+    assert copies == {shared: ["late"], alone: ["late"], both: ["done", "late"]}
+    text = Path(os.fsdecode(found[alone][0])).read_text()
+    assert text.startswith("Return-Path: <sender@lab.invalid>\n") and text.count("\nReceived: ") == 3, text
 
 
 def test_standby_behind_sees_a_pair_level_again(pair, page):

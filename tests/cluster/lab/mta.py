@@ -150,16 +150,17 @@ class Smtp:
         self.sock.sendall(line)
         self._expect(code)
 
-    def send(self, number, user, size=1200):
-        """Returns the Message-ID, once Postfix has taken the mail."""
-        self.begin(number, user, size)
+    def send(self, number, user, size=1200, others=()):
+        """Returns the Message-ID, once Postfix has taken the mail. others: further recipients."""
+        self.begin(number, user, size, others)
         return self.finish()
 
-    def begin(self, number, user, size=1200):
+    def begin(self, number, user, size=1200, others=()):
         """The mail is on its way and not ended."""
         self.ident, text = message(number, user, size)
         self._command(b"MAIL FROM:<sender@lab.invalid>\r\n", b"250")
-        self._command(b"RCPT TO:<" + user.encode() + b">\r\n", b"250")
+        for one in (user, *others):
+            self._command(b"RCPT TO:<" + one.encode() + b">\r\n", b"250")
         self._command(b"DATA\r\n", b"354")
         self.sock.sendall(text)
 
