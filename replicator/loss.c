@@ -93,18 +93,27 @@ last_word_json(const struct loss_facts *facts)
                      time_json(heard->its_ns), "seq", (json_int_t)heard->tail);
 }
 
+/* A word may lie unread for a while: it is no younger than its sender says, by whose clock it may
+ * be older. When it did not say, nothing is known behind what is here. */
+static uint64_t
+open_from_ns(const struct loss_facts *facts)
+{
+    const struct loss_heard *heard = &facts->heard;
+    if (heard->epoch != facts->last_epoch || heard->its_ns == 0)
+        return facts->tail_ns;
+    return MIN(heard->our_ns, heard->its_ns);
+}
+
 json_t *
 loss_statement(const struct conf *conf, const struct loss_facts *facts, json_t *folders)
 {
-    const struct loss_heard *heard = &facts->heard;
-    bool told = heard->epoch == facts->last_epoch;
     return json_pack("{s:I, s:s, s:s, s:I, s:s?, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n}",
                      "epoch", (json_int_t)facts->epoch, "node", conf->self, "state", "preliminary",
                      "last_epoch", (json_int_t)facts->last_epoch, "last_primary",
                      facts->last_primary, "have_up_to", (json_int_t)facts->tail, "have_up_to_time",
                      time_json(facts->tail_ns), "known", known_json(facts), "received_in_part",
                      folders, "last_word", last_word_json(facts), "open_from",
-                     time_json(told ? heard->our_ns : facts->tail_ns), "open_until",
+                     time_json(open_from_ns(facts)), "open_until",
                      time_json(facts->now_ns), "stores", stores_json(conf), "found");
 }
 

@@ -63,7 +63,7 @@ TEST(a_statement_bounds_what_is_missing_by_numbers_times_and_folders)
     CHECK_INT(count(known, "first"), 101);
     CHECK_INT(count(known, "last"), 107);
     CHECK_STR(word(s, "have_up_to_time"), "2026-11-22T23:14:03.000Z");
-    CHECK_STR(word(s, "open_from"), "2026-11-22T23:14:08.000Z");
+    CHECK_STR(word(s, "open_from"), "2026-11-22T23:14:07.000Z");
     CHECK_STR(word(s, "open_until"), "2026-11-22T23:14:12.000Z");
     const json_t *folders = json_object_get(s, "received_in_part");
     CHECK_INT(json_array_size(folders), 3);
@@ -94,6 +94,25 @@ TEST(nothing_is_known_of_a_primary_that_was_never_heard)
     json_decref(s);
     facts = facts_of(99); /* it told of less than is here */
     CHECK_INT(loss_known(&facts), 0);
+}
+
+static void
+check_open_from(const struct loss_facts *facts, const char *when)
+{
+    json_t *s = loss_statement(&conf, facts, json_array());
+    CHECK_STR(word(s, "open_from"), when);
+    json_decref(s);
+}
+
+TEST(the_open_time_begins_no_later_than_the_last_word_was_said)
+{
+    struct loss_facts facts = facts_of(107);
+    facts.heard.its_ns = T0 + 1000000000; /* it lay unread for four seconds */
+    check_open_from(&facts, "2026-11-22T23:14:04.000Z");
+    facts.heard.its_ns = T0 + 60000000000; /* its clock is ahead */
+    check_open_from(&facts, "2026-11-22T23:14:08.000Z");
+    facts.heard.its_ns = 0; /* its link was up, and it had said nothing yet */
+    check_open_from(&facts, "2026-11-22T23:14:03.000Z");
 }
 
 TEST(a_refusing_store_has_nothing_acknowledged_among_its_losses)
