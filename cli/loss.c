@@ -51,19 +51,33 @@ print_known(const json_t *s)
     }
 }
 
+/* "none" and "none-until-last-word" of older statements, which asked nobody whether he had waited,
+ * read as "possible". */
+static void
+print_store(const json_t *store)
+{
+    const char *name = text_or(store, "name", "?"), *word = text_or(store, "acknowledged", "");
+    bool always = strcmp(word, "none-that-waited") == 0;
+    if (!always && strcmp(word, "none-while-protected") != 0) {
+        printf("  %s: what was acknowledged may be among it\n", name);
+        return;
+    }
+    printf("  %s: nothing that waited at a barrier and was then acknowledged is among it%s\n", name,
+           always ? "" : ", but what was acknowledged while no standby protected it may be");
+    printf(
+        "  %*s  %s\n", (int)strlen(name), "",
+        json_is_true(json_object_get(store, "gate"))
+            ? "(at a barrier wait the gate, the Dovecot plugin and mailtwin barrier)"
+            : "(no gate delivers to it: only what the Dovecot plugin or mailtwin barrier answered "
+              "has waited)");
+}
+
 static void
 print_stores(const json_t *s)
 {
     const json_t *stores = json_object_get(s, "stores");
-    for (size_t i = 0; i < json_array_size(stores); i++) {
-        const json_t *store = json_array_get(stores, i);
-        const char *word = text_or(store, "acknowledged", "");
-        printf("  %s: %s\n", text_or(store, "name", "?"),
-               strcmp(word, "none") == 0 ? "nothing that was acknowledged is among it"
-               : strcmp(word, "none-until-last-word") == 0
-                   ? "nothing that was acknowledged up to the last word is among it"
-                   : "what was acknowledged may be among it");
-    }
+    for (size_t i = 0; i < json_array_size(stores); i++)
+        print_store(json_array_get(stores, i));
 }
 
 static void
@@ -88,8 +102,11 @@ print_statement(const json_t *s)
            number(s, "epoch"), text_or(s, "node", "?"),
            text_or(s, "last_primary", "a node not named"), number(s, "last_epoch"),
            text_or(s, "open_until", "?"));
-    printf("Here is everything up to number %.0f, of %s.\n", number(s, "have_up_to"),
-           text_or(s, "have_up_to_time", "an unknown time"));
+    printf("Here is everything up to number %.0f, of %s%s.\n", number(s, "have_up_to"),
+           text_or(s, "have_up_to_time", "an unknown time"),
+           json_is_true(json_object_get(s, "incomplete"))
+               ? ", but for what lacks in a copy that was not complete"
+               : "");
     print_known(s);
     printf("Open: what it did between %s, when it was last heard, and %s. Nobody knows that yet.\n",
            text_or(s, "open_from", "the beginning"), text_or(s, "open_until", "?"));

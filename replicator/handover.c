@@ -102,6 +102,7 @@ handover_look(struct daemon *d, struct handover *ret_handover, struct err *e)
     bool whole = meta->sync_base == 0 && heard <= meta->epoch &&
                  any_handed_over(d, meta->epoch, tail);
     ret_handover->kind = own > 0 ? HANDOVER_OWN : whole ? HANDOVER_PLANNED : HANDOVER_NONE;
+    ret_handover->incomplete = meta->sync_base != 0;
     ret_handover->unseen = heard > meta->epoch ? heard - meta->epoch : 0;
     ret_handover->last_primary = served_in(d, meta->epoch);
     return own < 0 ? -1 : 0;
@@ -158,7 +159,9 @@ loss_facts(struct daemon *d, struct state_txn *txn, const struct handover *hando
     *ret_facts = (struct loss_facts){ .epoch = state_meta(txn)->epoch,
                                       .last_primary = handover->last_primary,
                                       .tail = state_meta(txn)->tail - 1,
-                                      .now_ns = now_ns() };
+                                      .now_ns = now_ns(),
+                                      .unseen = handover->unseen,
+                                      .incomplete = handover->incomplete };
     loss_watch_heard(d->loss, &ret_facts->heard);
     return last_epoch(txn, &ret_facts->last_epoch, e) < 0 ||
                    newest_time(txn, &ret_facts->tail_ns, e) < 0

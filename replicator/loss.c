@@ -45,30 +45,76 @@ durability_word(enum conf_durability durability)
                                                : "async";
 }
 
-/* What of it was told to somebody as safe: that follows from what a barrier waits for, of the store
- * and of this node. */
-static const char *
-acknowledged_word(const struct conf_store *store, const struct conf_node *self)
+static bool
+is_last_primary(const struct conf *conf, const struct loss_facts *facts, const char *node)
 {
-    bool durable = store->durability == DURABILITY_DURABLE && self != NULL &&
-                   self->durability == DURABILITY_DURABLE;
-    if (!durable)
+    if (facts->last_primary == NULL)
+        return conf->node_count == 2; /* there is no third one */
+    return strcmp(node, facts->last_primary) == 0;
+}
+
+/* A barrier is content with one standby: another one may have what this one lacks. */
+static bool
+another_confirmed(const struct conf *conf, const struct loss_facts *facts)
+{
+    for (size_t i = 0; i < conf->node_count; i++) {
+        const struct conf_node *node = &conf->nodes[i];
+        if (node->durability != DURABILITY_ASYNC && strcmp(node->name, conf->self) != 0 &&
+            !is_last_primary(conf, facts, node->name))
+            return true;
+    }
+    return false;
+}
+
+/* Does this node have on its disk whatever its primary's barriers called safe? */
+static bool
+has_what_was_safe(const struct conf *conf, const struct loss_facts *facts)
+{
+    const struct conf_node *self = conf_node_find(conf, conf->self);
+    if (self == NULL || self->durability != DURABILITY_DURABLE || facts->incomplete ||
+        facts->unseen > 0)
+        return false;
+    if (self->follow != NULL && !is_last_primary(conf, facts, self->follow))
+        return false; /* it was fed by a standby, for which no barrier waits */
+    return !another_confirmed(conf, facts);
+}
+
+/* Whether who acknowledged something had waited for a barrier is not known here. Of mail those do
+ * that are made for it (gate, plugin); of other kinds nobody does by himself: Postfix's own 250, an
+ * LDAP server's answer, an upload of a script. */
+static const char *
+acknowledged_word(const struct conf *conf, const struct loss_facts *facts,
+                  const struct conf_store *store)
+{
+    if (store->kind != STORE_MAILDIR || store->durability != DURABILITY_DURABLE ||
+        !has_what_was_safe(conf, facts))
         return "possible";
-    return store->when_alone == ALONE_REFUSE ? "none" : "none-until-last-word";
+    return store->when_alone == ALONE_REFUSE ? "none-that-waited" : "none-while-protected";
+}
+
+static bool
+has_gate(const struct conf *conf, const struct conf_store *store)
+{
+    for (size_t i = 0; i < conf->gate_count; i++) {
+        const char *to = conf->gates[i].store;
+        if (to == NULL ? store->kind == STORE_MAILDIR : strcmp(to, store->name) == 0)
+            return true;
+    }
+    return false;
 }
 
 static json_t *
-stores_json(const struct conf *conf)
+stores_json(const struct conf *conf, const struct loss_facts *facts)
 {
     json_t *list = json_array();
-    const struct conf_node *self = conf_node_find(conf, conf->self);
     for (size_t i = 0; i < conf->store_count; i++) {
         const struct conf_store *store = &conf->stores[i];
-        json_array_append_new(list,
-                              json_pack("{s:s, s:s, s:s, s:s}", "name", store->name, "durability",
-                                        durability_word(store->durability), "when_alone",
-                                        store->when_alone == ALONE_REFUSE ? "refuse" : "continue",
-                                        "acknowledged", acknowledged_word(store, self)));
+        json_array_append_new(
+            list,
+            json_pack("{s:s, s:s, s:s, s:s, s:b}", "name", store->name, "durability",
+                      durability_word(store->durability), "when_alone",
+                      store->when_alone == ALONE_REFUSE ? "refuse" : "continue", "acknowledged",
+                      acknowledged_word(conf, facts, store), "gate", has_gate(conf, store)));
     }
     return list;
 }
@@ -107,14 +153,14 @@ open_from_ns(const struct loss_facts *facts)
 json_t *
 loss_statement(const struct conf *conf, const struct loss_facts *facts, json_t *folders)
 {
-    return json_pack("{s:I, s:s, s:s, s:I, s:s?, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n}",
-                     "epoch", (json_int_t)facts->epoch, "node", conf->self, "state", "preliminary",
-                     "last_epoch", (json_int_t)facts->last_epoch, "last_primary",
-                     facts->last_primary, "have_up_to", (json_int_t)facts->tail, "have_up_to_time",
-                     time_json(facts->tail_ns), "known", known_json(facts), "received_in_part",
-                     folders, "last_word", last_word_json(facts), "open_from",
-                     time_json(open_from_ns(facts)), "open_until",
-                     time_json(facts->now_ns), "stores", stores_json(conf), "found");
+    return json_pack(
+        "{s:I, s:s, s:s, s:I, s:s?, s:b, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n}", "epoch",
+        (json_int_t)facts->epoch, "node", conf->self, "state", "preliminary", "last_epoch",
+        (json_int_t)facts->last_epoch, "last_primary", facts->last_primary, "incomplete",
+        facts->incomplete, "have_up_to", (json_int_t)facts->tail, "have_up_to_time",
+        time_json(facts->tail_ns), "known", known_json(facts), "received_in_part", folders,
+        "last_word", last_word_json(facts), "open_from", time_json(open_from_ns(facts)),
+        "open_until", time_json(facts->now_ns), "stores", stores_json(conf, facts), "found");
 }
 
 /* --- kept --- */

@@ -52,6 +52,8 @@ struct loss_facts {
     uint64_t tail;              /* newest seq of the last primary that is here */
     uint64_t tail_ns;           /* when that change was captured, by its clock; 0 not known */
     uint64_t now_ns;            /* of the promotion */
+    uint64_t unseen;            /* promotions that were heard of and not followed, at most */
+    bool incomplete;            /* a sync was not finished: older changes may lack as well */
     struct loss_heard heard;
 };
 

@@ -57,7 +57,10 @@ def test_a_primary_that_lives_on_alone_is_open_from_its_last_word(pair):
     assert said["known"] == {"changes": 0, "first": None, "last": None}
     assert said["last_word"]["seq"] == said["have_up_to"]
     stores = {store["name"]: store["acknowledged"] for store in said["stores"]}
-    assert stores["mail"] == "none-until-last-word"
+    assert stores == {"mail": "none-while-protected", "files": "possible"}
+    text = new.mailtwin("loss", "show", "2").stdout
+    assert "mail: nothing that waited at a barrier" in text and "no gate delivers to it" in text
+    assert "files: what was acknowledged may be among it" in text
 
 
 def test_what_was_heard_outlives_a_restart_of_the_standby(pair):

@@ -73,8 +73,9 @@ TEST(a_statement_bounds_what_is_missing_by_numbers_times_and_folders)
     CHECK_STR(word(json_array_get(folders, 1), "folder"), "Sent");
     CHECK_STR(word(json_array_get(folders, 2), "folder"), "etc");
     const json_t *of = json_object_get(s, "stores");
-    CHECK_STR(word(json_array_get(of, 0), "acknowledged"), "none-until-last-word");
+    CHECK_STR(word(json_array_get(of, 0), "acknowledged"), "none-while-protected");
     CHECK_STR(word(json_array_get(of, 1), "acknowledged"), "possible");
+    CHECK(json_is_false(json_object_get(s, "incomplete")));
     json_decref(s);
     loss_watch_carried_out(w);
     s = loss_watch_folders(w);
@@ -115,19 +116,105 @@ TEST(the_open_time_begins_no_later_than_the_last_word_was_said)
     check_open_from(&facts, "2026-11-22T23:14:03.000Z");
 }
 
-TEST(a_refusing_store_has_nothing_acknowledged_among_its_losses)
+static void
+check_acknowledged(const struct loss_facts *facts, const char *expected)
+{
+    json_t *s = loss_statement(&conf, facts, json_array());
+    const json_t *store = json_array_get(json_object_get(s, "stores"), 0);
+    CHECK_STR(word(store, "acknowledged"), expected);
+    json_decref(s);
+}
+
+TEST(a_refusing_store_lost_nothing_that_waited_at_a_barrier)
 {
     struct loss_facts facts = facts_of(100);
     stores[0].when_alone = ALONE_REFUSE;
-    json_t *s = loss_statement(&conf, &facts, json_array());
-    CHECK_STR(word(json_array_get(json_object_get(s, "stores"), 0), "acknowledged"), "none");
-    json_decref(s);
+    check_acknowledged(&facts, "none-that-waited");
     nodes[1].durability = DURABILITY_RECEIVED; /* this node acknowledged what it had in memory */
-    s = loss_statement(&conf, &facts, json_array());
-    CHECK_STR(word(json_array_get(json_object_get(s, "stores"), 0), "acknowledged"), "possible");
-    json_decref(s);
+    check_acknowledged(&facts, "possible");
     nodes[1].durability = DURABILITY_DURABLE;
+    stores[0].durability = DURABILITY_RECEIVED;
+    check_acknowledged(&facts, "possible");
+    stores[0].durability = DURABILITY_DURABLE;
     stores[0].when_alone = ALONE_CONTINUE;
+}
+
+TEST(where_nobody_waits_at_a_barrier_what_was_acknowledged_may_be_lost)
+{
+    static const enum store_kind kinds[] = { STORE_QUEUE, STORE_LDAP, STORE_DUMP, STORE_FILES };
+    struct loss_facts facts = facts_of(100);
+    stores[0].when_alone = ALONE_REFUSE;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        stores[0].kind = kinds[i];
+        check_acknowledged(&facts, "possible");
+    }
+    stores[0].kind = STORE_MAILDIR;
+    check_acknowledged(&facts, "none-that-waited");
+    stores[0].when_alone = ALONE_CONTINUE;
+}
+
+TEST(a_node_that_may_lack_what_was_called_safe_does_not_say_otherwise)
+{
+    struct loss_facts facts = facts_of(100);
+    facts.incomplete = true;
+    check_acknowledged(&facts, "possible");
+    json_t *s = loss_statement(&conf, &facts, json_array());
+    CHECK(json_is_true(json_object_get(s, "incomplete")));
+    json_decref(s);
+    facts.incomplete = false;
+    facts.unseen = 1; /* another primary served, and nothing of it came here */
+    check_acknowledged(&facts, "possible");
+    facts.unseen = 0;
+    nodes[1].follow = (char[]){ "mx3" }; /* no barrier waits for it */
+    check_acknowledged(&facts, "possible");
+    nodes[1].follow = nodes[0].name;
+    check_acknowledged(&facts, "none-while-protected");
+    nodes[1].follow = NULL;
+}
+
+TEST(what_another_standby_confirmed_is_not_said_to_be_here)
+{
+    struct conf_node three[] = { nodes[0],
+                                 nodes[1],
+                                 { .name = (char[]){ "dr" }, .durability = DURABILITY_ASYNC } };
+    struct loss_facts facts = facts_of(100);
+    conf.nodes = three;
+    conf.node_count = 3;
+    three[0].durability = DURABILITY_DURABLE;
+    check_acknowledged(&facts, "none-while-protected"); /* for an async node no barrier waits */
+    three[2].durability = DURABILITY_RECEIVED;
+    check_acknowledged(&facts, "possible");
+    three[2].durability = DURABILITY_ASYNC;
+    facts.last_primary = NULL; /* which of the two confirmed is not known */
+    check_acknowledged(&facts, "possible");
+    conf.nodes = nodes;
+    conf.node_count = 2;
+    nodes[0].durability = DURABILITY_DURABLE;
+    check_acknowledged(&facts, "none-while-protected"); /* of two it was the other */
+    nodes[0].durability = DURABILITY_ASYNC;
+}
+
+static void
+check_gates(bool mail, bool files)
+{
+    struct loss_facts facts = facts_of(100);
+    json_t *s = loss_statement(&conf, &facts, json_array());
+    const json_t *of = json_object_get(s, "stores");
+    CHECK_INT(json_is_true(json_object_get(json_array_get(of, 0), "gate")), mail);
+    CHECK_INT(json_is_true(json_object_get(json_array_get(of, 1), "gate")), files);
+    json_decref(s);
+}
+
+TEST(a_statement_says_which_stores_a_gate_delivers_to)
+{
+    struct conf_gate gate = { .name = (char[]){ "lmtp" } };
+    check_gates(false, false);
+    conf.gates = &gate;
+    conf.gate_count = 1;
+    check_gates(true, false); /* all of kind maildir */
+    gate.store = stores[1].name;
+    check_gates(false, true);
+    conf.gate_count = 0;
 }
 
 TEST(only_so_many_folders_are_named_and_the_rest_is_counted)
