@@ -279,6 +279,9 @@ loss_publish(struct state *state, int state_dirfd, uint64_t epoch, struct err *e
 
 /* --- the end of it --- */
 
+const char *const loss_kinds[LOSS_KINDS + 1] = { "messages", "flag_changes", "expunges", "others",
+                                                 NULL };
+
 static json_t *
 found_json(const struct loss_found *found)
 {

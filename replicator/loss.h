@@ -6,6 +6,7 @@
 
 #include "lib/data/state.h"
 #include "lib/os/conf.h"
+#include "replicator/tally.h"
 
 #include <jansson.h>
 #include <pthread.h>
@@ -21,6 +22,9 @@ struct loss_heard {
     uint64_t tail;           /* newest seq it told of */
     uint64_t its_ns, our_ns; /* when, by each clock */
 };
+
+/* Store, user and folder of a path that is not a directory; points into both. */
+void loss_place(const struct conf_store *store, struct span path, struct tally_row *ret_row);
 
 /* --- while it receives: from the session's thread, read by the main thread --- */
 
@@ -75,13 +79,23 @@ int loss_list(struct state_txn *txn, json_t **ret_list, struct err *e) _must_che
  * each that is new by an event. Main thread. */
 int loss_publish(struct state *state, int state_dirfd, uint64_t epoch, struct err *e) _must_check_;
 
+/* What is counted of it in each folder: the kinds of a tally. */
+enum loss_kind {
+    LOSS_MESSAGES,
+    LOSS_FLAG_CHANGES,
+    LOSS_EXPUNGES,
+    LOSS_OTHERS,
+    LOSS_KINDS
+};
+
+extern const char *const loss_kinds[LOSS_KINDS + 1];
+
 /* What a last primary had alone, counted where it came back. */
 struct loss_found {
     const char *node;
     uint64_t at; /* seconds since 1970 */
     uint64_t messages, flag_changes, expunges, others;
-    json_t
-        *folders; /* array of store, user, folder, messages, ...; NULL none; stays the caller's */
+    json_t *folders; /* of a tally of loss_kinds; NULL: it did not say; stays the caller's */
 };
 
 /* The last primary has returned and all that it had alone is known: the statement is final. 1, 0

@@ -11,6 +11,8 @@
 
 #define HEARD_SIZE 32
 
+static const char *const kinds[] = { "changes", NULL };
+
 struct loss_watch {
     pthread_mutex_t lock;
     struct loss_heard heard;
@@ -23,7 +25,7 @@ loss_watch_new(void)
 {
     struct loss_watch *w = xcalloc(1, sizeof(*w));
     pthread_mutex_init(&w->lock, NULL);
-    w->folders = tally_new(LOSS_FOLDERS_MAX);
+    w->folders = tally_new(LOSS_FOLDERS_MAX, kinds);
     return w;
 }
 
@@ -71,18 +73,27 @@ loss_watch_hear(struct loss_watch *w, uint64_t tail, uint64_t its_ns)
 }
 
 void
-loss_watch_received(struct loss_watch *w, const struct conf *conf, const struct record *r)
+loss_place(const struct conf_store *store, struct span path, struct tally_row *ret_row)
 {
     struct mailbox at = { 0 };
+    if (store->kind == STORE_MAILDIR)
+        mailbox_of(store->users == NULL ? "" : store->users, path, &at);
+    else
+        at.folder = path_parent(path);
+    ret_row->store = store->name;
+    ret_row->user = at.user;
+    ret_row->folder = at.folder;
+}
+
+void
+loss_watch_received(struct loss_watch *w, const struct conf *conf, const struct record *r)
+{
     if (r->op == OP_EPOCH || r->store >= conf->store_count)
         return;
-    const struct conf_store *store = &conf->stores[r->store];
-    if (store->kind == STORE_MAILDIR)
-        mailbox_of(store->users == NULL ? "" : store->users, r->path, &at);
-    else
-        at.folder = path_parent(r->path);
+    struct tally_row row = { .counts = { 1 } };
+    loss_place(&conf->stores[r->store], r->path, &row);
     pthread_mutex_lock(&w->lock);
-    tally_add(w->folders, store->name, at.user, at.folder);
+    tally_add(w->folders, &row);
     pthread_mutex_unlock(&w->lock);
 }
 
