@@ -205,6 +205,19 @@ print_found(const struct wire_found *found, FILE *out)
 }
 
 static void
+print_found_in(const struct wire_found_in *found, FILE *out)
+{
+    print_u64("store", found->store, out);
+    print_u64("further", found->further, out);
+    wire_print_bytes("user", found->user, out);
+    wire_print_bytes("folder", found->folder, out);
+    print_u64("messages", found->messages, out);
+    print_u64("flag_changes", found->flag_changes, out);
+    print_u64("expunges", found->expunges, out);
+    print_u64("others", found->others, out);
+}
+
+static void
 print_stall(const struct wire_stall *m, FILE *out)
 {
     print_u64("code", m->code, out);
@@ -311,6 +324,9 @@ wire_print(const struct wire_msg *msg, FILE *out)
         break;
     case WIRE_FOUND:
         print_found(&msg->found, out);
+        break;
+    case WIRE_FOUND_IN:
+        print_found_in(&msg->found_in, out);
         break;
     case WIRE_BARRIER:
         print_u64("id", msg->barrier.id, out);

@@ -34,6 +34,19 @@ print_line(const json_t *s)
 }
 
 static void
+print_place(const json_t *one)
+{
+    const char *folder = text_or(one, "folder", NULL), *user = text_or(one, "user", "");
+    if (folder == NULL)
+        puts(" in further folders");
+    else if (user[0] == '\0') /* no mail: the folder is a directory, "" the store's own */
+        printf(" in %s%s%s\n", text_or(one, "store", ""), folder[0] == '\0' ? "" : " ", folder);
+    else
+        printf(" in %s %s %s\n", text_or(one, "store", ""), user,
+               folder[0] == '\0' ? "INBOX" : folder);
+}
+
+static void
 print_known(const json_t *s)
 {
     const json_t *known = json_object_get(s, "known");
@@ -42,12 +55,13 @@ print_known(const json_t *s)
         printf("Known to be missing: at most %.0f changes, numbers %.0f to %.0f.\n",
                number(known, "changes"), number(known, "first"), number(known, "last"));
     else
-        puts("Nothing is known to be missing: all that it told of is here.");
+        puts(json_is_object(json_object_get(s, "last_word"))
+                 ? "Nothing is known to be missing: all that it told of is here."
+                 : "Nothing is known to be missing, for it told this node nothing.");
     for (size_t i = 0; i < json_array_size(folders); i++) {
         const json_t *one = json_array_get(folders, i);
-        const char *folder = text_or(one, "folder", "(further folders)");
-        printf("  %.0f of them in %s %s %s\n", number(one, "changes"), text_or(one, "store", ""),
-               text_or(one, "user", ""), folder[0] == '\0' ? "INBOX" : folder);
+        printf("  %.0f of them", number(one, "changes"));
+        print_place(one);
     }
 }
 
@@ -81,6 +95,28 @@ print_stores(const json_t *s)
 }
 
 static void
+add_part(char *line, size_t size, double count, const char *one, const char *many)
+{
+    size_t len = strlen(line);
+    if (count > 0)
+        snprintf(line + len, size - len, "%s%.0f %s", len == 0 ? "" : ", ", count,
+                 count < 2 ? one : many);
+}
+
+static void
+print_found_in(const json_t *one)
+{
+    char line[200] = "";
+    add_part(line, sizeof(line), number(one, "messages"), "message", "messages");
+    add_part(line, sizeof(line), number(one, "flag_changes"), "change of flags",
+             "changes of flags");
+    add_part(line, sizeof(line), number(one, "expunges"), "expunge", "expunges");
+    add_part(line, sizeof(line), number(one, "others"), "other change", "other changes");
+    printf("  %s", line);
+    print_place(one);
+}
+
+static void
 print_found(const json_t *s)
 {
     const json_t *found = json_object_get(s, "found");
@@ -93,6 +129,9 @@ print_found(const json_t *s)
         "and %.0f other changes that only it had.\n",
         text_or(found, "node", "it"), text_or(found, "at", "?"), number(found, "messages"),
         number(found, "flag_changes"), number(found, "expunges"), number(found, "others"));
+    const json_t *folders = json_object_get(found, "folders");
+    for (size_t i = 0; i < json_array_size(folders); i++)
+        print_found_in(json_array_get(folders, i));
 }
 
 static void
@@ -108,8 +147,9 @@ print_statement(const json_t *s)
                ? ", but for what lacks in a copy that was not complete"
                : "");
     print_known(s);
-    printf("Open: what it did between %s, when it was last heard, and %s. Nobody knows that yet.\n",
-           text_or(s, "open_from", "the beginning"), text_or(s, "open_until", "?"));
+    printf("Open: what it did between %s, when it was last heard, and %s.%s\n",
+           text_or(s, "open_from", "the beginning"), text_or(s, "open_until", "?"),
+           json_is_object(json_object_get(s, "found")) ? "" : " Nobody knows that yet.");
     print_stores(s);
     print_found(s);
 }

@@ -46,6 +46,9 @@ void salvages_progress(struct salvages *x, const struct salvage_progress *progre
 void salvages_allow(struct daemon *d);
 /* Session that receives, behind START: the primary hears what this node had alone. */
 int salvages_tell(struct session *s, struct err *e) _must_check_;
+/* Session that sends: what a node says of one folder, before it tells of all. */
+int salvages_found_in(struct session *s, const struct wire_found_in *in,
+                      struct err *e) _must_check_;
 /* Session that sends: a node told that; the statement of what was lost is completed. */
 int salvages_found(struct session *s, const struct wire_found *found, struct err *e) _must_check_;
 /* Once a second: gives what is to be given, when this node follows a primary. */

@@ -7,32 +7,54 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 /* --- the returned node --- */
 
-static void
-add_item(const struct salvage_item *item, struct wire_found *found)
+/* One salvage: of all stores. */
+struct alone {
+    uint64_t epoch, time_s;
+    uint64_t counts[LOSS_KINDS];
+    struct tally *folders;
+};
+
+static enum loss_kind
+kind_of(const struct salvage_item *item)
 {
     if (item->kind == SALVAGE_MESSAGE || item->kind == SALVAGE_COPY)
-        found->messages++;
-    else if (item->kind == SALVAGE_FLAGS)
-        found->flag_changes++;
-    else if (item->kind == SALVAGE_EXPUNGE)
-        found->expunges++;
-    else
-        found->others++;
+        return LOSS_MESSAGES;
+    if (item->kind == SALVAGE_FLAGS)
+        return LOSS_FLAG_CHANGES;
+    return item->kind == SALVAGE_EXPUNGE ? LOSS_EXPUNGES : LOSS_OTHERS;
 }
 
 static void
-add_box(const struct salvage_box *box, struct wire_found *found)
+add_item(const struct salvage_box *box, const struct salvage_item *item, struct alone *alone)
+{
+    _cleanup_buf_ struct buf inside = { 0 };
+    struct tally_row row = { 0 };
+    enum loss_kind kind = kind_of(item);
+    bool is_dir = S_ISDIR(item->attr.mode);
+    if (is_dir) { /* the folder is this one, not the one that it lies in */
+        buf_add(&inside, item->path.ptr, item->path.len);
+        buf_add(&inside, "/-", 2);
+    }
+    loss_place(box->store->conf, is_dir ? buf_span(&inside) : item->path, &row);
+    row.counts[kind] = 1;
+    tally_add(alone->folders, &row);
+    alone->counts[kind]++;
+}
+
+static void
+add_box(const struct salvage_box *box, struct alone *alone)
 {
     struct salvage_item item;
-    found->epoch = box->head.epoch;
-    found->time_s = box->head.time_s;
+    alone->epoch = box->head.epoch;
+    alone->time_s = box->head.time_s;
     for (uint32_t i = 0; i < box->head.count; i++) {
         salvage_box_item(box, i, &item);
-        add_item(&item, found);
+        add_item(box, &item, alone);
     }
 }
 
@@ -48,12 +70,58 @@ is_first_of_its_id(const struct salvages *x, size_t place)
 }
 
 static void
-count_one(const struct salvages *x, size_t place, struct wire_found *found)
+count_one(const struct salvages *x, size_t place, struct alone *alone)
 {
+    alone->folders = tally_new(LOSS_FOLDERS_MAX, loss_kinds);
     for (size_t i = place; i < x->count; i++) {
         if (strcmp(x->boxes[i].id, x->boxes[place].id) == 0)
-            add_box(&x->boxes[i], found);
+            add_box(&x->boxes[i], alone);
     }
+}
+
+static uint16_t
+store_number(const struct conf *conf, const char *name)
+{
+    uint16_t number = 0;
+    while (strcmp(conf->stores[number].name, name) != 0)
+        number++;
+    return number;
+}
+
+static int
+tell_folders(struct session *s, const struct alone *alone, struct wire_msg *msg, struct err *e)
+{
+    struct tally_row row;
+    msg->type = WIRE_FOUND_IN;
+    for (uint32_t i = 0; tally_row(alone->folders, i, &row); i++) {
+        msg->found_in = (struct wire_found_in){ .further = row.store == NULL,
+                                                .user = row.user,
+                                                .folder = row.folder,
+                                                .messages = row.counts[LOSS_MESSAGES],
+                                                .flag_changes = row.counts[LOSS_FLAG_CHANGES],
+                                                .expunges = row.counts[LOSS_EXPUNGES],
+                                                .others = row.counts[LOSS_OTHERS] };
+        if (row.store != NULL)
+            msg->found_in.store = store_number(s->daemon->conf, row.store);
+        if (link_io_send(s->io, msg, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int
+tell_one(struct session *s, const struct alone *alone, struct wire_msg *msg, struct err *e)
+{
+    if (tell_folders(s, alone, msg, e) < 0)
+        return -1;
+    msg->type = WIRE_FOUND;
+    msg->found = (struct wire_found){ .epoch = alone->epoch,
+                                      .time_s = alone->time_s,
+                                      .messages = alone->counts[LOSS_MESSAGES],
+                                      .flag_changes = alone->counts[LOSS_FLAG_CHANGES],
+                                      .expunges = alone->counts[LOSS_EXPUNGES],
+                                      .others = alone->counts[LOSS_OTHERS] };
+    return link_io_send(s->io, msg, e);
 }
 
 /* A deposed primary that is followed on from where it ended, and that has looked, had nothing. */
@@ -68,29 +136,38 @@ tell_nothing(struct session *s, struct err *e)
     return link_io_send(s->io, msg, e);
 }
 
+/* *ret_alone has room for each box; returns how many salvages there are. */
+static size_t
+count_all(struct salvages *x, struct alone **ret_alone)
+{
+    size_t count = 0;
+    pthread_mutex_lock(&x->lock);
+    *ret_alone = xcalloc(x->count + 1, sizeof(**ret_alone));
+    for (size_t i = 0; i < x->count; i++) {
+        if (is_first_of_its_id(x, i))
+            count_one(x, i, &(*ret_alone)[count++]);
+    }
+    pthread_mutex_unlock(&x->lock);
+    return count;
+}
+
 int
 salvages_tell(struct session *s, struct err *e)
 {
     struct salvages *x = s->daemon->salvages;
     _cleanup_free_ struct wire_msg *msg = xcalloc(1, sizeof(*msg));
+    _cleanup_free_ struct alone *alone = NULL;
     if (x == NULL || s->theirs->role != WIRE_ROLE_PRIMARY)
         return 0;
     salvages_refresh(x, true);
-    size_t count = 0;
-    pthread_mutex_lock(&x->lock);
-    _cleanup_free_ struct wire_found *found = xcalloc(x->count + 1, sizeof(*found));
-    for (size_t i = 0; i < x->count; i++) {
-        if (is_first_of_its_id(x, i))
-            count_one(x, i, &found[count++]);
-    }
-    pthread_mutex_unlock(&x->lock);
-    msg->type = WIRE_FOUND;
+    size_t count = count_all(x, &alone);
+    int rc = 0;
     for (size_t i = 0; i < count; i++) {
-        msg->found = found[i];
-        if (link_io_send(s->io, msg, e) < 0)
-            return -1;
+        if (rc == 0)
+            rc = tell_one(s, &alone[i], msg, e);
+        tally_free(&alone[i].folders);
     }
-    return tell_nothing(s, e);
+    return rc < 0 ? -1 : tell_nothing(s, e);
 }
 
 /* --- the primary --- */
@@ -98,6 +175,7 @@ salvages_tell(struct session *s, struct err *e)
 struct told {
     struct daemon *daemon;
     struct wire_found found;
+    json_t *folders;
     char node[WIRE_NAME_MAX + 1];
 };
 
@@ -146,7 +224,8 @@ complete(const struct told *told, struct err *e)
                                 .messages = f->messages,
                                 .flag_changes = f->flag_changes,
                                 .expunges = f->expunges,
-                                .others = f->others };
+                                .others = f->others,
+                                .folders = told->folders };
     return loss_complete(node->state, node->state_dirfd, epoch, &found, e);
 }
 
@@ -157,7 +236,27 @@ found_main(void *arg)
     struct err e = { 0 };
     if (told->daemon->role == WIRE_ROLE_PRIMARY && complete(told, &e) < 0)
         event(EV_FAILED, F_STR("while", "completing the statement of what was lost"), F_ERR(&e));
+    json_decref(told->folders);
     free(told);
+}
+
+int
+salvages_found_in(struct session *s, const struct wire_found_in *in, struct err *e)
+{
+    const struct conf *conf = s->daemon->conf;
+    if (in->store >= conf->store_count)
+        return err_set(e, ERR_PROTOCOL, "FOUND_IN for store %u, there are %zu", in->store,
+                       conf->store_count);
+    if (s->found == NULL)
+        s->found = tally_new(LOSS_FOLDERS_MAX, loss_kinds);
+    tally_add(s->found, &(struct tally_row){ in->further ? NULL : conf->stores[in->store].name,
+                                             in->user,
+                                             in->folder,
+                                             { [LOSS_MESSAGES] = in->messages,
+                                               [LOSS_FLAG_CHANGES] = in->flag_changes,
+                                               [LOSS_EXPUNGES] = in->expunges,
+                                               [LOSS_OTHERS] = in->others } });
+    return 0;
 }
 
 int
@@ -167,6 +266,8 @@ salvages_found(struct session *s, const struct wire_found *found, struct err *e)
     struct told *told = xcalloc(1, sizeof(*told));
     told->daemon = s->daemon;
     told->found = *found;
+    told->folders = s->found == NULL ? json_array() : tally_json(s->found);
+    tally_free(&s->found);
     memcpy(told->node, s->peer->conf->name,
            MIN(strlen(s->peer->conf->name), sizeof(told->node) - 1));
     control_post(s->daemon->control, found_main, told);

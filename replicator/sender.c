@@ -248,6 +248,8 @@ sender_handle(struct sender *x, const struct wire_msg *msg, struct err *e)
     case WIRE_STALL:
         on_stall(x, &msg->stall);
         return 0;
+    case WIRE_FOUND_IN:
+        return salvages_found_in(x->s, &msg->found_in, e);
     case WIRE_FOUND:
         return salvages_found(x->s, &msg->found, e);
     case WIRE_BARRIER:

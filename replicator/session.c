@@ -4,6 +4,7 @@
 #include "lib/os/file.h"
 #include "replicator/salvage.h"
 #include "replicator/salvage_core.h"
+#include "replicator/tally.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -437,6 +438,7 @@ session_run(struct peer *peer, int link_fd)
         event(EV_LINK_DOWN, F_STR("peer", peer->conf->name), F_ERR(&e));
     peer_set_state(peer, PEER_CONNECTING, "%s", rc < 0 && !session_stopped(&s) ? e.text : "");
     link_io_free(&s.io);
+    tally_free(&s.found);
     free(s.ours);
     free(s.theirs);
 }

@@ -15,7 +15,10 @@ struct session {
     uint64_t applied;                 /* daemon.applied when ours was made */
     struct salvage_permission permission;
     struct link_decision decision;
+    struct tally *found; /* what FOUND_IN told, until its FOUND comes; NULL nothing */
 };
+
+struct tally;
 
 /* Runs until the link ends or the peer is told to stop. link_fd stays the caller's. */
 void session_run(struct peer *peer, int link_fd);

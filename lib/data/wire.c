@@ -31,6 +31,7 @@ static const struct wire_codec *const codecs[] = {
     [WIRE_GIVE] = &wire_give_codec,
     [WIRE_GIVEN] = &wire_given_codec,
     [WIRE_FOUND] = &wire_found_codec,
+    [WIRE_FOUND_IN] = &wire_found_in_codec,
     [WIRE_BARRIER] = &wire_barrier_codec,
     [WIRE_REACHED] = &wire_reached_codec,
     [WIRE_PING] = &wire_ping_codec,

@@ -313,6 +313,15 @@ struct wire_found {
     uint64_t messages, flag_changes, expunges, others;
 };
 
+/* Before the FOUND that it is a part of: what there was in one folder, or in all the further ones.
+ * For people: nothing that is applied follows from it. */
+struct wire_found_in {
+    uint16_t store;
+    uint8_t further;          /* 1: in all folders that are not named */
+    struct span user, folder; /* as in struct mailbox, without a NUL */
+    uint64_t messages, flag_changes, expunges, others;
+};
+
 /* Receiver to the primary, behind the answers to what it gave: where is your journal when it has
  * all of that? Who has applied so much has it on its own disk. A newer question takes the place of
  * one that is not answered yet. */
@@ -357,6 +366,7 @@ struct wire_msg {
         struct wire_give give;
         struct wire_given given;
         struct wire_found found;
+        struct wire_found_in found_in;
         struct wire_barrier barrier;
         struct wire_reached reached;
         struct wire_ping ping; /* PING and PONG */

@@ -28,7 +28,7 @@ extern const struct wire_codec wire_digest_ask_codec, wire_digest_answer_codec;
 extern const struct wire_codec wire_sync_done_codec, wire_sig_ask_codec, wire_sig_codec;
 extern const struct wire_codec wire_need_codec, wire_fetch_codec, wire_sync_progress_codec;
 extern const struct wire_codec wire_give_codec, wire_given_codec, wire_found_codec;
-extern const struct wire_codec wire_barrier_codec, wire_reached_codec;
+extern const struct wire_codec wire_found_in_codec, wire_barrier_codec, wire_reached_codec;
 
 /* Names: an 8-bit length, then the bytes. */
 void wire_put_span8(struct buf *out, struct span s);

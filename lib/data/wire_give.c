@@ -1,5 +1,6 @@
 /* What a node that is not the primary hands over to it, or tells it: GIVE, GIVEN, FOUND,
- * BARRIER, REACHED. */
+ * FOUND_IN, BARRIER, REACHED. */
+#include "lib/base/path.h"
 #include "lib/data/wire_codec.h"
 
 #include <sys/stat.h>
@@ -184,18 +185,77 @@ found_get(struct wire_in *in, struct wire_msg *msg)
 }
 
 static int
-found_check(const struct wire_msg *msg, struct err *e)
+check_counts(const uint64_t *counts, size_t count, struct err *e)
 {
-    const struct wire_found *f = &msg->found;
-    const uint64_t counts[] = { f->time_s, f->messages, f->flag_changes, f->expunges, f->others };
-    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+    for (size_t i = 0; i < count; i++) {
         if (wire_check_range(counts[i], 0, WIRE_COUNT_MAX, "a count", e) < 0)
             return -1;
     }
     return 0;
 }
 
+static int
+found_check(const struct wire_msg *msg, struct err *e)
+{
+    const struct wire_found *f = &msg->found;
+    const uint64_t counts[] = { f->time_s, f->messages, f->flag_changes, f->expunges, f->others };
+    return check_counts(counts, ARRAY_LEN(counts), e);
+}
+
 const struct wire_codec wire_found_codec = { found_put, found_get, found_check };
+
+static void
+found_in_put(const struct wire_msg *msg, struct buf *out)
+{
+    const struct wire_found_in *in = &msg->found_in;
+    buf_add_le16(out, in->store);
+    buf_add_u8(out, in->further);
+    buf_add_span16(out, in->user);
+    buf_add_span16(out, in->folder);
+    buf_add_le64(out, in->messages);
+    buf_add_le64(out, in->flag_changes);
+    buf_add_le64(out, in->expunges);
+    buf_add_le64(out, in->others);
+}
+
+static void
+found_in_get(struct wire_in *in, struct wire_msg *msg)
+{
+    struct wire_found_in *found = &msg->found_in;
+    found->store = reader_le16(&in->r);
+    found->further = reader_u8(&in->r);
+    found->user = reader_span16(&in->r);
+    found->folder = reader_span16(&in->r);
+    found->messages = reader_le64(&in->r);
+    found->flag_changes = reader_le64(&in->r);
+    found->expunges = reader_le64(&in->r);
+    found->others = reader_le64(&in->r);
+}
+
+/* It is no path: three dots are a folder of Maildir++. */
+static int
+check_person(struct span name, const char *field, struct err *e)
+{
+    if (name.len > PATH_STORE_MAX || (name.len > 0 && memchr(name.ptr, '\0', name.len) != NULL))
+        return err_set(e, ERR_PROTOCOL, "%s is too long, or has a NUL", field);
+    return 0;
+}
+
+static int
+found_in_check(const struct wire_msg *msg, struct err *e)
+{
+    const struct wire_found_in *in = &msg->found_in;
+    const uint64_t counts[] = { in->messages, in->flag_changes, in->expunges, in->others };
+    if (wire_check_range(in->store, 0, WIRE_STORES_MAX - 1, "store", e) < 0 ||
+        wire_check_range(in->further, 0, 1, "further", e) < 0 ||
+        check_person(in->user, "user", e) < 0 || check_person(in->folder, "folder", e) < 0)
+        return -1;
+    if (in->further && (in->store != 0 || in->user.len > 0 || in->folder.len > 0))
+        return err_set(e, ERR_PROTOCOL, "further folders have a name");
+    return check_counts(counts, ARRAY_LEN(counts), e);
+}
+
+const struct wire_codec wire_found_in_codec = { found_in_put, found_in_get, found_in_check };
 
 static void
 barrier_put(const struct wire_msg *msg, struct buf *out)

@@ -135,6 +135,14 @@ def test_what_a_replaced_primary_had_alone_is_delivered_and_the_rest_is_listed(p
     epoch = new.daemon.status()["epoch"]
     said = wait_until(lambda: final(new, epoch), 20, "the loss statement is final")
     assert said["found"]["messages"] == 5 and said["found"]["expunges"] == said["found"]["flag_changes"] == 1
+    folders = {(one["user"], one["folder"]): one for one in said["found"]["folders"] if one["store"] == "mail"}
+    assert {place: (one["messages"], one["flag_changes"], one["expunges"]) for place, one in folders.items()} == {
+        ("example.org/ann", ""): (3, 1, 1), ("example.org/bob", ""): (1, 0, 0), ("example.org/ann", "Own"): (1, 0, 0)}
+    assert folders["example.org/ann", "Own"]["others"] == 1  # it was made there
+    assert sum(one["others"] for one in said["found"]["folders"]) == said["found"]["others"]
+    text = new.mailtwin("loss", "show", str(epoch)).stdout
+    assert "  3 messages, 1 change of flags, 1 expunge in mail example.org/ann INBOX\n" in text
+    assert "  1 other change in files\n" in text
     assert mail.missing(known + fresh + meanwhile, new.path(new.mail)) == []
     pair.same(new)
 

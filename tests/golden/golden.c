@@ -375,6 +375,19 @@ check_found(const struct wire_msg *msg)
 }
 
 static void
+check_found_in(const struct wire_msg *msg)
+{
+    CHECK_INT(msg->found_in.store, 1);
+    CHECK_INT(msg->found_in.further, 0);
+    check_span(msg->found_in.user, "example.org/ada");
+    check_span(msg->found_in.folder, "Work");
+    CHECK_INT(msg->found_in.messages, 12);
+    CHECK_INT(msg->found_in.flag_changes, 4);
+    CHECK_INT(msg->found_in.expunges, 2);
+    CHECK_INT(msg->found_in.others, 1);
+}
+
+static void
 check_barrier(const struct wire_msg *msg)
 {
     CHECK_INT(msg->barrier.id, 5);
@@ -449,6 +462,7 @@ static const struct {
     { "give-file", WIRE_GIVE, check_give_file },
     { "given", WIRE_GIVEN, check_given },
     { "found", WIRE_FOUND, check_found },
+    { "found-in", WIRE_FOUND_IN, check_found_in },
     { "barrier", WIRE_BARRIER, check_barrier },
     { "reached", WIRE_REACHED, check_reached },
     { "ping", WIRE_PING, check_ping },

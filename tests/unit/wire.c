@@ -16,12 +16,12 @@ TEST(every_message_has_a_codec_and_a_word)
     CHECK_STR(wire_type_word((enum wire_type)0), "?");
     CHECK_STR(wire_type_word((enum wire_type)4), "?");
     CHECK_STR(wire_type_word((enum wire_type)255), "?");
-    CHECK_STR(wire_type_word((enum wire_type)(WIRE_REACHED + 1)), "?");
+    CHECK_STR(wire_type_word((enum wire_type)(WIRE_FOUND_IN + 1)), "?");
 }
 
 TEST(an_unknown_message_is_refused)
 {
-    static const enum wire_type unknown[] = { 0, 4, 9, 38, 255 };
+    static const enum wire_type unknown[] = { 0, 4, 9, 39, 255 };
     struct err e;
     for (size_t i = 0; i < ARRAY_LEN(unknown); i++) {
         CHECK_INT(decode(unknown[i], span_str(""), &e), -1);

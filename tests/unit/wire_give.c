@@ -156,3 +156,32 @@ TEST(what_was_found_is_counted_in_numbers_that_json_has)
     check_refused("malformed FOUND: a count is 18446744073709551615, allowed are 0 to "
                   "9223372036854775807");
 }
+
+TEST(a_folder_in_which_something_was_found_has_a_name_that_a_statement_can_hold)
+{
+    make(WIRE_FOUND_IN);
+    check_accepted();
+    CHECK(span_equal(got.found_in.folder, span_str("Sent")));
+    CHECK_INT(got.found_in.others, 4);
+    msg.found_in.folder = span_str("..");
+    check_accepted();
+    msg.found_in.user = span_of("a\0b", 3);
+    check_refused("malformed FOUND_IN: user is too long, or has a NUL");
+    make(WIRE_FOUND_IN);
+    msg.found_in.store = WIRE_STORES_MAX;
+    check_refused("malformed FOUND_IN: store is 64, allowed are 0 to 63");
+    make(WIRE_FOUND_IN);
+    msg.found_in.messages = UINT64_MAX;
+    check_refused("malformed FOUND_IN: a count is 18446744073709551615, allowed are 0 to "
+                  "9223372036854775807");
+}
+
+TEST(further_folders_have_no_name)
+{
+    make(WIRE_FOUND_IN);
+    msg.found_in = (struct wire_found_in){ .further = 1, .others = 9 };
+    check_accepted();
+    CHECK_INT(got.found_in.further, 1);
+    msg.found_in.folder = span_str("Sent");
+    check_refused("malformed FOUND_IN: further folders have a name");
+}

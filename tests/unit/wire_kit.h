@@ -33,6 +33,7 @@ static const struct {
     { WIRE_GIVE, &wire_give_codec },
     { WIRE_GIVEN, &wire_given_codec },
     { WIRE_FOUND, &wire_found_codec },
+    { WIRE_FOUND_IN, &wire_found_in_codec },
     { WIRE_BARRIER, &wire_barrier_codec },
     { WIRE_REACHED, &wire_reached_codec },
     { WIRE_PING, &wire_ping_codec },
@@ -157,6 +158,11 @@ make(enum wire_type type)
         break;
     case WIRE_GIVEN:
         msg.given = (struct wire_given){ 7, WIRE_GIVEN_EXISTS, span_str("ada/cur/1"), { 0 } };
+        break;
+    case WIRE_FOUND_IN:
+        msg.found_in = (struct wire_found_in){
+            1, 0, span_str("ada"), span_str("Sent"), 1, 2, 3, 4
+        };
         break;
     case WIRE_FOUND:
     case WIRE_BARRIER:
