@@ -1,5 +1,6 @@
 /* Was everything handed over? In doubt it was not. */
 #include "replicator/handover.h"
+#include "replicator/loss.h"
 #include "tests/unit/session_kit.h"
 
 static const struct handover_peer demoted = { .told = true,
@@ -60,14 +61,15 @@ look(struct session_kit *k)
 
 /* mx1 sends as the primary of epoch 5, up to seq 2. */
 static struct link_io *
-follows(struct session_kit *k)
+follows(struct session_kit *k, bool synced)
 {
     struct link_io *io = session_link(k, 0);
     add_epoch(primary_hello(k, 0, 5, 0), 5, 1);
     say(io, WIRE_HELLO);
     hear_type(io, WIRE_HELLO);
     say_start(io, WIRE_MODE_SYNC, 0, 1);
-    say_sync_done(io, 1);
+    if (synced)
+        say_sync_done(io, 1);
     say_mkdir(io, 1, "a");
     say_mkdir(io, 2, "b");
     say_commit(io, 1, 2);
@@ -103,7 +105,7 @@ TEST(a_node_that_was_primary_itself_needs_nothing_if_all_others_say_so)
     struct err e = { 0 };
     session_start(k);
     CHECK_INT(look(k), HANDOVER_FIRST);
-    struct link_io *io = follows(k);
+    struct link_io *io = follows(k, true);
     link_io_free(&io);
     CHECK_INT(look(k), HANDOVER_NONE);
     session_must(session_promote(k, true, &e), &e);
@@ -120,4 +122,30 @@ TEST(a_node_that_was_primary_itself_needs_nothing_if_all_others_say_so)
     link_io_free(&one);
     link_io_free(&other);
     session_kit_free(k);
+}
+
+static void
+check_incomplete(bool synced)
+{
+    struct session_kit *k = session_kit_new();
+    SESSION_NEEDED(k);
+    struct state_txn *txn;
+    json_t *statement = NULL;
+    struct err e = { 0 };
+    session_start(k);
+    struct link_io *io = follows(k, synced);
+    link_io_free(&io);
+    session_must(session_promote(k, true, &e), &e);
+    session_must(state_begin(k->d.node->state, false, &txn, &e), &e);
+    CHECK_INT(loss_get(txn, state_meta(txn)->epoch, &statement, &e), 1);
+    state_abort(&txn);
+    CHECK_INT(json_is_true(json_object_get(statement, "incomplete")), !synced);
+    json_decref(statement);
+    session_kit_free(k);
+}
+
+TEST(a_node_that_was_promoted_amid_a_sync_says_that_its_copy_is_incomplete)
+{
+    check_incomplete(false);
+    check_incomplete(true);
 }
