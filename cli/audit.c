@@ -1,6 +1,7 @@
 /* audit.c - the audit trail as a person reads it. */
 #include "lib/os/audit.h"
 #include "cli/commands.h"
+#include "cli/plain.h"
 #include "lib/os/file.h"
 #include "lib/os/state_dir.h"
 
@@ -44,19 +45,12 @@ is_wanted(const struct reading *r, const json_t *fields)
     return ms + 999 >= r->since_ms && ms <= r->until_ms;
 }
 
-/* A name may steer the terminal of whoever reads it. */
-static void
-print_plain(const char *text)
-{
-    for (; *text != '\0'; text++)
-        putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
-}
-
 static void
 print_fields(json_t *fields)
 {
     const char *key;
     json_t *value;
+    plain_json(fields);
     const char *program = json_text(fields, "program");
     printf("%s  %-16s", json_text(fields, "time"), json_text(fields, "event"));
     if (strcmp(program, DIRECTORYD) == 0)
@@ -65,9 +59,7 @@ print_fields(json_t *fields)
     {
         if (is_shown_apart(key))
             continue;
-        printf(" %s: ", key);
-        print_plain(json_string_value(value));
-        putchar(';');
+        printf(" %s: %s;", key, json_string_value(value));
     }
     putchar('\n');
 }

@@ -2,6 +2,7 @@
 
 #include "cli/commands.h"
 #include "cli/line_sign.h"
+#include "cli/plain.h"
 #include "cli/progress.h"
 #include "lib/base/nearest.h"
 #include "lib/os/control.h"
@@ -126,6 +127,14 @@ line_conf(const struct line *line, struct conf **ret_conf, struct err *e)
     return conf_load(line_value(line, "config"), line_value(line, "node"), ret_conf, e);
 }
 
+/* Commands that report have the switch. */
+static bool
+for_a_program(const struct line *line)
+{
+    static const char json[] = "json";
+    return find_switch(line->command, json, sizeof(json) - 1) != NULL && line_has(line, json);
+}
+
 int
 line_ask(const struct line *line, const char *socket, json_t *request, int timeout_ms,
          json_t **ret_reply, struct err *e)
@@ -139,6 +148,8 @@ line_ask(const struct line *line, const char *socket, json_t *request, int timeo
     int r = control_ask(conf->run_dir, socket, owned, timeout_ms, progress_show, &progress,
                         ret_reply, e);
     progress_end(&progress);
+    if (r == 0 && !for_a_program(line))
+        plain_json(*ret_reply);
     return r;
 }
 

@@ -37,7 +37,8 @@ int line_time(const struct line *line, const char *name, uint64_t *ret_ms,
 /* The configuration that the line names. */
 int line_conf(const struct line *line, struct conf **ret_conf, struct err *e) _must_check_;
 /* Asks the daemon of that configuration, with progress on the terminal; takes the reference to
- * request. The reason that the line gives, and who gives the order, go with it. */
+ * request. The reason that the line gives, and who gives the order, go with it. Without --json the
+ * reply's texts are fit for a terminal. */
 int line_ask(const struct line *line, const char *socket, json_t *request, int timeout_ms,
              json_t **ret_reply, struct err *e) _must_check_;
 
