@@ -126,8 +126,8 @@ look_for_secrets(struct dir_store *s, struct row *row, const struct buf *old,
 {
     row->withheld = 0;
     if (old->len == 0)
-        return withhold_look_new(s, entry, e);
-    if (span_equal(buf_span(old), buf_span(text)))
+        withhold_note_new(s, entry);
+    if (old->len == 0 || span_equal(buf_span(old), buf_span(text)))
         return 0;
     return withhold_look(s, row, old, entry, text, e);
 }
@@ -442,12 +442,14 @@ capture_step(struct dir_store *s)
             capture_refresh(s);
         return 1;
     }
-    int look_ms = withhold_wait(s);
-    if (look_ms == 0)
-        capture_refresh(s);
     if (more > 0)
         return 0;
-    return look_ms == 0 ? 1 : look_ms > 0 ? look_ms : wait_ms;
+    int look_ms = withhold_wait(s);
+    if (look_ms == 0) {
+        capture_refresh(s);
+        return 0;
+    }
+    return look_ms > 0 && wait_ms > 0 ? MIN(look_ms, wait_ms) : MAX(look_ms, wait_ms);
 }
 
 bool

@@ -70,8 +70,9 @@ struct withheld {
     uint64_t look_ms; /* when it is looked at again */
     char *parent;     /* beside which none was shown; NULL not known */
     uint64_t believed_ms; /* until then */
-    uint64_t new_ms;      /* when a new entry without a secret is looked into again */
-    bool has_witness;     /* the spool has an entry with a secret, it is this one */
+    bool news;        /* a new entry came without a secret: one of the spool is to be looked at */
+    uint64_t news_ms; /* not before */
+    bool has_witness; /* the spool has an entry with a secret, it is this one */
     uint8_t witness[LDAPSYNC_UUID_SIZE];
     size_t gone;      /* secrets that were taken away, so it was judged */
     uint64_t gone_ms; /* when the first of them was */

@@ -9,7 +9,7 @@
 #define BELIEVED_MS UINT64_C(1000) /* how long a "none beside it" counts */
 #define AGAIN_MS    UINT64_C(2000) /* between two looks whether the right is back */
 #define AGAIN_PART  20             /* ... at most a twentieth of the time is spent on them */
-#define NEW_MS      UINT64_C(1000)
+#define NEWS_MS     UINT64_C(1000)
 #define LATELY_MS   (UINT64_C(60) * 60 * 1000)
 
 void
@@ -32,6 +32,8 @@ withhold_begin(struct dir_store *s)
 void
 withhold_refreshed(struct dir_store *s)
 {
+    if (s->withheld.released)
+        s->withheld.gone = 0;
     s->withheld.released = false;
 }
 
@@ -208,16 +210,11 @@ find_witness(struct dir_store *s, struct ldif_entry *ret_entry, struct err *e)
     return w->has_witness ? 1 : r;
 }
 
-int
-withhold_look_new(struct dir_store *s, const struct ldif_entry *entry, struct err *e)
+static int
+look_at_witness(struct dir_store *s, struct err *e)
 {
     _cleanup_ldif_ struct ldif_entry witness = { 0 };
-    struct withheld *w = &s->withheld;
     struct secrets_view view;
-    uint64_t now = dir_now_ms();
-    if (w->blind || w->released || now < w->new_ms ||
-        secrets_any(entry, s->conf->ldap.skip) != NULL)
-        return 0;
     int found = find_witness(s, &witness, e);
     if (found <= 0)
         return found;
@@ -226,29 +223,56 @@ withhold_look_new(struct dir_store *s, const struct ldif_entry *entry, struct er
         return -1;
     if (!view.beside_shows && !view.own_shows)
         begin_blind(s, ldif_dn(&witness), name);
-    uint64_t after = dir_now_ms();
-    w->new_ms = after + MAX(NEW_MS, (after - now) * AGAIN_PART);
     return 0;
 }
 
+void
+withhold_note_new(struct dir_store *s, const struct ldif_entry *entry)
+{
+    s->withheld.news |= secrets_any(entry, s->conf->ldap.skip) == NULL;
+}
+
 /* --- afterwards --- */
+
+/* How long to wait for what is not to cost more than a part of the time. */
+static uint64_t
+next_ms(uint64_t begun, uint64_t least)
+{
+    uint64_t now = dir_now_ms();
+    return now + MAX(least, (now - begun) * AGAIN_PART);
+}
+
+static int
+wait_for_news(struct dir_store *s, uint64_t now)
+{
+    struct withheld *w = &s->withheld;
+    struct err ignored = { 0 }; /* a lost connection is seen by whoever reads from it next */
+    if (!w->news)
+        return -1;
+    if (now < w->news_ms)
+        return (int)(w->news_ms - now);
+    w->news = look_at_witness(s, &ignored) < 0;
+    w->news_ms = next_ms(now, NEWS_MS);
+    return w->news || w->blind ? (int)NEWS_MS : -1;
+}
 
 int
 withhold_wait(struct dir_store *s)
 {
     struct withheld *w = &s->withheld;
     struct secrets_view view;
-    struct err ignored = { 0 }; /* a lost connection is seen by whoever reads from it next */
+    struct err ignored = { 0 };
     uint64_t now = dir_now_ms();
-    if (!w->blind || s->capture.refreshing)
+    if (s->capture.refreshing)
         return -1;
+    if (!w->blind)
+        return wait_for_news(s, now);
     if (now < w->look_ms)
         return (int)(w->look_ms - now);
     w->believed_ms = 0;
     if (look(s, span_str(w->dn), w->name, &view, &ignored) == 0 &&
         (view.own_shows || secrets_gone(&view)))
         return 0;
-    uint64_t after = dir_now_ms();
-    w->look_ms = after + MAX(AGAIN_MS, (after - now) * AGAIN_PART);
-    return (int)(w->look_ms - after);
+    w->look_ms = next_ms(now, AGAIN_MS);
+    return (int)(w->look_ms - now);
 }

@@ -122,7 +122,8 @@ do_level(struct dir_store *s, struct order *order)
 static int
 do_release(struct dir_store *s, struct order *order)
 {
-    json_t *reply = json_pack("{s:I}", "released", (json_int_t)(s->guard.gone + withhold_count(s)));
+    size_t held = s->guard.gone + withhold_count(s);
+    json_t *reply = json_pack("{s:I}", "released", (json_int_t)held);
     if (s->mode == DIR_CAPTURE)
         capture_release(s);
     s->guard.released = s->mode == DIR_APPLY && s->guard.gone > 0;
