@@ -34,23 +34,126 @@ print_role(const json_t *status, FILE *out)
             role, number_of(status, "epoch"));
 }
 
+static void
+print_lag(const json_t *peer, FILE *out)
+{
+    char seconds[HUMAN_MAX], bytes[HUMAN_MAX];
+    double durable = number_of(peer, "durable_seq"), messages = number_of(peer, "lag_messages");
+    const json_t *resync = json_object_get(peer, "resync");
+    if (json_is_object(resync)) {
+        fprintf(out, "%.0f %% compared", number_of(resync, "done") * 100);
+        if (number_of(resync, "per_second") > 0)
+            fprintf(out, ", %.0f directories/s", number_of(resync, "per_second"));
+        if (json_is_number(json_object_get(resync, "seconds_left")))
+            fprintf(out, ", %s left", human_seconds(number_of(resync, "seconds_left"), seconds));
+    } else if (messages > 0 || number_of(peer, "lag_seconds") > 0) {
+        const json_t *complete = json_object_get(peer, "lag_complete");
+        fprintf(out, "lacks %s%.0f %s, %s, of the last %s",
+                json_is_false(complete) ? "more than " : "", messages,
+                messages >= 1 && messages <= 1 ? "message" : "messages",
+                human_bytes(number_of(peer, "lag_bytes"), bytes),
+                human_seconds(number_of(peer, "lag_seconds"), seconds));
+    } else if (durable > 0 && strcmp(json_text(peer, "state"), "connected") == 0) {
+        double took = number_of(peer, "ack_seconds");
+        fprintf(out, "has everything up to %.0f", durable);
+        if (took > 0)
+            fprintf(out, ", lag %s", human_seconds(took, seconds));
+    }
+}
+
+/* --- is mail safe now? --- */
+
+static size_t
+stores_that_are(const json_t *status, const char *protection)
+{
+    const json_t *stores = json_object_get(status, "stores");
+    size_t count = 0;
+    for (size_t i = 0; i < json_array_size(stores); i++)
+        count += strcmp(json_text(json_array_get(stores, i), "protection"), protection) == 0;
+    return count;
+}
+
+static void
+print_stores_that_are(const json_t *status, const char *protection, const char *words, FILE *out)
+{
+    const json_t *stores = json_object_get(status, "stores");
+    size_t count = stores_that_are(status, protection);
+    if (count == 0 || count == json_array_size(stores)) /* the line above says it */
+        return;
+    fprintf(out, "           %s:", words);
+    for (size_t i = 0; i < json_array_size(stores); i++) {
+        const json_t *store = json_array_get(stores, i);
+        if (strcmp(json_text(store, "protection"), protection) == 0)
+            fprintf(out, " %s", json_text(store, "name"));
+    }
+    fputc('\n', out);
+}
+
+/* Of those that follow the one that lacks least, NULL none. */
+static const json_t *
+nearest_standby(const json_t *status)
+{
+    const json_t *peers = json_object_get(status, "peers"), *nearest = NULL;
+    for (size_t i = 0; i < json_array_size(peers); i++) {
+        const json_t *peer = json_array_get(peers, i);
+        if (strcmp(json_text(peer, "state"), "connected") != 0 ||
+            strcmp(json_text(peer, "direction"), "sends to it") != 0)
+            continue;
+        if (nearest == NULL || number_of(peer, "lag_records") < number_of(nearest, "lag_records"))
+            nearest = peer;
+    }
+    return nearest;
+}
+
+/* Nothing waits: what is safe is what a standby has by itself. */
+static void
+print_async(const json_t *status, FILE *out)
+{
+    const char *since = json_text(status, "no_standby_since");
+    const json_t *standby = nearest_standby(status);
+    if (since[0] != '\0')
+        fprintf(out, "mail       NOT SAFE since %s: async, and no standby follows\n", since);
+    else if (standby == NULL)
+        fputs("mail       ASYNC, no standby is waited for\n", out);
+    else {
+        fprintf(out, "mail       ASYNC, no standby is waited for; %s ", json_text(standby, "node"));
+        print_lag(standby, out);
+        fputc('\n', out);
+    }
+}
+
+static void
+print_protection(const json_t *status, FILE *out)
+{
+    const char *since = json_text(status, "degraded_since");
+    const char *state = json_text(status, "state");
+    const char *part = stores_that_are(status, "async") > 0 ? " in part" : "";
+    if (strcmp(state, "refusing") == 0)
+        fprintf(out, "mail       REFUSED%s since %s: no standby protects it\n", part, since);
+    else if (since[0] != '\0')
+        fprintf(out, "mail       NOT SAFE since %s: it is accepted with no standby protecting it\n",
+                since);
+    else if (strcmp(state, "protected") == 0)
+        fprintf(out, "mail       safe%s: a standby protects it\n", part);
+    else
+        fprintf(out, "mail       not protected yet: %s\n", state);
+    print_stores_that_are(status, "degraded", "NOT SAFE", out);
+    print_stores_that_are(status, "refusing", "REFUSED", out);
+    print_stores_that_are(status, "async", "waits for no standby", out);
+    print_stores_that_are(status, "protected", "waits for a standby", out);
+}
+
 /* The question of three in the morning. */
 static void
 print_safety(const json_t *status, FILE *out)
 {
-    const char *since = json_text(status, "degraded_since");
-    const char *state = json_text(status, "state");
-    if (strcmp(state, "refusing") == 0)
-        fprintf(out, "mail       REFUSED since %s: no standby protects it\n", since);
-    else if (since[0] != '\0')
-        fprintf(out, "mail       NOT SAFE since %s: it is accepted with no standby protecting it\n",
-                since);
-    else if (is_role(status, "primary") && strcmp(state, "protected") == 0)
-        fprintf(out, "mail       safe: a standby protects it\n");
-    else if (is_role(status, "standby"))
+    size_t async = stores_that_are(status, "async");
+    if (is_role(status, "standby"))
         fprintf(out, "mail       is accepted by the primary; ask there whether it is safe\n");
+    else if (async > 0 && async == json_array_size(json_object_get(status, "stores")))
+        print_async(status, out);
     else
-        fprintf(out, "mail       not protected yet: %s\n", state);
+        print_protection(status, out);
     if (json_text(status, "why")[0] != '\0')
         fprintf(out, "           %s\n", json_text(status, "why"));
 }
@@ -63,13 +166,14 @@ print_user_at_risk(const json_t *user, bool first, FILE *out)
             number_of(user, "messages"));
 }
 
-/* What would be lost with this machine; what is on its way at this moment is the lag. */
+/* What would be lost with this machine. What is on its way and waited for is the lag. */
 static void
 print_risk(const json_t *status, FILE *out)
 {
     const json_t *risk = json_object_get(status, "at_risk");
     const json_t *users = json_object_get(risk, "users");
-    bool alone = json_text(status, "degraded_since")[0] != '\0';
+    bool alone = json_text(status, "degraded_since")[0] != '\0' ||
+                 stores_that_are(status, "async") > 0;
     size_t shown = 0;
     if (!json_is_object(risk) || !alone || number_of(risk, "changes") < 1)
         return;
@@ -172,33 +276,6 @@ print_stores(const json_t *status, FILE *out)
         if (json_text(store, "why")[0] != '\0')
             fprintf(out, "\n%-10s %s", "", json_text(store, "why"));
         fputc('\n', out);
-    }
-}
-
-static void
-print_lag(const json_t *peer, FILE *out)
-{
-    char seconds[HUMAN_MAX], bytes[HUMAN_MAX];
-    double durable = number_of(peer, "durable_seq"), messages = number_of(peer, "lag_messages");
-    const json_t *resync = json_object_get(peer, "resync");
-    if (json_is_object(resync)) {
-        fprintf(out, "%.0f %% compared", number_of(resync, "done") * 100);
-        if (number_of(resync, "per_second") > 0)
-            fprintf(out, ", %.0f directories/s", number_of(resync, "per_second"));
-        if (json_is_number(json_object_get(resync, "seconds_left")))
-            fprintf(out, ", %s left", human_seconds(number_of(resync, "seconds_left"), seconds));
-    } else if (messages > 0 || number_of(peer, "lag_seconds") > 0) {
-        const json_t *complete = json_object_get(peer, "lag_complete");
-        fprintf(out, "lacks %s%.0f %s, %s, of the last %s",
-                json_is_false(complete) ? "more than " : "", messages,
-                messages >= 1 && messages <= 1 ? "message" : "messages",
-                human_bytes(number_of(peer, "lag_bytes"), bytes),
-                human_seconds(number_of(peer, "lag_seconds"), seconds));
-    } else if (durable > 0 && strcmp(json_text(peer, "state"), "connected") == 0) {
-        double took = number_of(peer, "ack_seconds");
-        fprintf(out, "has everything up to %.0f", durable);
-        if (took > 0)
-            fprintf(out, ", lag %s", human_seconds(took, seconds));
     }
 }
 

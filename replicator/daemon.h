@@ -30,10 +30,12 @@ struct verify_place {
 struct protection_facts {
     uint64_t degraded_since;
     uint64_t protected_since;
+    uint64_t no_standby_since; /* no other node follows, whether or not one is waited for */
     uint64_t safe;    /* newest seq that another node has on its disk, as far as is known */
     uint64_t kept;    /* what the state's row says of it */
     uint64_t kept_ms; /* monotonic: when that was noted */
     uint64_t told_ms; /* monotonic: the last alarm */
+    bool told;        /* was there one in this run? */
     /* monotonic, of this run: since when no standby protects; 0 one does */
     uint64_t alone_ms;
 };

@@ -3,6 +3,7 @@
 #include "lib/os/event.h"
 #include "lib/os/when.h"
 
+#include <string.h>
 #include <time.h>
 
 #define ALARM_MS    (3600 * 1000) /* an alarm is told again while it lasts */
@@ -36,35 +37,55 @@ protection_alone(const struct daemon *d, int store)
     return ALONE_CONTINUE;
 }
 
-/* A follower marked async never protects; one that is being brought level lacks older mail, but has
- * what it acknowledged only when it is level. */
-static bool
-peer_counts(const struct peer *peer, const struct peer_facts *facts)
+/* One that is being brought level has what it acknowledged only when it is level. */
+static struct safety_peer
+look_at(struct peer *peer)
 {
-    return facts->sending && facts->state == PEER_CONNECTED &&
-           peer->conf->durability != DURABILITY_ASYNC;
+    struct peer_facts facts;
+    peer_facts(peer, &facts);
+    return (struct safety_peer){
+        .durability = peer->conf->durability,
+        .follows = facts.sending && facts.state == PEER_CONNECTED,
+        .paused = facts.paused,
+        .received = facts.received,
+        .durable = facts.durable,
+    };
 }
 
 enum protection
 protection_of(const struct daemon *d, int store, uint64_t seq)
 {
     enum conf_durability wanted = durability_of(d, store);
-    if (wanted == DURABILITY_ASYNC)
-        return PROTECTED; /* nothing more was asked for than the journal */
-    enum protection best = PROTECTION_NONE;
-    for (size_t i = 0; i < d->peer_count; i++) {
-        struct peer_facts facts;
-        peer_facts(&d->peers[i], &facts);
-        if (!peer_counts(&d->peers[i], &facts))
-            continue;
-        enum conf_durability here = MIN(wanted, d->peers[i].conf->durability);
-        uint64_t has = here == DURABILITY_RECEIVED ? facts.received : facts.durable;
-        if (has >= seq)
-            return PROTECTED;
-        if (!facts.paused)
-            best = PROTECTION_PENDING;
+    enum protection best = wanted == DURABILITY_ASYNC ? PROTECTED : PROTECTION_NONE;
+    for (size_t i = 0; best != PROTECTED && i < d->peer_count; i++) {
+        struct safety_peer peer = look_at(&d->peers[i]);
+        best = MIN(best, safety_reach(wanted, &peer, seq));
     }
     return best;
+}
+
+/* No standby protects anything, or would if something were to wait for it. */
+static bool
+is_alone(const struct daemon *d)
+{
+    for (size_t i = 0; i < d->peer_count; i++) {
+        struct safety_peer peer = look_at(&d->peers[i]);
+        if (safety_reach(DURABILITY_DURABLE, &peer, UINT64_MAX) != PROTECTION_NONE)
+            return false;
+    }
+    return true;
+}
+
+enum safety
+protection_of_store(const struct daemon *d, size_t store)
+{
+    return safety_of_store(&d->conf->stores[store], d->protection.alone_ms != 0);
+}
+
+enum safety
+protection_of_node(const struct daemon *d)
+{
+    return safety_of_node(d->conf->stores, d->conf->store_count, d->protection.alone_ms != 0);
 }
 
 bool
@@ -135,9 +156,11 @@ protection_check_journal(struct daemon *d)
 
 /* --- since when, and up to where --- */
 
-/* The row: epoch, safe, degraded_since, protected_since. Of another epoch it says nothing. */
-#define ROW      "protection"
-#define ROW_SIZE 32
+/* The row: epoch, safe, degraded_since, protected_since, no_standby_since; the last one is younger
+ * than the others. Of another epoch it says nothing. */
+#define ROW          "protection"
+#define ROW_SIZE     40
+#define ROW_SIZE_OLD 32
 
 int
 protection_begin(struct daemon *d, struct err *e)
@@ -151,12 +174,15 @@ protection_begin(struct daemon *d, struct err *e)
     if (found < 0)
         return -1;
     d->protection = (struct protection_facts){ .safe = meta->tail, .kept = meta->tail };
-    if (found == 0 || row.len != ROW_SIZE || get_le64(row.ptr) != meta->epoch)
+    if (found == 0 || (row.len != ROW_SIZE && row.len != ROW_SIZE_OLD) ||
+        get_le64(row.ptr) != meta->epoch)
         return 0;
     d->protection.kept = get_le64(row.ptr + 8);
     d->protection.safe = MIN(d->protection.kept, meta->tail);
     d->protection.degraded_since = get_le64(row.ptr + 16);
     d->protection.protected_since = get_le64(row.ptr + 24);
+    if (row.len == ROW_SIZE)
+        d->protection.no_standby_since = get_le64(row.ptr + 32);
     return 0;
 }
 
@@ -176,6 +202,7 @@ remember(struct daemon *d)
     buf_add_le64(&row, d->protection.safe);
     buf_add_le64(&row, d->protection.degraded_since);
     buf_add_le64(&row, d->protection.protected_since);
+    buf_add_le64(&row, d->protection.no_standby_since);
     capture_note_peer(d->capture, ROW, buf_span(&row));
     d->protection.kept = d->protection.safe;
     d->protection.kept_ms = capture_now_ms();
@@ -197,41 +224,101 @@ is_due(const struct protection_facts *p)
 }
 
 /* Also by a follower that no barrier waits for. */
-static void
-find_safe(struct daemon *d)
+static bool
+find_standby(struct daemon *d)
 {
+    bool any = false;
     for (size_t i = 0; i < d->peer_count; i++) {
-        struct peer_facts facts;
-        peer_facts(&d->peers[i], &facts);
-        if (facts.sending && facts.state == PEER_CONNECTED)
-            d->protection.safe = MAX(d->protection.safe, facts.durable);
+        struct safety_peer peer = look_at(&d->peers[i]);
+        if (!peer.follows)
+            continue;
+        d->protection.safe = MAX(d->protection.safe, peer.durable);
+        any |= !peer.paused;
     }
+    return any;
+}
+
+/* --- what is told --- */
+
+/* The stores of which what comes is refused now, or of which it is let in. */
+static void
+name_stores(const struct daemon *d, bool refused, struct buf *names)
+{
+    for (size_t i = 0; i < d->conf->store_count; i++) {
+        if ((protection_of_store(d, i) == SAFETY_REFUSING) != refused)
+            continue;
+        if (names->len > 0)
+            buf_add_u8(names, ',');
+        buf_add(names, d->conf->stores[i].name, strlen(d->conf->stores[i].name));
+    }
+    buf_add_u8(names, '\0');
 }
 
 static void
-alarm_again(struct daemon *d)
+raise_alarm(struct daemon *d, enum safety now)
 {
     struct protection_facts *p = &d->protection;
+    _cleanup_buf_ struct buf refused = { 0 };
+    _cleanup_buf_ struct buf accepted = { 0 };
     char since[WHEN_SIZE];
+    name_stores(d, true, &refused);
+    name_stores(d, false, &accepted);
+    p->told = true;
     p->told_ms = capture_now_ms();
-    event(protection_alone(d, -1) == ALONE_REFUSE ? EV_REFUSING : EV_DEGRADED,
+    event(now == SAFETY_REFUSING ? EV_REFUSING : EV_DEGRADED,
           F_STR("since", when_text(p->degraded_since, since)), F_U64("safe_seq", p->safe),
-          F_U64("tail", atomic_load(&d->tail)));
+          F_U64("tail", atomic_load(&d->tail)), F_STR("refused", (const char *)refused.ptr),
+          F_STR("accepted", (const char *)accepted.ptr));
 }
 
 static void
-change(struct daemon *d, bool alone)
+lose(struct daemon *d, enum safety now)
+{
+    d->protection.degraded_since = (uint64_t)time(NULL);
+    d->protection.protected_since = 0;
+    raise_alarm(d, now);
+}
+
+/* By a standby; or because the configuration asks for none any more, which protects nobody. */
+static void
+regain(struct daemon *d, enum safety now)
 {
     struct protection_facts *p = &d->protection;
-    uint64_t now = (uint64_t)time(NULL);
     char since[WHEN_SIZE];
-    when_text(p->degraded_since, since);
-    p->degraded_since = alone ? now : 0;
-    p->protected_since = alone ? 0 : now;
-    if (alone)
-        alarm_again(d);
-    else
-        event(EV_PROTECTED, F_STR("alone_since", since));
+    if (now == SAFETY_PROTECTED) {
+        p->protected_since = (uint64_t)time(NULL);
+        event(EV_PROTECTED, F_STR("alone_since", when_text(p->degraded_since, since)));
+    }
+    p->degraded_since = 0;
+}
+
+/* true: a date has changed. */
+static bool
+note_safety(struct daemon *d, enum safety now)
+{
+    struct protection_facts *p = &d->protection;
+    bool lost = now == SAFETY_REFUSING || now == SAFETY_DEGRADED;
+    if (now == SAFETY_ASYNC)
+        p->protected_since = 0; /* of another configuration */
+    if (lost && p->degraded_since == 0)
+        lose(d, now);
+    else if (!lost && p->degraded_since != 0)
+        regain(d, now);
+    else {
+        if (lost && (!p->told || capture_now_ms() - p->told_ms >= ALARM_MS))
+            raise_alarm(d, now);
+        return false;
+    }
+    return true;
+}
+
+static bool
+note_standby(struct protection_facts *p, bool any)
+{
+    if (any == (p->no_standby_since == 0))
+        return false;
+    p->no_standby_since = any ? 0 : (uint64_t)time(NULL);
+    return true;
 }
 
 void
@@ -242,19 +329,12 @@ protection_update(struct daemon *d)
         *p = (struct protection_facts){ 0 };
         return;
     }
-    find_safe(d);
-    bool wanted = durability_of(d, -1) != DURABILITY_ASYNC;
-    bool alone = wanted && protection_of(d, -1, UINT64_MAX) == PROTECTION_NONE;
-    if (!alone)
+    bool moved = note_standby(p, find_standby(d));
+    if (!is_alone(d))
         p->alone_ms = 0;
     else if (p->alone_ms == 0) /* degraded_since may be of a run before this one */
         p->alone_ms = capture_now_ms();
-    if (alone != (p->degraded_since != 0)) {
-        change(d, alone);
-        remember(d);
-    } else if (alone && capture_now_ms() - p->told_ms >= ALARM_MS) {
-        alarm_again(d);
-    }
-    if (is_due(p))
+    moved |= note_safety(d, protection_of_node(d));
+    if (moved || is_due(p))
         remember(d);
 }

@@ -3,12 +3,7 @@
 #define MAILTWIN_PROTECTION_H
 
 #include "replicator/daemon.h"
-
-enum protection {
-    PROTECTED,          /* a standby has it as the store's durability demands */
-    PROTECTION_PENDING, /* a standby is connected and will have it */
-    PROTECTION_NONE,    /* no standby protects it */
-};
+#include "replicator/safety.h"
 
 /* A link that ended is made again within tenths of a second when both nodes live. A standby that
  * has not come back for this long (as long as a silent link is waited for) is called lost. */
@@ -16,6 +11,7 @@ enum protection {
 
 /* Of all changes up to seq of a store (-1: of all stores). */
 enum protection protection_of(const struct daemon *d, int store, uint64_t seq);
+/* Of a barrier: it refuses when a store that it is for does. */
 enum conf_alone protection_alone(const struct daemon *d, int store);
 /* Is what no standby has refused now, and not only later? So it is when `when-alone` of the store
  * refuses and every standby is lost. */
@@ -23,8 +19,12 @@ bool protection_refuses(const struct daemon *d, int store);
 /* This node is the primary from now on, or again: what it knew in this epoch before a restart
  * counts on, also since when it is alone. */
 int protection_begin(struct daemon *d, struct err *e) _must_check_;
+/* Of a primary, at the last update. */
+enum safety protection_of_store(const struct daemon *d, size_t store);
+enum safety protection_of_node(const struct daemon *d);
 /* Notes when protection is lost or regained: date, event; an alarm again each hour that it is lost.
- */
+ * Where no store waits for a standby there is none to lose: then only the date since when no
+ * standby follows. */
 void protection_update(struct daemon *d);
 /* The capture is about to end: what is known of the others is kept with its last commit. */
 void protection_end(struct daemon *d);

@@ -127,6 +127,14 @@ add_dump(const struct daemon *d, const struct conf_store *s, json_t *store)
     json_object_set_new(store, "dump_late", json_boolean(late));
 }
 
+/* Only a primary accepts anything. */
+static json_t *
+protection_json(const struct daemon *d, size_t store)
+{
+    return d->role == WIRE_ROLE_PRIMARY ? json_string(safety_word(protection_of_store(d, store)))
+                                        : json_null();
+}
+
 static json_t *
 stores_json(struct daemon *d, struct state_txn *txn, const struct capture_status *capture)
 {
@@ -137,6 +145,7 @@ stores_json(struct daemon *d, struct state_txn *txn, const struct capture_status
                                   store_kind_word(s->kind), "path", s->path, "state",
                                   store_word(d, txn, capture), "last_verify",
                                   last_verify(txn, s->name), "verify", verify_now(d, i));
+        json_object_set_new(store, "protection", protection_json(d, i));
         json_object_set_new(store, "retained", retained_json(d->node->stores[i].retain));
         if (capture->phase == CAPTURE_STALLED)
             json_object_set_new(store, "why", json_string(capture->text));
@@ -303,9 +312,9 @@ state_word(struct daemon *d, const struct capture_status *capture)
         return "held";
     if (d->role == WIRE_ROLE_STANDBY)
         return "following";
-    if (d->protection.degraded_since != 0)
-        return protection_alone(d, -1) == ALONE_REFUSE ? "refusing" : "degraded";
-    return capture->phase == CAPTURE_LIVE ? "protected" : capture_word(d, capture);
+    enum safety safety = protection_of_node(d);
+    bool alone = safety == SAFETY_REFUSING || safety == SAFETY_DEGRADED;
+    return alone || capture->phase == CAPTURE_LIVE ? safety_word(safety) : capture_word(d, capture);
 }
 
 static const char *
@@ -337,6 +346,7 @@ status_json(struct daemon *d)
     if (d->why_not_serving[0] != '\0')
         json_object_set_new(json, "why", json_string(d->why_not_serving));
     json_object_set_new(json, "protected_since", time_json(d->protection.protected_since));
+    json_object_set_new(json, "no_standby_since", time_json(d->protection.no_standby_since));
     json_object_set_new(json, "at_risk", risk_json(d, txn));
     json_object_set_new(json, "salvage", salvages_counts(d->salvages));
     json_object_set_new(json, "stores", stores_json(d, txn, &capture));

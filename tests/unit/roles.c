@@ -29,6 +29,12 @@ text_of(const json_t *object, const char *key)
     return text == NULL ? "" : text;
 }
 
+static const char *
+protection_of_first_store(const json_t *status)
+{
+    return text_of(json_array_get(json_object_get(status, "stores"), 0), "protection");
+}
+
 static json_int_t
 number_of(const json_t *object, const char *key)
 {
@@ -68,6 +74,8 @@ TEST(status_is_true_at_once_after_a_promotion)
     CHECK_INT(number_of(status, "epoch"), 6);
     CHECK_INT(number_of(status, "seq"), 3); /* with the record of the promotion */
     CHECK(json_is_string(json_object_get(status, "degraded_since")));
+    CHECK(json_is_string(json_object_get(status, "no_standby_since")));
+    CHECK_STR(protection_of_first_store(status), "degraded");
     CHECK_STR(text_of(status, "why"), "");
     for (size_t i = 0; i < 2; i++) {
         CHECK_STR(text_of(peer_of(status, i), "state"), "connecting");
@@ -81,6 +89,7 @@ TEST(status_is_true_at_once_after_a_promotion)
     CHECK_STR(text_of(status, "role"), "standby");
     CHECK_STR(text_of(status, "state"), "following");
     CHECK(json_is_null(json_object_get(status, "degraded_since")));
+    CHECK_STR(protection_of_first_store(status), ""); /* a standby accepts nothing */
     json_decref(status);
     session_kit_free(k);
 }
@@ -143,7 +152,7 @@ alone_since(struct session_kit *k, uint64_t seconds)
     struct state_txn *txn = NULL;
     struct span row = { 0 };
     struct err e = { 0 };
-    uint8_t bytes[32];
+    uint8_t bytes[40];
     session_must(state_begin(k->c->node->state, true, &txn, &e), &e);
     CHECK_INT(state_get(txn, "protection", &row, &e), 1);
     assert_int_equal(row.len, sizeof(bytes));
