@@ -268,13 +268,15 @@ cmd_promote(const struct line *line, struct err *e)
 
 /* --- demote --- */
 
-/* What was in the stores up to now is on a standby, or the order is refused: what is not there
- * would wait on this node until it is the primary again, or be salvaged from it. */
+/* What was in the stores up to now is on a standby's disk, also of async stores, or the order is
+ * refused: what is not there would wait on this node until it is the primary again, or be salvaged
+ * from it. */
 static int
 drain(const struct line *line, struct err *e)
 {
     _cleanup_json_ json_t *reply = NULL;
-    json_t *request = json_pack("{s:s, s:i}", "do", "barrier", "timeout_ms", DRAIN_MS);
+    json_t *request = json_pack("{s:s, s:b, s:i}", "do", "barrier", "handover", true, "timeout_ms",
+                                DRAIN_MS);
     if (line_ask(line, CONTROL_BARRIER, request, DRAIN_MS + DRAIN_GRACE, &reply, e) < 0)
         return -1;
     const char *state = json_text(reply, "state");
@@ -284,7 +286,7 @@ drain(const struct line *line, struct err *e)
                    "%s, so that changes of this node would be on no standby; mailtwin status says "
                    "why, and --force demotes all the same",
                    strcmp(state, "late") == 0 ? "a standby did not confirm within a minute"
-                                              : "no standby protects the stores now");
+                                              : "no standby follows this node now");
 }
 
 /* The other node restores the newest version: let that be what the programs have now. */

@@ -15,6 +15,7 @@ struct wait {
     struct barriers *barriers;
     struct control_call *call; /* NULL: answered; the capture still holds on to it */
     int store;
+    bool handover;
     bool reached; /* seq is known */
     uint64_t seq;
     uint64_t begun_ms, until_ms;
@@ -78,7 +79,7 @@ answer(struct wait *w, const char *state)
 {
     struct daemon *d = w->barriers->daemon;
     double seconds = (double)(session_now_ms() - w->begun_ms) / 1000.0;
-    if (w->reached)
+    if (w->reached && !w->handover) /* what no mail waits for says nothing about mail */
         d->barrier_last_seconds = seconds;
     json_t *reply = json_pack("{s:s, s:f, s:I}", "state", state, "seconds", seconds, "seq",
                               (json_int_t)(w->reached ? w->seq : 0));
@@ -104,7 +105,7 @@ reached_capture(void *arg, uint64_t seq)
 }
 
 void
-barriers_wait(struct barriers *b, struct control_call *call, int store, uint64_t timeout_ms)
+barriers_wait(struct barriers *b, struct control_call *call, const struct barrier_for *what)
 {
     struct err e = { 0 };
     if (b->count == WAITS_MAX) {
@@ -116,9 +117,10 @@ barriers_wait(struct barriers *b, struct control_call *call, int store, uint64_t
     b->count++;
     w->barriers = b;
     w->call = call;
-    w->store = store;
+    w->store = what->store;
+    w->handover = what->handover;
     w->begun_ms = session_now_ms();
-    w->until_ms = w->begun_ms + timeout_ms;
+    w->until_ms = w->begun_ms + what->timeout_ms;
     w->next = b->list;
     b->list = w;
     atomic_fetch_add(&b->daemon->awaited, 1);
@@ -151,7 +153,8 @@ check_one(struct wait *w, uint64_t now)
         return;
     }
     if (w->reached) {
-        enum protection p = protection_of(d, w->store, w->seq);
+        enum protection p = w->handover ? protection_handed_over(d, w->seq)
+                                        : protection_of(d, w->store, w->seq);
         if (p == PROTECTED) {
             answer(w, "safe");
             return;

@@ -6,11 +6,18 @@
 
 struct barriers *barriers_new(struct daemon *d);
 void barriers_free(struct barriers **barriers);
-/* store: its index, -1 all. Answers the call now or later; a client that hung up is forgotten.
- * "state" of the answer: safe; degraded (no standby, and when-alone lets mail in); alone (no
- * standby for PROTECTION_LOST_MS, and when-alone refuses: told as soon as the journal has what
- * happened); late (not within timeout_ms). */
-void barriers_wait(struct barriers *b, struct control_call *call, int store, uint64_t timeout_ms);
+/* What somebody waits for. */
+struct barrier_for {
+    int store;     /* its index, -1 all */
+    bool handover; /* on a standby's disk, all of it, also what is of async stores */
+    uint64_t timeout_ms;
+};
+
+/* Answers the call now or later; a client that hung up is forgotten.
+ * "state" of the answer: safe; degraded (no standby, and when-alone
+ * lets mail in); alone (no standby for PROTECTION_LOST_MS, and when-alone refuses: told as soon as
+ * the journal has what happened); late (not within timeout_ms). */
+void barriers_wait(struct barriers *b, struct control_call *call, const struct barrier_for *what);
 /* What would a barrier end in? Answers at once: safe (nothing is waited for), pending (a standby is
  * there), degraded or alone (none is, and when-alone lets mail in, or does not). */
 void barriers_probe(struct daemon *d, struct control_call *call, int store);

@@ -88,7 +88,12 @@ do_barrier(struct daemon *d, struct control_call *call, const json_t *request)
         return;
     }
     json_int_t timeout = json_integer_value(json_object_get(request, "timeout_ms"));
-    barriers_wait(d->barriers, call, store, timeout > 0 ? (uint64_t)timeout : BARRIER_MS_DEFAULT);
+    barriers_wait(d->barriers, call,
+                  &(struct barrier_for){
+                      .store = store,
+                      .handover = flag(request, "handover"),
+                      .timeout_ms = timeout > 0 ? (uint64_t)timeout : BARRIER_MS_DEFAULT,
+                  });
 }
 
 static void

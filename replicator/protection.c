@@ -64,6 +64,20 @@ protection_of(const struct daemon *d, int store, uint64_t seq)
     return best;
 }
 
+enum protection
+protection_handed_over(const struct daemon *d, uint64_t seq)
+{
+    enum protection best = PROTECTION_NONE;
+    bool only_async = true;
+    for (size_t i = 0; i < d->peer_count; i++)
+        only_async &= d->peers[i].conf->durability == DURABILITY_ASYNC;
+    for (size_t i = 0; i < d->peer_count; i++) {
+        struct safety_peer peer = look_at(&d->peers[i]);
+        best = MIN(best, safety_handed_over(&peer, only_async, seq));
+    }
+    return best;
+}
+
 /* No standby protects anything, or would if something were to wait for it. */
 static bool
 is_alone(const struct daemon *d)

@@ -21,6 +21,14 @@ safety_reach(enum conf_durability wanted, const struct safety_peer *peer, uint64
     return has(peer, memory ? peer->received : peer->durable, seq);
 }
 
+enum protection
+safety_handed_over(const struct safety_peer *peer, bool only_async, uint64_t seq)
+{
+    if (peer->durability == DURABILITY_ASYNC && !only_async)
+        return PROTECTION_NONE;
+    return has(peer, peer->durable, seq);
+}
+
 enum safety
 safety_of_store(const struct conf_store *store, bool alone)
 {

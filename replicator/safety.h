@@ -34,6 +34,10 @@ struct safety_peer {
  */
 enum protection safety_reach(enum conf_durability wanted, const struct safety_peer *peer,
                              uint64_t seq);
+/* For a change of roles: it is on that node's disk, whatever barriers wait for. A node marked async
+ * counts only where there is no other: it is not the one that is to serve next. */
+enum protection safety_handed_over(const struct safety_peer *peer, bool only_async, uint64_t seq);
+
 /* alone: there is no standby that protects anything. */
 enum safety safety_of_store(const struct conf_store *store, bool alone);
 enum safety safety_of_node(const struct conf_store *stores, size_t count, bool alone);

@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from lab import mail
+from lab import config, mail
 from lab.host import STATE, STORE
 from lab.imap import pop3_uidls
 from lab.load import ANN, BOB, Mix
@@ -90,6 +90,36 @@ def test_a_planned_change_of_roles_and_back(pair):
             assert client.view() == known
         pair.level(new)  # the server wrote as the client looked
         pair.same(new)
+
+
+def test_async_stores_hand_the_role_over_only_when_a_standby_has_everything(make_lab):
+    stores = {name: {**keys, "durability": "async"} for name, keys in config.default_stores(STORE).items()}
+    lab = make_lab(["mx1", "mx2"], stores=stores)
+    old, new = lab.start(), lab["mx2"]
+    assert "ASYNC, no standby is waited for; mx2 has everything" in old.mailtwin("status").stdout
+    new.daemon.freeze("store")
+    with lab.lmtp("mx1") as lmtp:
+        sent = [lmtp.deliver(ANN) for _ in range(5)]
+    assert old.mailtwin("barrier", "--timeout", "10s").returncode == 0, "nobody waits for the standby"
+    waits = old.run("timeout", "2", f"{lab.build_inside}/mailtwin", "demote", env=lab.environment(old), check=False)
+    assert waits.returncode == 124 and old.daemon.status()["role"] == "primary", waits
+    new.daemon.freeze()
+    refused = old.mailtwin("demote", check=False, within=90)
+    assert refused.returncode == 3 and "no standby follows" in refused.stderr, refused
+    status = old.daemon.status()
+    assert status["state"] == "async" and status["degraded_since"] is None and status["no_standby_since"], status
+    assert [store["protection"] for store in status["stores"]] == ["async", "async"]
+    said = old.mailtwin("status").stdout
+    assert "NOT SAFE since" in said and "example.org/ann 5" in said, said
+    assert not old.daemon.events("REFUSING") and not old.daemon.events("DEGRADED")
+    new.daemon.thaw()
+    old.daemon.wait_peer("mx2", "connected")
+    old.dovecot.stop()
+    old.mailtwin("demote", within=90)
+    old.halt()
+    new.mailtwin("promote", "--force")
+    new.daemon.wait_role("primary")
+    assert mail.missing(sent, new.path(new.mail)) == []
 
 
 def test_a_primary_that_returns_with_nothing_of_its_own_becomes_the_standby(pair):

@@ -21,7 +21,8 @@ serve_barrier(struct control_call *call, const json_t *request, const struct con
     struct waits *w = arg;
     (void)peer;
     json_int_t timeout = json_integer_value(json_object_get(request, "timeout_ms"));
-    barriers_wait(w->daemon.barriers, call, -1, (uint64_t)timeout);
+    barriers_wait(w->daemon.barriers, call,
+                  &(struct barrier_for){ .store = -1, .timeout_ms = (uint64_t)timeout });
 }
 
 /* A node without a standby, as protection_update() finds it. */

@@ -336,12 +336,12 @@ TEST(a_primary_whose_changes_are_on_no_standby_is_not_demoted)
 {
     start_daemon("{\"state\":\"late\"}");
     CHECK_INT(run("demote"), 3);
-    CHECK_STR(asked(), "{\"do\":\"barrier\",\"timeout_ms\":60000}");
+    CHECK_STR(asked(), "{\"do\":\"barrier\",\"handover\":true,\"timeout_ms\":60000}");
     CHECK_CONTAINS(said, "did not confirm within a minute");
     CHECK_CONTAINS(said, "--force");
     answer_with("{\"state\":\"degraded\"}");
     CHECK_INT(run("demote"), 3);
-    CHECK_CONTAINS(said, "no standby protects the stores now");
+    CHECK_CONTAINS(said, "no standby follows this node now");
     stop_daemon();
 }
 

@@ -98,6 +98,22 @@ check_barrier(struct host *h, unsigned timeout_ms, const char *state)
     json_decref(reply);
 }
 
+/* For a change of roles. */
+static void
+check_handover(struct host *h, unsigned timeout_ms, const char *state)
+{
+    struct err e = { 0 };
+    json_t *request = json_pack("{s:s, s:b, s:i}", "do", "barrier", "handover", true, "timeout_ms",
+                                (int)timeout_ms);
+    json_t *reply = NULL;
+    pair_must(control_ask(h->c->conf.run_dir, CONTROL_SOCKET, request, DAEMONS_WAIT_MS, NULL, NULL,
+                          &reply, &e),
+              &e);
+    json_decref(request);
+    CHECK_STR(json_string_value(json_object_get(reply, "state")), state);
+    json_decref(reply);
+}
+
 static bool
 all_is_durable(struct host *h)
 {
@@ -120,7 +136,31 @@ wait_for_all_durable(struct host *h)
     }
 }
 
-/* The standby has it in its memory, and its journal is not to be had. */
+/* The standby gets a change into its memory, and cannot write its journal before state_abort() of
+ * *ret_txn. NULL without the rights. */
+static struct daemons *
+change_that_is_received(enum conf_durability stores, enum conf_durability node,
+                        struct state_txn **ret_txn)
+{
+    struct daemons *n = daemons_new(2, 43);
+    struct err e = { 0 };
+    if (n == NULL)
+        return NULL;
+    for (size_t host = 0; host < 2; host++) {
+        n->hosts[host].nodes[1].durability = node;
+        for (size_t store = 0; store < CAP_STORES; store++)
+            n->hosts[host].c->stores[store].durability = stores;
+        host_start(&n->hosts[host]);
+    }
+    host_order(&n->hosts[0], "promote");
+    daemons_link(n, 0, 1);
+    host_wait_peer(&n->hosts[0], "mx2", "connected");
+    wait_for_all_durable(&n->hosts[0]);
+    pair_must(state_begin(n->hosts[1].d.node->state, true, ret_txn, &e), &e);
+    cap_sh(n->hosts[0].c, "mkdir mail/d"); /* one record: what follows one waits for it */
+    return n;
+}
+
 TEST(a_barrier_waits_for_what_store_and_node_are_configured_for)
 {
     static const struct {
@@ -134,25 +174,36 @@ TEST(a_barrier_waits_for_what_store_and_node_are_configured_for)
         { DURABILITY_DURABLE, DURABILITY_ASYNC, "degraded" },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct daemons *n = daemons_new(2, 43);
-        DAEMONS_NEEDED(n);
-        for (size_t host = 0; host < 2; host++) {
-            n->hosts[host].nodes[1].durability = rows[i].node;
-            for (size_t store = 0; store < CAP_STORES; store++)
-                n->hosts[host].c->stores[store].durability = rows[i].store;
-            host_start(&n->hosts[host]);
-        }
-        host_order(&n->hosts[0], "promote");
-        daemons_link(n, 0, 1);
-        host_wait_peer(&n->hosts[0], "mx2", "connected");
-        wait_for_all_durable(&n->hosts[0]);
         struct state_txn *txn;
-        struct err e = { 0 };
-        pair_must(state_begin(n->hosts[1].d.node->state, true, &txn, &e), &e);
-        cap_sh(n->hosts[0].c, "mkdir mail/d"); /* one record: what follows one waits for it */
+        struct daemons *n = change_that_is_received(rows[i].store, rows[i].node, &txn);
+        DAEMONS_NEEDED(n);
         bool waits = strcmp(rows[i].state, "late") != 0;
         check_barrier(&n->hosts[0], waits ? DAEMONS_WAIT_MS : 1000, rows[i].state);
         state_abort(&txn);
+        daemons_free(n);
+    }
+}
+
+TEST(a_handover_waits_for_the_standbys_disk_whatever_barriers_wait_for)
+{
+    static const struct {
+        enum conf_durability store, node;
+    } rows[] = {
+        { DURABILITY_ASYNC, DURABILITY_DURABLE },
+        { DURABILITY_RECEIVED, DURABILITY_DURABLE },
+        { DURABILITY_DURABLE, DURABILITY_RECEIVED },
+        { DURABILITY_ASYNC, DURABILITY_ASYNC },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct state_txn *txn;
+        struct daemons *n = change_that_is_received(rows[i].store, rows[i].node, &txn);
+        DAEMONS_NEEDED(n);
+        check_handover(&n->hosts[0], 300, "late");
+        state_abort(&txn);
+        check_handover(&n->hosts[0], DAEMONS_WAIT_MS, "safe");
+        CHECK(all_is_durable(&n->hosts[0]));
+        host_stop(&n->hosts[1]);
+        check_handover(&n->hosts[0], DAEMONS_WAIT_MS, "degraded");
         daemons_free(n);
     }
 }

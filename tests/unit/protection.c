@@ -354,3 +354,28 @@ TEST(each_store_says_for_itself_what_becomes_of_its_mail_without_a_standby)
     CHECK_INT(protection_alone(&g.daemon, -1), ALONE_REFUSE); /* a barrier of both */
     told_end(&g);
 }
+
+/* A follower far away is not the one that serves next. */
+TEST(a_node_marked_async_has_taken_everything_over_only_where_no_other_could)
+{
+    struct guarded g;
+    if (!told_begin(&g, ALONE_CONTINUE, ALONE_CONTINUE)) {
+        skip();
+        return;
+    }
+    g.standby.facts.received = 9;
+    g.standby.facts.durable = 8;
+    CHECK_INT(protection_handed_over(&g.daemon, 8), PROTECTED);
+    CHECK_INT(protection_handed_over(&g.daemon, 9), PROTECTION_PENDING);
+    g.c->nodes[1].durability = DURABILITY_ASYNC;
+    CHECK_INT(protection_handed_over(&g.daemon, 8), PROTECTED);
+    struct peer two[2] = { g.standby, g.standby };
+    two[1].conf = &g.c->nodes[2];
+    g.c->nodes[2].durability = DURABILITY_DURABLE;
+    two[1].facts.durable = 7;
+    g.daemon.peers = two;
+    g.daemon.peer_count = 2;
+    CHECK_INT(protection_handed_over(&g.daemon, 8), PROTECTION_PENDING);
+    CHECK_INT(protection_handed_over(&g.daemon, 7), PROTECTED);
+    told_end(&g);
+}

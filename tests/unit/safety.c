@@ -57,6 +57,25 @@ TEST(a_barrier_opens_when_a_standby_has_what_store_and_node_ask_for)
     }
 }
 
+TEST(a_role_is_handed_over_when_everything_is_on_a_standbys_disk)
+{
+    for (enum conf_durability node = DURABILITY_RECEIVED; node <= DURABILITY_DURABLE; node++) {
+        for (int only_async = 0; only_async < 2; only_async++) {
+            struct safety_peer peer = marked(&received, node);
+            CHECK_INT(safety_handed_over(&peer, only_async != 0, SEQ), WAIT);
+            peer = marked(&durable, node);
+            CHECK_INT(safety_handed_over(&peer, only_async != 0, SEQ), SAFE);
+            peer = marked(&paused, node);
+            CHECK_INT(safety_handed_over(&peer, only_async != 0, SEQ), NONE);
+            peer = marked(&gone, node);
+            CHECK_INT(safety_handed_over(&peer, only_async != 0, SEQ), NONE);
+        }
+    }
+    CHECK_INT(safety_handed_over(&durable, true, SEQ), SAFE); /* marked async */
+    CHECK_INT(safety_handed_over(&behind, true, SEQ), WAIT);
+    CHECK_INT(safety_handed_over(&durable, false, SEQ), NONE);
+}
+
 #define ASYNC                                                      \
     {                                                              \
         .durability = DURABILITY_ASYNC, .when_alone = ALONE_REFUSE \
