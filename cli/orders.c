@@ -63,6 +63,7 @@ show_barrier(const struct line *line, const json_t *reply, struct err *e)
         int status;
     } states[] = {
         { "safe", "safe after", 0 },
+        { "async", "in the journal, no standby is waited for (async); known after", 0 },
         { "degraded", "degraded, no standby protects the mail; known after", EXIT_DEGRADED },
         { "late", "not safe within", EXIT_LATE },
         { "alone", "not safe: no standby is there, and when-alone = refuse; known after",
@@ -70,6 +71,9 @@ show_barrier(const struct line *line, const json_t *reply, struct err *e)
     };
     char text[HUMAN_MAX];
     const char *state = json_string_value(json_object_get(reply, "state"));
+    if (state != NULL && strcmp(state, "safe") == 0 &&
+        json_is_true(json_object_get(reply, "async")))
+        state = "async";
     human_seconds(json_number_value(json_object_get(reply, "seconds")), text);
     for (size_t i = 0; state != NULL && i < ARRAY_LEN(states); i++) {
         if (strcmp(state, states[i].state) != 0)

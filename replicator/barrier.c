@@ -81,8 +81,9 @@ answer(struct wait *w, const char *state)
     double seconds = (double)(session_now_ms() - w->begun_ms) / 1000.0;
     if (w->reached && !w->handover) /* what no mail waits for says nothing about mail */
         d->barrier_last_seconds = seconds;
-    json_t *reply = json_pack("{s:s, s:f, s:I}", "state", state, "seconds", seconds, "seq",
-                              (json_int_t)(w->reached ? w->seq : 0));
+    bool async = !w->handover && protection_is_async(d, w->store);
+    json_t *reply = json_pack("{s:s, s:f, s:I, s:b}", "state", state, "seconds", seconds, "seq",
+                              (json_int_t)(w->reached ? w->seq : 0), "async", async);
     control_reply(w->call, reply);
     let_go(w);
 }

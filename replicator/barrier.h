@@ -14,7 +14,7 @@ struct barrier_for {
 };
 
 /* Answers the call now or later; a client that hung up is forgotten.
- * "state" of the answer: safe; degraded (no standby, and when-alone
+ * "async" of the answer: no standby was asked. "state": safe; degraded (no standby, and when-alone
  * lets mail in); alone (no standby for PROTECTION_LOST_MS, and when-alone refuses: told as soon as
  * the journal has what happened); late (not within timeout_ms). */
 void barriers_wait(struct barriers *b, struct control_call *call, const struct barrier_for *what);

@@ -27,6 +27,12 @@ durability_of(const struct daemon *d, int store)
     return most;
 }
 
+bool
+protection_is_async(const struct daemon *d, int store)
+{
+    return durability_of(d, store) == DURABILITY_ASYNC;
+}
+
 enum conf_alone
 protection_alone(const struct daemon *d, int store)
 {

@@ -13,6 +13,8 @@
 enum protection protection_of(const struct daemon *d, int store, uint64_t seq);
 /* Likewise, for a change of roles: on a standby's disk, whatever the stores' durability. */
 enum protection protection_handed_over(const struct daemon *d, uint64_t seq);
+/* Nothing is waited for but the journal. */
+bool protection_is_async(const struct daemon *d, int store);
 /* Of a barrier: it refuses when a store that it is for does. */
 enum conf_alone protection_alone(const struct daemon *d, int store);
 /* Is what no standby has refused now, and not only later? So it is when `when-alone` of the store

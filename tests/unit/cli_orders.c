@@ -255,6 +255,9 @@ TEST(a_barrier_tells_by_its_exit_status)
     CHECK_INT(run("barrier"), 0);
     CHECK_STR(said, "safe after 3.0 ms\n");
     CHECK_STR(asked(), "{\"do\":\"barrier\",\"timeout_ms\":5000}");
+    answer_with("{\"state\":\"safe\",\"seconds\":0.003,\"seq\":12,\"async\":true}");
+    CHECK_INT(run("barrier"), 0);
+    CHECK_STR(said, "in the journal, no standby is waited for (async); known after 3.0 ms\n");
     answer_with("{\"state\":\"degraded\",\"seconds\":0.001}");
     CHECK_INT(run("barrier --timeout 10s mail"), 4);
     CHECK_STR(asked(), "{\"do\":\"barrier\",\"store\":\"mail\",\"timeout_ms\":10000}");

@@ -95,6 +95,8 @@ check_barrier(struct host *h, unsigned timeout_ms, const char *state)
 {
     json_t *reply = host_must(h, "barrier", "timeout_ms", json_integer(timeout_ms));
     CHECK_STR(json_string_value(json_object_get(reply, "state")), state);
+    bool async = h->c->stores[0].durability == DURABILITY_ASYNC;
+    CHECK(async == json_is_true(json_object_get(reply, "async")));
     json_decref(reply);
 }
 
