@@ -8,7 +8,10 @@ import os
 import re
 from pathlib import Path
 
+from lab.gate import Gate
 from lab.listener import Listener
+from lab.postgres import Dumpd
+from lab.slapd import Directoryd
 from lab.space import CommandFailed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -81,6 +84,8 @@ class Services:
         self.lab = lab
         self.host = host
         self.folder = host.directory
+        self.units = {"mailtwin-replicatord": host.daemon, "dovecot": host.dovecot, "mailtwin-gate": Gate(host),
+                      "mailtwin-directoryd": Directoryd(host), "mailtwin-dumpd": Dumpd(host)}
         (self.folder / "bin").mkdir(exist_ok=True)
         for name, text in SHIMS.items():
             (self.folder / "bin" / name).write_text(text)
@@ -98,18 +103,29 @@ class Services:
             return 1, f"{name}: {error}\n"
 
     def systemctl(self, arguments, _stdin):
-        words = [word for word in arguments if not word.startswith("-")]
-        for unit in words[1:]:
-            self._unit({"enable": "start"}.get(words[0], words[0]), unit)
+        verb, *units = [word for word in arguments if not word.startswith("-")]
+        if verb in ("enable", "disable"):
+            verb = {"enable": "start", "disable": "stop"}[verb] if "--now" in arguments else None
+        for unit in units if verb else ():
+            self._unit(verb, unit)
         return ""
 
     def _unit(self, verb, unit):
         if unit == "postfix":
-            return  # the lab delivers by LMTP
-        service = {"mailtwin-replicatord": self.host.daemon, "dovecot": self.host.dovecot}[unit]
+            if hasattr(self.host, "postfix"):  # else the lab delivers by LMTP
+                {"start": self.host.postfix.start, "stop": self.host.postfix.stop,
+                 "reload": self.host.postfix.reload}[verb]()
+            return
+        service = self.units[unit]
         running = service.process is not None and service.process.running()
-        if running != (verb == "start"):
-            {"start": service.start, "stop": service.stop}[verb]()
+        if verb == "is-active" and not running:
+            raise CommandFailed(f"{unit} does not run")
+        if verb == "reload":
+            service.reload()
+        if running and verb in ("stop", "restart"):
+            service.stop()
+        if verb == "restart" or (verb == "start" and not running):
+            service.start()
 
     def journalctl(self, arguments, _stdin):
         """The host's journal has what its Postfix logs, and is not that of the machine below."""

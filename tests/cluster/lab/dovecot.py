@@ -95,13 +95,14 @@ class Dovecot:
     def __init__(self, host):
         self.host = host
         self.process = None
+        self.extra = ""  # lines of configuration for each start that has none of its own
 
-    def start(self, extra=""):
+    def start(self, extra=None):
         """Returns when it answers. extra: lines of configuration for this run."""
         host = self.host
         text = CONFIG.format(name=host.name, mail=host.mail, password=PASSWORD, uid=VMAIL_UID,
                              lmtp=LMTP_PORT, imap=IMAP_PORT, pop3=POP3_PORT)
-        (host.directory / "dovecot.conf").write_text(text + extra)
+        (host.directory / "dovecot.conf").write_text(text + (self.extra if extra is None else extra))
         host.run("mkdir", "-p", "/run/dovecot-state")
         self.process = host.spawn("dovecot", "-F", "-c", "/run/lab/dovecot.conf", log="dovecot.out")
         wait_until(self._answers, 20, lambda: f"Dovecot of {host.name} does not answer:\n{self.log()}")
@@ -145,6 +146,9 @@ class Dovecot:
 
     def doveadm(self, *command, **options):
         return self.host.run("doveadm", "-c", "/run/lab/dovecot.conf", *command, **options)
+
+    def reload(self):
+        self.doveadm("reload")
 
     def kill9(self):
         """All of it at once. The master stands still first: a child that it forks meanwhile would keep the sockets."""

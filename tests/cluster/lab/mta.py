@@ -92,6 +92,9 @@ class Postfix:
     def stop(self):
         self.run("postfix", "stop")
 
+    def reload(self):
+        self.run("postfix", "reload")
+
     def _answers(self):
         try:
             sock = self.host.connect(SMTP_PORT, timeout=2)
