@@ -325,6 +325,22 @@ def test_a_pair_and_durable_mode_are_set_up_seen_to_work_and_undone_as_written(r
     assert len(mail.idents(primary.path(primary.mail)).get(ident, [])) == 1
 
 
+@pytest.mark.long
+def test_a_pair_in_durable_mode_changes_roles_as_written(real_servers, page):
+    lab = real_servers
+    primary, standby = lab["mx1"], lab["mx2"]
+    page(lab, "runbooks/set-up-durable-mode.md").play({"directory", "dump"}, env={})
+    primary.run("sqlite3", "/srv/roster.db", "insert into people values ('bob')")
+    assert page(lab, "runbooks/promote-by-hand.md").play({"alive", "durable", "finally"}, env={}) == 9
+    wait_until(lambda: standby.daemon.status()["gates"][0]["released"] == 1, 20, "the mail went through the gate of mx2")
+    for host in (primary, standby):
+        inbox = [file.read_text() for file in host.path(host.mail).glob("example.org/ann/new/*")]
+        assert sum("Subject: from mx2\n" in text for text in inbox) == 1
+    assert standby.run("sqlite3", "/srv/roster.db", "select name from people order by name").stdout.split() == ["ann", "bob"]
+    assert standby.slapd.login("ann", "pass-ann")
+    assert findings(standby)["postfix"] == findings(standby)["dovecot"] == "ok"
+
+
 def test_what_is_installed_is_complete(tmp_path):
     """DESTDIR and PREFIX hold, and the unit names the program that was installed."""
     subprocess.run(["make", "install", f"DESTDIR={tmp_path}", "PREFIX=/usr"], cwd=REPOSITORY, check=True,
