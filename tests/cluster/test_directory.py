@@ -607,3 +607,31 @@ def test_the_runbook_mends_a_standby_that_lacked_a_schema(make_lab):
         page.close()
     pair.level()
     assert pair.daemon["mx2"].status()["refused"] == 0
+
+
+@pytest.mark.long
+def test_an_account_that_only_the_old_primary_had_is_kept_and_added_with_its_id(pair):
+    """As the runbook returning-primary has it."""
+    old, new = pair.one, pair.other
+    pair.lab.network.cut(old, new)
+    pair.here.add(person("alone"))
+    uuid = {dn: one for one, dn in pair.here.uuids().items()}[f"uid=alone,{PEOPLE}"]
+    wait_until(lambda: any(uuid in text for text in pair.spool(old)), 20, "the entry is in the spool")
+    old.mailtwin("barrier", "--timeout", "1s", check=False)
+    old.halt()
+    new.mailtwin("promote", "--force")
+    pair.daemon["mx2"].wait_mode("capture")
+    old.boot()
+    pair.lab.network.heal(old, new)
+    pair.here.start()
+    old.daemon.start()
+    pair.daemon["mx1"].start()
+    old.daemon.wait_role("standby", 60)
+    old.daemon.wait_status(lambda status: status["salvage"]["waiting"] == 0, 60, "all is answered")
+    items = json.loads(old.mailtwin("salvage", "list", "--json").stdout)["items"]
+    item, = [one for one in items if one["path"].endswith(f"{uuid}.entry")]
+    assert (item["store"], item["kind"], item["state"]) == ("directory", "file", "refused")
+    kept = old.path(item["kept"]).read_text()
+    assert not pair.there.login("alone", "pass-alone")
+    pair.there.add(kept, relax=True)
+    assert pair.there.login("alone", "pass-alone") and pair.there.uuids()[uuid] == f"uid=alone,{PEOPLE}"

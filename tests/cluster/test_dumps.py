@@ -166,3 +166,33 @@ def test_a_dump_that_is_killed_leaves_no_version_and_no_command(make_lab, who):
     if who == "dumpd":
         wait_until(lambda: not found("sleep"), 20, "the command outlives its daemon")
     assert versions(primary, "slow") == []
+
+
+@pytest.mark.long
+def test_a_version_that_only_the_old_primary_had_is_kept_and_restored_by_its_name(make_lab):
+    """As the runbook returning-primary has it."""
+    lab = start(make_lab, roster={**SQLITE, "every": "1h"})
+    old, new = lab["mx1"], lab["mx2"]
+    roster(old, "create table people (name text)")
+    old.mailtwin("dump", "run", "roster")
+    lab.level(old)
+    lab.network.cut(old, new)
+    roster(old, "insert into people values ('alone')")
+    old.mailtwin("dump", "run", "roster")
+    old.mailtwin("barrier", "--timeout", "1s", check=False)
+    old.halt()
+    new.mailtwin("promote", "--force")
+    old.boot()
+    lab.network.heal(old, new)
+    old.daemon.start()
+    old.daemon.wait_role("standby", 60)
+    old.daemon.wait_status(lambda status: status["salvage"]["waiting"] == 0, 60, "all is answered")
+    item, = [one for one in json.loads(old.mailtwin("salvage", "list", "--json").stdout)["items"] if one["kind"] == "file"]
+    assert item["state"] == "refused" and item["store"] == "roster"
+    content = old.path(item["kept"]).read_bytes()
+    new.path(f"/srv/state/spool/roster/{item['path']}").write_bytes(content)
+    assert roster(new) == []
+    new.mailtwin("dump", "restore", "roster", "--version-name", item["path"], "--yes")
+    assert roster(new) == ["alone"]
+    old.run("sh", "-ec", f"head -c -96 {item['kept']} | sqlite3 {STORE}/scratch")
+    assert old.run("sqlite3", f"{STORE}/scratch", "select name from people").stdout.split() == ["alone"]
