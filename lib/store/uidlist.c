@@ -1,6 +1,8 @@
 #include "lib/store/uidlist.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 static int
 corrupt(const struct uidlist *list, struct err *e, const char *what)
@@ -173,6 +175,14 @@ uidlist_free_uid(struct uidlist *list, uint32_t *ret_uid, struct err *e)
     return got;
 }
 
+bool
+uidlist_is_whole(struct span text)
+{
+    struct uidlist list;
+    uint32_t uid;
+    return uidlist_begin(&list, text, NULL) == 0 && uidlist_free_uid(&list, &uid, NULL) == 0;
+}
+
 /* What lies `gap` beyond uid. */
 static int
 beyond(uint32_t uid, uint32_t gap, uint32_t *ret_next, struct err *e)
@@ -267,23 +277,74 @@ add_record(const struct uidlist_record *record, struct buf *out)
     buf_add_u8(out, '\n');
 }
 
-/* Both rise; of a UID that both have the later one's record counts. */
+static int
+by_bytes(const void *a, const void *b)
+{
+    const struct span *x = a;
+    const struct span *y = b;
+    int order = memcmp(x->ptr, y->ptr, MIN(x->len, y->len));
+    return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+/* The names of a list, sorted. The caller frees *ret_names. */
+static int
+names_of(struct uidlist list, struct span **ret_names, size_t *ret_count, struct err *e)
+{
+    struct uidlist_record record;
+    struct span *names = NULL;
+    size_t count = 0, cap = 0;
+    int got;
+    while ((got = uidlist_next(&list, &record, e)) > 0) {
+        if (count == cap) {
+            cap = MAX(cap * 2, (size_t)64);
+            names = xrealloc(names, cap * sizeof(names[0]));
+        }
+        names[count++] = record.name;
+    }
+    if (count > 0)
+        qsort(names, count, sizeof(names[0]), by_bytes);
+    *ret_names = names;
+    *ret_count = count;
+    return got;
+}
+
+/* Both rise; of a UID or a name that both have the later one's record counts. */
 static int
 merge_records(struct uidlist *later, struct uidlist *earlier, struct buf *out, struct err *e)
 {
     struct uidlist_record new = { 0 }, old = { 0 };
+    _cleanup_free_ struct span *names = NULL;
+    size_t count;
+    if (names_of(*later, &names, &count, e) < 0)
+        return -1;
     int has_new = uidlist_next(later, &new, e);
     int has_old = uidlist_next(earlier, &old, e);
     while (has_new >= 0 && has_old >= 0 && has_new + has_old > 0) {
         bool from_new = has_new > 0 && (has_old == 0 || new.uid <= old.uid);
         bool both = from_new && has_old > 0 && new.uid == old.uid;
-        add_record(from_new ? &new : &old, out);
+        if (from_new)
+            add_record(&new, out);
+        else if (count == 0 || bsearch(&old.name, names, count, sizeof(names[0]), by_bytes) == NULL)
+            add_record(&old, out);
         if (!from_new || both)
             has_old = uidlist_next(earlier, &old, e);
         if (from_new)
             has_new = uidlist_next(later, &new, e);
     }
     return has_new < 0 || has_old < 0 ? -1 : 0;
+}
+
+/* The merged list, whose next UID may be too low by now: both were read to their ends. */
+static int
+raise_to_both(struct span text, const struct uidlist *a, const struct uidlist *b,
+              struct buf *ret_text, struct err *e)
+{
+    struct uidlist list;
+    uint32_t have, next;
+    uint32_t want = MAX(MAX(a->next, a->last + 1), MAX(b->next, b->last + 1));
+    if (uidlist_begin(&list, text, e) < 0 || uidlist_free_uid(&list, &have, e) < 0)
+        return -1;
+    return uidlist_raise(text, want - MIN(have, want), ret_text, &next, e);
 }
 
 int
@@ -301,5 +362,5 @@ uidlist_merge(struct span later, struct span earlier, struct buf *ret_text, stru
     buf_add(&text, later.ptr, (size_t)(end - later.ptr) + 1);
     if (merge_records(&new, &old, &text, e) < 0)
         return -1;
-    return uidlist_raise(buf_span(&text), 0, ret_text, &next, e);
+    return raise_to_both(buf_span(&text), &new, &old, ret_text, e);
 }

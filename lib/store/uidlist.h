@@ -65,9 +65,13 @@ struct uidlist_gap {
 int uidlist_gap(struct span head, struct span tail, uint32_t gap, struct uidlist_gap *ret_gap,
                 struct err *e) _must_check_;
 
+/* Can all of it be read? */
+bool uidlist_is_whole(struct span text);
+
 /* A later version of a folder's list with the records that only an earlier one has: a mail server
- * that deletes a folder empties the list first. The next UID is beyond all of them. Lists that are
- * not of one UIDVALIDITY, or not of version 3, are not merged: the later one as it is. */
+ * that deletes a folder empties the list first. The next UID is beyond all that either gave out. A
+ * message that both name has the UID of the later one. Lists that are not of one UIDVALIDITY, or
+ * not of version 3, are not merged: the later one as it is. */
 int uidlist_merge(struct span later, struct span earlier, struct buf *ret_text,
                   struct err *e) _must_check_;
 

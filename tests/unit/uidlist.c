@@ -225,6 +225,9 @@ TEST(an_emptied_list_gets_the_records_of_its_earlier_version_back)
     check_merge("3 V8 N9 G0af1c21d2b3c4d5e6f70818283848586\n",
                 "3 V7 N1 G0af1c21d2b3c4d5e6f70818283848586\n1 :a\n",
                 "3 V8 N9 G0af1c21d2b3c4d5e6f70818283848586\n");
+    check_merge("3 V7 N4 G0af1c21d2b3c4d5e6f70818283848586\n3 :b\n",
+                "3 V7 N90 G0af1c21d2b3c4d5e6f70818283848586\n1 :a\n2 :b\n",
+                "3 V7 N90 G0af1c21d2b3c4d5e6f70818283848586\n1 :a\n3 :b\n");
     _cleanup_buf_ struct buf text = { 0 };
     CHECK_INT(uidlist_merge(span_str("3 V7 N9\n"), span_str("garbage"), &text, &e), -1);
     CHECK_INT(e.code, ERR_CORRUPT);
