@@ -7,7 +7,7 @@
 static struct retain_loss
 retain_loss_of(const struct apply_loss *loss)
 {
-    return (struct retain_loss){ loss->record, loss->path, loss->dirfd, loss->name, loss->st };
+    return (struct retain_loss){ loss->record, loss->path, loss->dirfd, loss->name, loss->st, -1 };
 }
 
 static int
@@ -71,6 +71,17 @@ is_same_content(const struct apply_op *op, const struct stat *st)
            (uint64_t)st->st_size == op->now.size && attrs_ns(&st->st_mtim) == op->now.mtime_ns;
 }
 
+/* The staged content: open, or under its name in stage/. */
+static int
+open_new(const struct apply_op *op)
+{
+    char staged[FOLDER_NUMBER_SIZE];
+    if (op->fd >= 0 || op->stage == 0)
+        return op->fd < 0 ? -1 : fcntl(op->fd, F_DUPFD_CLOEXEC, 0);
+    folder_number_name(op->stage, staged);
+    return openat(op->root->stage_fd, staged, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+}
+
 int
 apply_replaces(struct apply *a, struct apply_op *op, int dirfd, const char *name, struct err *e)
 {
@@ -85,5 +96,9 @@ apply_replaces(struct apply *a, struct apply_op *op, int dirfd, const char *name
     struct retain_loss kept = retain_loss_of(&loss);
     if (ask_guard(a, &loss, e) < 0)
         return -1;
-    return op->root->retain == NULL ? 0 : MIN(retain_replaced(op->root->retain, &kept, e), 0);
+    if (op->root->retain == NULL)
+        return 0;
+    _cleanup_close_ int fresh = open_new(op);
+    kept.new_fd = fresh;
+    return MIN(retain_replaced(op->root->retain, &kept, e), 0);
 }

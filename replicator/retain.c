@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define HEAD_SIZE 4 /* bytes that tell what kind of file it is: "3 V1", "0 Ju", "requ" */
+
 #define NS_PER_MS 1000000
 
 static uint64_t
@@ -260,6 +262,21 @@ is_cut(const struct retain_loss *loss)
     return loss->record->op == OP_PUT && loss->record->attr.size < (uint64_t)loss->st->st_size / 2;
 }
 
+/* It begins with other bytes than before: a program that writes its file anew begins it as it did,
+ * who encrypts it does not. The last good version is the one to keep. */
+static bool
+begins_anew(const struct retain_loss *loss)
+{
+    uint8_t was[HEAD_SIZE], is[HEAD_SIZE];
+    _cleanup_close_ int fd = loss->new_fd < 0
+                                 ? -1
+                                 : openat(loss->dirfd, loss->name,
+                                          O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : file_pread_full(fd, was, sizeof(was), 0, NULL);
+    return len > 0 && (file_pread_full(loss->new_fd, is, sizeof(is), 0, NULL) < len ||
+                       memcmp(was, is, (size_t)len) != 0);
+}
+
 static void
 note_version(struct retain *r, const struct retain_loss *loss)
 {
@@ -422,7 +439,7 @@ retain_replaced(struct retain *retain, const struct retain_loss *loss, struct er
         return 0;
     pthread_mutex_lock(&retain->lock);
     int rc = 0;
-    if (is_message(retain, loss->path) || is_due(retain, loss) || is_cut(loss))
+    if (is_message(retain, loss->path) || is_due(retain, loss) || is_cut(loss) || begins_anew(loss))
         rc = keep(retain, loss, RETAINED_OVERWRITTEN, e);
     if (rc > 0)
         note_version(retain, loss);

@@ -36,6 +36,7 @@ struct retain_loss {
     int dirfd;
     const char *name;
     const struct stat *st;
+    int new_fd; /* of what replaces it, as far as that is open; else -1 */
 };
 
 /* Moves the object away, without syncing: it is as durable as other names of the run. 1 kept, 0 not

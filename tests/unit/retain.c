@@ -85,6 +85,14 @@ list(struct kit *kit)
         CHECK_INT(check_got.count, ARRAY_LEN(want));                                             \
     } while (0)
 
+static int
+system_in(const struct kit *kit, const char *test)
+{
+    char command[512];
+    snprintf(command, sizeof(command), "cd '%s' && %s", kit->path, test);
+    return system(command);
+}
+
 TEST(what_is_deleted_is_kept_with_path_owner_and_time)
 {
     struct kit *kit = retaining();
@@ -155,13 +163,28 @@ TEST(of_a_control_file_one_version_in_ten_minutes_is_kept_and_the_last)
         kit_commit(kit);
     }
     CHECK_INT(list(kit).count, 3);
-    kit_put(kit, 31, path, "cut"); /* at once: it is less than half of what it was */
+    kit_put(kit, 31, path, "ver"); /* at once: it is less than half of what it was */
     kit_commit(kit);
     CHECK_INT(list(kit).count, 4);
     CHECK_INT(kit_run(kit, kit_seq(32, kit_rec(OP_UNLINK, path, NULL))), APPLY_DONE);
     CHECK_LIST(kit, "d " FOLDER "dovecot-uidlist", "o " FOLDER "dovecot-uidlist",
                "o " FOLDER "dovecot-uidlist", "o " FOLDER "dovecot-uidlist",
                "o " FOLDER "dovecot-uidlist");
+    kit_free(kit);
+}
+
+TEST(the_last_good_version_of_a_control_file_that_is_encrypted_is_kept_however_young_the_one_before)
+{
+    struct kit *kit = retaining();
+    kit_put(kit, 1, FOLDER "dovecot-uidlist", "3 V7 N2\n1 :a\n");
+    kit_put(kit, 2, FOLDER "dovecot-uidlist", "3 V7 N3\n1 :a\n2 :b\n");
+    kit_put(kit, 3, FOLDER "dovecot-uidlist", "3 V7 N4\n1 :a\n2 :b\n3 :c\n");
+    kit_commit(kit);
+    CHECK_INT(list(kit).count, 1);
+    kit_put(kit, 4, FOLDER "dovecot-uidlist", "\xd1\x07 encrypted, as long as it was");
+    kit_commit(kit);
+    CHECK_INT(list(kit).count, 2);
+    CHECK_INT(system_in(kit, "grep -q '^3 :c' .mailtwin/retained/*/*.4.*dovecot-uidlist"), 0);
     kit_free(kit);
 }
 
