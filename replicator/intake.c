@@ -194,6 +194,21 @@ intake_take(struct intake *x, const struct wire_msg *msg, struct err *e)
 
 /* --- carrying out --- */
 
+/* Under the name that is there, then renamed: there is never a second one of its base name, to
+ * which a mail server would give another. */
+static int
+replace(const struct intake *x, const struct intake_item *item, struct err *e)
+{
+    const char *from = intake_name_text(&item->from), *to = intake_name_text(&item->to);
+    if (intake_replace(x->node->stores[item->give.store].root_fd, item->fd, item->from_fd, from,
+                       e) < 0)
+        return -1;
+    if (item->from_fd == item->to_fd && strcmp(from, to) == 0)
+        return 0;
+    return file_rename(item->from_fd, from, item->to_fd, to, true, e);
+}
+
+/* 1 of a list: it was changed. */
 static int
 do_act(struct intake *x, struct intake_item *item, struct err *e)
 {
@@ -202,8 +217,9 @@ do_act(struct intake *x, struct intake_item *item, struct err *e)
     case INTAKE_MAKE_OTHER:
         return file_link_unnamed(item->fd, item->to_fd, intake_name_text(&item->to), e);
     case INTAKE_REPLACE:
-        return intake_replace(x->node->stores[item->give.store].root_fd, item->fd, item->to_fd,
-                              intake_name_text(&item->to), e);
+        return replace(x, item, e);
+    case INTAKE_LIST:
+        return intake_list(&x->places, item, e);
     case INTAKE_REFLAG:
         if (item->from_fd == item->to_fd &&
             strcmp(intake_name_text(&item->from), intake_name_text(&item->to)) == 0)
@@ -227,18 +243,20 @@ static void
 tell_taken(const struct intake *x, struct intake_item *item)
 {
     item->result = WIRE_GIVEN_CREATED;
-    if (item->act == INTAKE_REPLACE || item->act == INTAKE_REFLAG || item->act == INTAKE_REMOVE)
+    if (item->act == INTAKE_REPLACE || item->act == INTAKE_LIST || item->act == INTAKE_REFLAG ||
+        item->act == INTAKE_REMOVE)
         event(EV_TAKEN, F_STR("store", x->node->stores[item->give.store].conf->name),
               F_SPAN("path", item->give.path),
-              F_STR("what", item->act == INTAKE_REPLACE  ? "replaced"
-                            : item->act == INTAKE_REFLAG ? "flags"
-                                                         : "removed"));
+              F_STR("what", item->act == INTAKE_REFLAG   ? "flags"
+                            : item->act == INTAKE_REMOVE ? "removed"
+                                                         : "replaced"));
 }
 
 static void
 carry_out(struct intake *x, struct intake_item *item)
 {
     struct err e = { 0 };
+    int done = 0;
     if (item->act == INTAKE_EXISTS)
         intake_item_settle(item, WIRE_GIVEN_EXISTS, "");
     else if (item->act == INTAKE_AGAIN)
@@ -246,8 +264,10 @@ carry_out(struct intake *x, struct intake_item *item)
     else if (item->act == INTAKE_ABSENT)
         intake_item_settle(item, WIRE_GIVEN_REFUSED,
                            "what it speaks of is not there, or is another one");
-    else if (do_act(x, item, &e) < 0)
+    else if ((done = do_act(x, item, &e)) < 0)
         intake_item_failed(item, &e);
+    else if (item->act == INTAKE_LIST && done == 0)
+        intake_item_settle(item, WIRE_GIVEN_EXISTS, "");
     else
         tell_taken(x, item);
 }

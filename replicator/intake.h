@@ -12,7 +12,10 @@
  *   folder, with whatever flags. Another one of that base name there: it gets a base name of its
  *   own, which follows from its content, so that it is found again.
  * - put: only where nothing has the name.
- * - replace, flags, remove: an operator decided that what the other node has is right.
+ * - replace, flags, remove: an operator decided that what the other node has is right. A message
+ *   takes the place of what has its base name in its folder, with its own flags.
+ * - A list of UIDs or keywords (listback.h) is put in the place of one that nobody can read, and
+ *   with replace merged with one that somebody can.
  *
  * Failures: no space, a locked folder: "failed", it may be given again. A path that the store does
  * not hold, a kind that does not fit: "refused". Nothing here ends the link but a peer that breaks

@@ -30,13 +30,12 @@ static const char *
 forbids_file(const struct store_rules *rules, const struct wire_give *give,
              const struct mailbox *mailbox)
 {
-    bool back = give->mode == WIRE_GIVE_REPLACE && mailbox->kind == MAILBOX_MESSAGE;
-    if (rules->kind == STORE_MAILDIR && !back &&
+    if (rules->kind == STORE_MAILDIR &&
         (mailbox->kind == MAILBOX_MESSAGE || mailbox->kind == MAILBOX_DELIVERY))
         return "the path is that of a message";
     enum store_class class = store_class_of(rules, path_parent(give->path), path_name(give->path),
                                             false);
-    return class == CLASS_NORMAL || give->mode == WIRE_GIVE_PUT
+    return class == CLASS_NORMAL || give->mode != WIRE_GIVE_REMOVE
                ? NULL
                : "what names messages is the mail server's alone";
 }
@@ -68,6 +67,13 @@ decide_delivery(const struct intake_found *here, const struct intake_found *else
     if ((here->found && here->same) || (elsewhere->found && elsewhere->same))
         return INTAKE_EXISTS;
     return here->found ? INTAKE_MAKE_OTHER : INTAKE_MAKE;
+}
+
+enum intake_act
+intake_decide_return(const struct intake_found *here, const struct intake_found *elsewhere)
+{
+    enum intake_act act = decide_delivery(here, elsewhere);
+    return act == INTAKE_MAKE_OTHER ? INTAKE_REPLACE : act;
 }
 
 enum intake_act

@@ -22,7 +22,8 @@ struct intake_found {
 enum intake_act {
     INTAKE_MAKE,
     INTAKE_MAKE_OTHER, /* under a base name of its own */
-    INTAKE_REPLACE,
+    INTAKE_REPLACE,    /* a message: under the name that it is given with */
+    INTAKE_LIST,       /* of UIDs and the like: put back as listback.h says */
     INTAKE_REFLAG,
     INTAKE_REMOVE,
     INTAKE_EXISTS, /* nothing is to be done */
@@ -33,6 +34,10 @@ enum intake_act {
 /* here: in its folder; elsewhere: in another folder of the user's mailbox. */
 enum intake_act intake_decide(enum wire_give_mode mode, const struct intake_found *here,
                               const struct intake_found *elsewhere);
+/* Of a message whose place an operator wants for it: no two ever have one base name, so what has it
+ * with other bytes is what became of it. */
+enum intake_act intake_decide_return(const struct intake_found *here,
+                                     const struct intake_found *elsewhere);
 
 /* The base name that a message gets instead of its own: the same for the same bytes. */
 void intake_other_base(struct span base, uint32_t crc, struct buf *out);

@@ -1,5 +1,6 @@
 /* intake_decide.c - what becomes of one object that is given: what is there already, and under
  * which name it is made. Nothing is visible yet, but the directories that it needs. */
+#include "lib/store/listback.h"
 #include "replicator/intake_private.h"
 
 #include <stdio.h>
@@ -18,7 +19,9 @@ intake_item_settle(struct intake_item *item, enum wire_given_result result, cons
 void
 intake_item_failed(struct intake_item *item, const struct err *why)
 {
-    intake_item_settle(item, WIRE_GIVEN_FAILED, why->text);
+    bool never = why->code == ERR_REFUSED || why->code == ERR_PROTOCOL || why->sys == ELOOP ||
+                 why->sys == ENOTDIR || why->sys == EXDEV;
+    intake_item_settle(item, never ? WIRE_GIVEN_REFUSED : WIRE_GIVEN_FAILED, why->text);
 }
 
 bool
@@ -125,6 +128,15 @@ find_elsewhere(struct intake_places *places, struct intake_item *item,
     return same < 0 ? -1 : 0;
 }
 
+/* A message that comes back to its own folder has the letters that it had, where nobody could tell
+ * what they stand for: the folder's list of keywords comes back as well. */
+static void
+add_letters(const struct intake_item *item, struct span letters, struct buf *name)
+{
+    bool own = item->give.mode == WIRE_GIVE_REPLACE && item->give.keyword_count == 0;
+    intake_flags(item->mailbox.flags, own ? item->mailbox.flags : letters, name);
+}
+
 static int
 set_target(struct intake_item *item, struct intake_folder *f, struct err *e)
 {
@@ -143,7 +155,7 @@ set_target(struct intake_item *item, struct intake_folder *f, struct err *e)
     bool stays_new = item->mailbox.is_new && item->mailbox.flags.len == 0 && letters.len == 0;
     if (!stays_new) {
         buf_add(&name, ":2,", 3);
-        intake_flags(item->mailbox.flags, buf_span(&letters), &name);
+        add_letters(item, buf_span(&letters), &name);
     }
     if (!path_name_valid(buf_span(&name)))
         return err_set(e, ERR_REFUSED, "its name would be longer than a name can be");
@@ -174,13 +186,15 @@ decide_message(struct intake_places *places, struct intake_item *item, struct er
     if (intake_folder_get(places, &item->give, &item->mailbox, make, &f, e) < 0 ||
         find_here(f, item, &here, e) < 0)
         return -1;
-    if (mode == WIRE_GIVE_DELIVER && !here.found && find_elsewhere(places, item, &elsewhere, e) < 0)
+    bool comes = mode == WIRE_GIVE_DELIVER || mode == WIRE_GIVE_REPLACE;
+    if (comes && !here.found && find_elsewhere(places, item, &elsewhere, e) < 0)
         return -1;
-    item->act = intake_decide(mode, &here, &elsewhere);
+    item->act = mode == WIRE_GIVE_REPLACE ? intake_decide_return(&here, &elsewhere)
+                                          : intake_decide(mode, &here, &elsewhere);
     if (item->act == INTAKE_MAKE_OTHER)
         look_for_other(f, item);
     bool named = item->act == INTAKE_MAKE || item->act == INTAKE_MAKE_OTHER ||
-                 item->act == INTAKE_REFLAG;
+                 item->act == INTAKE_REPLACE || item->act == INTAKE_REFLAG;
     if (!named)
         return 0;
     if (set_target(item, f, e) < 0)
@@ -218,9 +232,10 @@ decide_file(struct intake_places *places, struct intake_item *item, struct err *
         return err_sys(e, ERR_IO, "look at a file");
     if (here.found && item->give.mode == WIRE_GIVE_REPLACE && !S_ISREG(st.st_mode))
         return err_set(e, ERR_REFUSED, "what has the name there is no file");
-    item->act = intake_decide((enum wire_give_mode)item->give.mode, &here, &none);
-    if (item->act == INTAKE_MAKE && item->mailbox.kind == MAILBOX_MESSAGE)
-        item->act = INTAKE_ABSENT; /* it has other flags by now, or is gone: never a second one */
+    bool list = places->node->stores[item->give.store].rules.kind == STORE_MAILDIR &&
+                intake_has_bytes(&item->give) && listback_kind_of(path_name(path)) != LISTBACK_NONE;
+    item->act = list ? INTAKE_LIST
+                     : intake_decide((enum wire_give_mode)item->give.mode, &here, &none);
     buf_add(&item->where, path.ptr, path.len);
     return 0;
 }
@@ -268,7 +283,5 @@ intake_item_decide(struct intake_places *places, struct intake_item *item)
         item->act = gone ? INTAKE_EXISTS : INTAKE_ABSENT;
         return;
     }
-    bool never = e.code == ERR_REFUSED || e.code == ERR_PROTOCOL || e.sys == ELOOP ||
-                 e.sys == ENOTDIR || e.sys == EXDEV;
-    intake_item_settle(item, never ? WIRE_GIVEN_REFUSED : WIRE_GIVEN_FAILED, e.text);
+    intake_item_failed(item, &e);
 }

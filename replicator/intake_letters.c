@@ -14,65 +14,6 @@
 
 #define KEYWORDS_NAME "dovecot-keywords"
 #define LOCK_NAME     "dovecot-uidlist.lock"
-#define LOCK_MS       1000
-#define LOCK_PAUSE_MS 5
-#define LOCK_STALE_S  130 /* Dovecot itself takes one for stale after 120 s */
-
-static void
-pause_ms(long ms)
-{
-    struct timespec pause = { .tv_nsec = ms * 1000000 };
-    nanosleep(&pause, NULL);
-}
-
-/* As Dovecot's: whose it is by process and host, so that one left by a crash goes at once; it
- * belongs to the folder's owner, who must be able to read it. */
-static int
-fill_lock(int fd, const struct intake_folder *f, struct err *e)
-{
-    char host[256] = "", text[300];
-    if (gethostname(host, sizeof(host) - 1) < 0)
-        host[0] = '\0';
-    int len = snprintf(text, sizeof(text), "%ld:%s", (long)getpid(), host);
-    if (attrs_set_owner(fd, f->uid, f->gid, e) < 0)
-        return -1;
-    return file_write_full(fd, span_of(text, (size_t)len), e);
-}
-
-/* Who holds one writes to it now and then. */
-static void
-drop_stale(const struct intake_folder *f)
-{
-    struct stat st;
-    if (fstatat(f->fd, LOCK_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-        time(NULL) - st.st_mtime > LOCK_STALE_S)
-        unlinkat(f->fd, LOCK_NAME, 0);
-}
-
-static int
-lock(struct intake_folder *f, struct err *e)
-{
-    int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    drop_stale(f);
-    for (int waited = 0;; waited += LOCK_PAUSE_MS) {
-        _cleanup_close_ int fd = openat(f->fd, LOCK_NAME, flags, 0600);
-        if (fd < 0 && (errno != EEXIST || waited >= LOCK_MS))
-            return err_sys(e, ERR_IO, "lock the folder (%s)", LOCK_NAME);
-        if (fd >= 0 && fill_lock(fd, f, e) >= 0)
-            return 0;
-        if (fd >= 0) {
-            unlinkat(f->fd, LOCK_NAME, 0);
-            return -1;
-        }
-        pause_ms(LOCK_PAUSE_MS);
-    }
-}
-
-static void
-unlock(const struct intake_folder *f)
-{
-    unlinkat(f->fd, LOCK_NAME, 0); /* one that stays is stale: its process is named in it */
-}
 
 static int
 read_text(struct intake_folder *f, struct err *e)
@@ -153,14 +94,15 @@ lacks(const struct intake_folder *f, const struct wire_give *give)
 static int
 add(struct intake_folder *f, const struct wire_give *give, struct err *e)
 {
-    if (f->locked_out.code == ERR_NONE && lock(f, &f->locked_out) < 0)
+    struct intake_lock lock = { f->fd, LOCK_NAME, f->uid, f->gid };
+    if (f->locked_out.code == ERR_NONE && intake_lock(&lock, &f->locked_out) < 0)
         ASSERT(f->locked_out.code != ERR_NONE);
     if (f->locked_out.code != ERR_NONE) {
         *e = f->locked_out;
         return -1;
     }
     int rc = add_locked(f, give, e);
-    unlock(f);
+    intake_unlock(&lock);
     return rc;
 }
 

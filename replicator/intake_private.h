@@ -3,7 +3,8 @@
  *   intake.c         messages, the batch, answers      intake_folder.c  folders and what is in them
  *   intake_decide.c  what becomes of one object
  *   intake_make.c    directories that are missing      intake_letters.c dovecot-keywords
- *   intake_search.c  a message anywhere in a mailbox */
+ *   intake_search.c  a message anywhere in a mailbox
+ *   intake_list.c    files that carry identity    intake_lock.c    Dovecot's locks */
 #ifndef MAILTWIN_INTAKE_PRIVATE_H
 #define MAILTWIN_INTAKE_PRIVATE_H
 
@@ -105,6 +106,20 @@ int intake_make_folder(int fd, struct span path, struct span home, struct err *e
  * *ret_full: there is no letter left for one. */
 int intake_letters(struct intake_folder *folder, const struct wire_give *give,
                    struct buf *ret_letters, bool *ret_full, struct err *e) _must_check_;
+
+/* Waits a second for it. The name has its ".lock". */
+struct intake_lock {
+    int dirfd;
+    char name[64];
+    uid_t uid; /* whose it is to be */
+    gid_t gid;
+};
+int intake_lock(const struct intake_lock *lock, struct err *e) _must_check_;
+void intake_unlock(const struct intake_lock *lock);
+
+/* 1 what was given, or what it has of it, is there; 0 it was; -1 ERR_REFUSED: never. */
+int intake_list(const struct intake_places *places, const struct intake_item *item,
+                struct err *e) _must_check_;
 
 /* --- from the index --- */
 

@@ -258,7 +258,7 @@ enum wire_give_kind {
 enum wire_give_mode {
     WIRE_GIVE_DELIVER = 1, /* a message, unless the mailbox has it; under a new name if needed */
     WIRE_GIVE_PUT,         /* only where nothing is */
-    WIRE_GIVE_REPLACE,     /* a file in the place of the one that is there */
+    WIRE_GIVE_REPLACE,     /* in the place of the file, or of the message of this base name */
     WIRE_GIVE_FLAGS,       /* the message of this base name gets these flags; no bytes follow */
     WIRE_GIVE_REMOVE,      /* the message of this base name, or the file, goes; no bytes follow */
 };

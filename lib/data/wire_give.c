@@ -89,7 +89,7 @@ mode_fits(enum wire_give_kind kind, enum wire_give_mode mode)
 {
     switch (kind) {
     case WIRE_GIVE_MESSAGE:
-        return mode != WIRE_GIVE_REPLACE;
+        return true;
     case WIRE_GIVE_FILE:
         return mode == WIRE_GIVE_PUT || mode == WIRE_GIVE_REPLACE || mode == WIRE_GIVE_REMOVE;
     case WIRE_GIVE_DIR:

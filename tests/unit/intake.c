@@ -202,19 +202,87 @@ TEST(a_file_comes_with_its_extended_attributes_and_no_others)
     kit_free(k);
 }
 
-TEST(a_message_that_was_overwritten_is_put_back_and_never_made_a_second_time)
+static struct source *
+back(struct kit *k, const char *path)
+{
+    return other(k, WIRE_GIVE_MESSAGE, WIRE_GIVE_REPLACE, 0, path);
+}
+
+TEST(a_message_that_was_overwritten_is_put_back_with_its_flags_and_never_made_a_second_time)
 {
     struct kit *k = kit_new();
     KIT_NEEDED(k);
     user(k);
-    cap_sh(k->c, "cd mail/d/ada && echo encrypted >cur/1.M1:2,S && echo mine >cur/2.M2:2,FS && "
-                 "chown -R 5000:5001 .");
-    struct source *back = other(k, WIRE_GIVE_FILE, WIRE_GIVE_REPLACE, 0, "d/ada/cur/1.M1:2,S");
-    struct source *moved = other(k, WIRE_GIVE_FILE, WIRE_GIVE_REPLACE, 0, "d/ada/cur/2.M2:2,S");
+    cap_sh(k->c, "cd mail/d/ada && echo encrypted >cur/1.M1:2,Sb && echo mine >cur/2.M2:2,FS && "
+                 "echo encrypted >new/3.M3 && chown -R 5000:5001 .");
+    struct source *all[] = { back(k, "d/ada/cur/1.M1:2,Sb"), back(k, "d/ada/cur/2.M2:2,S"),
+                             back(k, "d/ada/new/3.M3"), back(k, "d/ada/cur/4.M4:2,S") };
     give_all(k);
-    CHECK_INT(back->result, WIRE_GIVEN_CREATED);
-    CHECK_INT(moved->result, WIRE_GIVEN_REFUSED);
-    check_sh(k, "cd mail/d/ada && [ $(cat cur/1.M1:2,S) = given -a ! -e cur/2.M2:2,S ]");
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        CHECK_INT(all[i]->result, WIRE_GIVEN_CREATED);
+    check_sh(k, "cd mail/d/ada && [ $(find cur new -type f | wc -l) = 4 ] && "
+                "[ $(cat cur/1.M1:2,Sb cur/2.M2:2,S new/3.M3 cur/4.M4:2,S) = "
+                "givengivengivengiven ]");
+    give_all(k);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        CHECK_INT(all[i]->result, WIRE_GIVEN_EXISTS);
+    kit_free(k);
+}
+
+static struct source *
+list(struct kit *k, enum wire_give_mode mode, const char *path, const char *bytes)
+{
+    struct source *s = other(k, WIRE_GIVE_FILE, mode, 0, path);
+    s->bytes = bytes;
+    return s;
+}
+
+TEST(a_list_that_was_encrypted_is_put_back_and_one_that_is_good_keeps_what_it_says)
+{
+    struct kit *k = kit_new();
+    KIT_NEEDED(k);
+    user(k);
+    cap_sh(k->c,
+           "cd mail/d/ada && mkdir .A .B .C && echo encrypted >.A/dovecot-uidlist && "
+           "touch -d @2000000000 .A/dovecot-keywords && echo '3 V7 N9' >.B/dovecot-uidlist && "
+           "echo '3 V8 N1' >.C/dovecot-uidlist && chown -R 5000:5001 .");
+    k->c->conf.uid_gap = 100;
+    static const char good[] = "3 V7 N3\n1 :a\n2 :b\n";
+    struct source *bad = list(k, WIRE_GIVE_PUT, "d/ada/.A/dovecot-uidlist", good);
+    struct source *words = list(k, WIRE_GIVE_PUT, "d/ada/.A/dovecot-keywords", "0 Later\n");
+    struct source *kept = list(k, WIRE_GIVE_PUT, "d/ada/.B/dovecot-uidlist", good);
+    struct source *merged = list(k, WIRE_GIVE_REPLACE, "d/ada/.B/dovecot-uidlist", good);
+    struct source *differs = list(k, WIRE_GIVE_REPLACE, "d/ada/.C/dovecot-uidlist", good);
+    struct source *gone = list(k, WIRE_GIVE_PUT, "d/ada/.D/dovecot-uidlist", good);
+    give_all(k);
+    CHECK_INT(bad->result, WIRE_GIVEN_CREATED);
+    CHECK_INT(words->result, WIRE_GIVEN_CREATED);
+    CHECK_INT(kept->result, WIRE_GIVEN_EXISTS);
+    CHECK_INT(merged->result, WIRE_GIVEN_CREATED);
+    CHECK_INT(differs->result, WIRE_GIVEN_REFUSED);
+    CHECK_CONTAINS(differs->text, "UIDVALIDITY 8");
+    CHECK_INT(gone->result, WIRE_GIVEN_CREATED);
+    check_sh(k, "cd mail/d/ada && printf '3 V7 N103\n1 :a\n2 :b\n' | cmp - .A/dovecot-uidlist");
+    check_sh(k, "cd mail/d/ada && printf '3 V7 N9\n1 :a\n2 :b\n' | cmp - .B/dovecot-uidlist");
+    check_sh(k, "cd mail/d/ada && printf '3 V7 N3\n1 :a\n2 :b\n' | cmp - .D/dovecot-uidlist");
+    check_sh(k, "cd mail/d/ada && grep -qx '0 Later' .A/dovecot-keywords && "
+                "[ $(stat -c %Y .A/dovecot-keywords) -gt 2000000000 ]"); /* read anew */
+    check_sh(k, "[ $(stat -c %u:%g:%a mail/d/ada/.A/dovecot-uidlist) = 5000:5001:640 ]");
+    check_sh(k, "[ $(find mail -name '*.lock' | wc -l) = 0 ]");
+    kit_free(k);
+}
+
+TEST(a_list_that_the_mail_server_has_locked_is_left_alone)
+{
+    struct kit *k = kit_new();
+    KIT_NEEDED(k);
+    user(k);
+    cap_sh(k->c, "cd mail/d/ada && echo encrypted >dovecot-uidlist && "
+                 "echo 1:elsewhere >dovecot-uidlist.lock");
+    struct source *s = list(k, WIRE_GIVE_REPLACE, "d/ada/dovecot-uidlist", "3 V7 N3\n");
+    give_all(k);
+    CHECK_INT(s->result, WIRE_GIVEN_FAILED);
+    check_sh(k, "grep -qx encrypted mail/d/ada/dovecot-uidlist");
     kit_free(k);
 }
 
@@ -264,6 +332,8 @@ TEST(a_giver_that_lies_reaches_nothing_outside_the_store)
         { WIRE_GIVE_FILE, WIRE_GIVE_PUT, 0, "d/ada/tmp/1.M1" },
         { WIRE_GIVE_FILE, WIRE_GIVE_PUT, 0, "d/ada/dovecot.index" },
         { WIRE_GIVE_FILE, WIRE_GIVE_REPLACE, 0, "d/ada/dovecot-uidlist" },
+        { WIRE_GIVE_FILE, WIRE_GIVE_REPLACE, 0, "d/ada/cur/1.M1" },
+        { WIRE_GIVE_FILE, WIRE_GIVE_REMOVE, 0, "d/ada/dovecot-uidlist" },
         { WIRE_GIVE_FILE, WIRE_GIVE_PUT, 1, ".mailtwin/state" },
         { WIRE_GIVE_FILE, WIRE_GIVE_PUT, 7, "a" },
         { WIRE_GIVE_DIR, WIRE_GIVE_PUT, 1, ".mailtwin" },

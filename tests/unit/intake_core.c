@@ -21,6 +21,17 @@ TEST(a_message_is_delivered_once_and_never_over_another)
                   cases[i].act);
 }
 
+TEST(a_message_that_returns_takes_the_place_of_what_became_of_it_and_of_nothing_else)
+{
+    CHECK_INT(intake_decide_return(&other, &none), INTAKE_REPLACE);
+    CHECK_INT(intake_decide_return(&same, &none), INTAKE_EXISTS);
+    CHECK_INT(intake_decide_return(&none, &none), INTAKE_MAKE);
+    CHECK_INT(intake_decide_return(&none, &same), INTAKE_EXISTS);
+    CHECK_INT(intake_decide_return(&none, &other), INTAKE_MAKE);
+    CHECK_INT(intake_decide_return(&vague, &none), INTAKE_AGAIN);
+    CHECK_INT(intake_decide_return(&none, &vague), INTAKE_AGAIN);
+}
+
 TEST(every_other_mode_looks_at_the_one_name)
 {
     static const struct {

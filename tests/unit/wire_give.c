@@ -21,7 +21,7 @@ TEST(an_object_that_is_given_comes_out_as_it_went_in)
 TEST(mode_and_attributes_fit_the_kind_of_what_is_given)
 {
     static const bool fits[4][6] = { { false },
-                                     { false, true, true, false, true, true },
+                                     { false, true, true, true, true, true },
                                      { false, false, true, true, false, true },
                                      { false, false, true, false, false, false } };
     for (uint8_t kind = 1; kind <= 3; kind++) {
