@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ struct mass {
     struct guard *guards; /* of each store; the session's thread alone uses them */
     bool syncing;
     uint64_t *allowed; /* files of each store whose loss does not count; the session's too */
+    atomic_uint_fast64_t *put_back; /* files of each store that come back from the primary */
 
     pthread_mutex_t lock; /* of what follows */
     struct mass_facts facts;
@@ -110,6 +112,7 @@ mass_new(struct node *node, struct mass **ret_mass, struct err *e)
     m->node = node;
     m->guards = xcalloc(node->store_count, sizeof(*m->guards));
     m->allowed = xcalloc(node->store_count, sizeof(*m->allowed));
+    m->put_back = xcalloc(node->store_count, sizeof(*m->put_back));
     for (size_t i = 0; i < node->store_count; i++) {
         const struct conf_store *conf = node->stores[i].conf;
         guard_init(&m->guards[i], &(struct guard_limits){ conf->mass_limit, conf->mass_window_ms });
@@ -134,6 +137,7 @@ mass_free(struct mass **mass)
     pthread_mutex_destroy(&m->lock);
     free(m->guards);
     free(m->allowed);
+    free(m->put_back);
     free(m);
 }
 
@@ -326,6 +330,19 @@ is_released(struct mass *m, uint64_t time_ms)
     return released;
 }
 
+/* What was encrypted and is overwritten by what this node gave to the primary. */
+static bool
+is_put_back(struct mass *m, const struct loss *x)
+{
+    atomic_uint_fast64_t *count = &m->put_back[x->store->number];
+    uint_fast64_t have = atomic_load(count);
+    while (!x->gone && have >= x->files) {
+        if (atomic_compare_exchange_weak(count, &have, have - x->files))
+            return true;
+    }
+    return false;
+}
+
 static bool
 is_allowed(struct mass *m, const struct loss *x)
 {
@@ -356,7 +373,7 @@ mass_ask(void *mass, const struct apply_loss *loss, struct err *e)
     if (is_released(m, x.time_ms))
         return 0;
     x.files = files_of(&x, loss);
-    if (x.files == 0 || is_allowed(m, &x))
+    if (x.files == 0 || is_allowed(m, &x) || is_put_back(m, &x))
         return 0;
     judge_user(&x);
     if (is_over(&x)) {
@@ -397,6 +414,19 @@ void
 mass_allow(struct mass *mass, uint16_t store, uint64_t files)
 {
     mass->allowed[store] = files;
+}
+
+void
+mass_put_back(struct mass *mass, uint16_t store, bool comes)
+{
+    atomic_uint_fast64_t *count = &mass->put_back[store];
+    uint_fast64_t have = atomic_load(count);
+    if (comes) {
+        atomic_fetch_add(count, 1);
+        return;
+    }
+    while (have > 0 && !atomic_compare_exchange_weak(count, &have, have - 1))
+        continue;
 }
 
 void

@@ -141,6 +141,26 @@ TEST(deleted_and_overwritten_messages_close_it_and_it_stays_closed)
     }
 }
 
+TEST(what_is_put_back_does_not_count_and_an_attack_that_goes_on_does)
+{
+    struct fixture f;
+    if (!begin(&f))
+        skip();
+    cap_sh(f.c, "mkdir -p mail/ann/cur && " MESSAGES);
+    for (unsigned i = 0; i < 202; i++)
+        mass_put_back(f.mass, 0, true);
+    mass_put_back(f.mass, 0, false);
+    mass_put_back(f.mass, 0, false);
+    CHECK_INT(lose_each(&f, true, T0), 200 + 99);
+    restart(&f);
+    CHECK_INT(mass_release(f.mass, MASS_OPEN, &f.e), -1); /* it was not on record yet */
+    mass_put_back(f.mass, 0, false);                      /* below nothing */
+    for (unsigned i = 0; i < 50; i++)
+        mass_put_back(f.mass, 0, true);
+    CHECK_INT(lose_each(&f, false, T0), 99); /* deleted is not overwritten */
+    end(&f);
+}
+
 TEST(a_directory_counts_with_all_its_messages)
 {
     struct fixture f;
