@@ -129,8 +129,10 @@ struct restoring {
     const struct conf *conf;
     struct retained_rows rows;
     bool replace;
+    const char *suffix; /* "" none */
     struct progress progress;
     double created, exists, failed, refused, gone;
+    json_t *untaken; /* those that failed or were refused: path and why */
     char why[512];
 };
 
@@ -143,7 +145,7 @@ by_path(const void *a, const void *b)
         return x->store < y->store ? -1 : 1;
     if (x->last != y->last)
         return x->last ? 1 : -1;
-    int order = strcmp(x->path, y->path);
+    int order = strcmp(x->key, y->key);
     if (order != 0)
         return order;
     return x->id < y->id ? 1 : x->id > y->id ? -1 : 0;
@@ -152,7 +154,7 @@ by_path(const void *a, const void *b)
 static bool
 is_same_path(const struct retained_row *a, const struct retained_row *b)
 {
-    return a->store == b->store && a->last == b->last && strcmp(a->path, b->path) == 0;
+    return a->store == b->store && a->last == b->last && strcmp(a->key, b->key) == 0;
 }
 
 /* A mail server that deletes a folder empties its list of UIDs first: the versions are merged. */
@@ -174,7 +176,8 @@ add_version(struct retained_row *row, const struct retained_row *older)
     row->object = both;
 }
 
-/* Of several of one path: the newest; with replace the oldest, which is from before it all. */
+/* Of several of one path, or one message: the newest; with replace the oldest, which is from before
+ * it all. */
 static void
 one_of_each(struct retained_rows *rows, bool oldest)
 {
@@ -214,8 +217,9 @@ next_batch(const struct restoring *x, size_t *at)
         json_array_append_new(objects, json_string(rows[*at].object));
         bytes += size;
     }
-    return json_pack("{s:s, s:s, s:o, s:b}", "do", "retained-give", "store",
-                     x->conf->stores[store].name, "objects", objects, "replace", x->replace);
+    return json_pack("{s:s, s:s, s:o, s:b, s:s}", "do", "retained-give", "store",
+                     x->conf->stores[store].name, "objects", objects, "replace", x->replace,
+                     "suffix", x->suffix);
 }
 
 static double
@@ -239,6 +243,7 @@ give_batch(struct restoring *x, size_t *at, struct err *e)
     x->gone += count_of(reply, "gone");
     if (x->why[0] == '\0')
         snprintf(x->why, sizeof(x->why), "%.500s", json_text(reply, "why"));
+    json_array_extend(x->untaken, json_object_get(reply, "untaken"));
     _cleanup_json_ json_t *news = json_pack("{s:f, s:I, s:I}", "done",
                                             (double)*at / (double)x->rows.count, "objects",
                                             (json_int_t)*at, "of", (json_int_t)x->rows.count);
@@ -246,22 +251,31 @@ give_batch(struct restoring *x, size_t *at, struct err *e)
     return 0;
 }
 
+static void
+print_report(const struct restoring *x)
+{
+    size_t i;
+    json_t *one;
+    printf("%.0f restored, %.0f there already or with something else in their place", x->created,
+           x->exists);
+    if (x->failed + x->refused + x->gone > 0)
+        printf(", %.0f failed, %.0f refused, %.0f expired", x->failed, x->refused, x->gone);
+    putchar('\n');
+    json_array_foreach(x->untaken, i, one)
+        printf("not put back: %s: %s\n", json_text(one, "path"), json_text(one, "why"));
+}
+
 static int
 report(const struct restoring *x)
 {
     if (line_has(x->line, "json")) {
-        _cleanup_json_ json_t *json = json_pack(
-            "{s:f, s:f, s:f, s:f, s:f, s:s}", "restored", x->created, "there_already", x->exists,
-            "failed", x->failed, "refused", x->refused, "expired", x->gone, "why", x->why);
+        _cleanup_json_ json_t *json = json_pack("{s:f, s:f, s:f, s:f, s:f, s:s, s:O}", "restored",
+                                                x->created, "there_already", x->exists, "failed",
+                                                x->failed, "refused", x->refused, "expired",
+                                                x->gone, "why", x->why, "not_put_back", x->untaken);
         print_json(json);
     } else {
-        printf("%.0f restored, %.0f there already or with something else in their place",
-               x->created, x->exists);
-        if (x->failed + x->refused + x->gone > 0)
-            printf(", %.0f failed, %.0f refused, %.0f expired", x->failed, x->refused, x->gone);
-        putchar('\n');
-        if (x->why[0] != '\0')
-            printf("the first reason: %s\n", x->why);
+        print_report(x);
     }
     return x->failed + x->refused + x->gone > 0 ? EXIT_PARTLY : 0;
 }
@@ -278,6 +292,7 @@ give_round(struct restoring *x, struct err *e)
         x->failed = 0;
         x->why[0] = '\0';
     }
+    json_array_clear(x->untaken);
     for (size_t at = 0; at < x->rows.count;) {
         if (give_batch(x, &at, e) < 0)
             return -1;
@@ -326,6 +341,8 @@ find_all(struct restoring *x, const struct retained_filter *filter, struct err *
         return err_set(e, ERR_USAGE,
                        "more than %d objects fit: narrow it down with --user, --since or --until",
                        RESTORED_MOST);
+    if (x->suffix[0] != '\0')
+        retained_rows_cut(&x->rows, x->suffix);
     one_of_each(&x->rows, x->replace);
     return 0;
 }
@@ -345,17 +362,36 @@ confirm_and_give(struct restoring *x, struct err *e)
     }
     _cleanup_free_ char *question = xasprintf(
         "%zu objects are put into the stores of the primary%s.", x->rows.count,
-        x->replace ? "; what was overwritten replaces what is there now" : "");
+        x->replace ? " and replace what has their names now" : "");
     if (line_confirm(x->line, "a restore puts objects into the stores of the primary", question,
                      e) < 0)
         return -1;
     return give_all(x, e);
 }
 
+static struct restoring
+restoring_new(const struct line *line, const struct conf *conf, bool replace)
+{
+    const char *suffix = line_value(line, "suffix");
+    return (struct restoring){ .line = line,
+                               .conf = conf,
+                               .replace = replace,
+                               .suffix = suffix == NULL ? "" : suffix,
+                               .untaken = json_array() };
+}
+
+static void
+restoring_free(struct restoring *x)
+{
+    retained_rows_free(&x->rows);
+    json_decref(x->untaken);
+}
+#define _cleanup_restoring_ _cleanup_(restoring_free)
+
 static int
 run_restore(const struct line *line, const struct conf *conf, struct err *e)
 {
-    struct restoring x = { .line = line, .conf = conf, .replace = line_has(line, "replace") };
+    _cleanup_restoring_ struct restoring x = restoring_new(line, conf, line_has(line, "replace"));
     struct retained_filter filter;
     if (!has_filter(line))
         return err_set(e, ERR_USAGE,
@@ -363,11 +399,7 @@ run_restore(const struct line *line, const struct conf *conf, struct err *e)
                        "--until, --from, --subject, --message-id");
     if (retained_filter_of(line, &filter, e) < 0)
         return -1;
-    int rc = find_all(&x, &filter, e);
-    if (rc == 0)
-        rc = confirm_and_give(&x, e);
-    retained_rows_free(&x.rows);
-    return rc;
+    return find_all(&x, &filter, e) < 0 ? -1 : confirm_and_give(&x, e);
 }
 
 /* --- the mass-change guard --- */
@@ -445,7 +477,7 @@ discard(struct restoring *x, const struct retained_filter *filter, struct err *e
 static int
 run_discard(const struct line *line, const struct conf *conf, struct err *e)
 {
-    struct restoring x = { .line = line, .conf = conf, .replace = true };
+    _cleanup_restoring_ struct restoring x = restoring_new(line, conf, true);
     struct retained_filter filter = { 0 };
     _cleanup_json_ json_t *status = NULL;
     if (ask_status(line, &status, e) < 0)
@@ -468,9 +500,7 @@ run_discard(const struct line *line, const struct conf *conf, struct err *e)
     if (line_confirm(line, "what was overwritten on the primary is replaced there", question, e) <
         0)
         return -1;
-    int rc = discard(&x, &filter, e);
-    retained_rows_free(&x.rows);
-    return rc;
+    return discard(&x, &filter, e);
 }
 
 int

@@ -14,6 +14,7 @@ struct retained_row {
     bool last;    /* given behind the others: it names them */
     char *object; /* as the daemon wants it: "BUCKET/NAME/MEMBER", escaped */
     char *path;   /* escaped likewise */
+    char *key;    /* the same for all versions of a message, whatever its flags; else the path */
     char *user, *folder;
     struct mailhead *head; /* of a message, NULL none */
 };
@@ -27,6 +28,8 @@ struct retained_rows {
 
 void retained_row_free(struct retained_row *row);
 void retained_rows_free(struct retained_rows *rows);
+/* Off the paths of all rows that end in it. */
+void retained_rows_cut(struct retained_rows *rows, const char *suffix);
 /* What the line asks for: a filter whose texts belong to the line. */
 int retained_filter_of(const struct line *line, struct retained_filter *ret_filter,
                        struct err *e) _must_check_;

@@ -12,6 +12,7 @@ retained_row_free(struct retained_row *row)
 {
     free(row->object);
     free(row->path);
+    free(row->key);
     free(row->user);
     free(row->folder);
     free(row->head);
@@ -24,6 +25,23 @@ retained_rows_free(struct retained_rows *rows)
         retained_row_free(&rows->list[i]);
     free(rows->list);
     *rows = (struct retained_rows){ 0 };
+}
+
+static void
+cut(char *text, const char *suffix)
+{
+    size_t len = strlen(text), cut = strlen(suffix);
+    if (len > cut && strcmp(text + len - cut, suffix) == 0 && text[len - cut - 1] != '/')
+        text[len - cut] = '\0';
+}
+
+void
+retained_rows_cut(struct retained_rows *rows, const char *suffix)
+{
+    for (size_t i = 0; i < rows->count; i++) {
+        cut(rows->list[i].path, suffix);
+        cut(rows->list[i].key, suffix);
+    }
 }
 
 const char *
@@ -111,6 +129,16 @@ names_others(const struct retained_found *found)
     return found->mailbox.kind != MAILBOX_MESSAGE && !S_ISDIR(found->st.st_mode);
 }
 
+static char *
+key_of(const struct retained_found *found)
+{
+    _cleanup_buf_ struct buf key = { 0 };
+    if (found->mailbox.kind != MAILBOX_MESSAGE)
+        return escaped(found->path);
+    path_join(&key, found->mailbox.dir, found->mailbox.base);
+    return escaped(buf_span(&key));
+}
+
 static int
 add_row(void *arg, const struct retained_found *found, struct err *e)
 {
@@ -142,6 +170,7 @@ add_row(void *arg, const struct retained_found *found, struct err *e)
         .last = names_others(found),
         .object = object_text(found),
         .path = escaped(found->path),
+        .key = key_of(found),
         .user = escaped(found->mailbox.user),
         .folder = escaped(found->mailbox.folder),
     };

@@ -7,8 +7,10 @@
 #include "lib/store/uidlist.h"
 #include "replicator/give.h"
 #include "replicator/intake.h"
+#include "replicator/mass.h"
 #include "replicator/roles.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -24,7 +26,11 @@ struct restore {
     const struct node_store *store;
     int retained_fd;
     bool replace;
+    struct buf suffix;   /* taken off paths that end so */
     struct buf *objects; /* bytes of each */
+    char **paths;        /* of each that was read */
+    bool *told;          /* the guard was, of each */
+    json_t *untaken;     /* what failed or was refused: path and why */
     char **versions;     /* NULL: texts of earlier versions, a line each */
     size_t count, next;
     uint64_t results[WIRE_GIVEN_REFUSED + 1], gone;
@@ -40,27 +46,6 @@ struct restore {
 };
 
 /* --- names --- */
-
-static int
-hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-bool
-restore_unescape(const char *text, struct buf *ret_bytes)
-{
-    buf_reset(ret_bytes);
-    for (; *text != '\0'; text++) {
-        int high = *text == '\\' ? hex_digit(text[1]) : 0;
-        int low = *text == '\\' && high >= 0 ? hex_digit(text[2]) : 0;
-        if (high < 0 || low < 0)
-            return false;
-        buf_add_u8(ret_bytes, *text == '\\' ? (uint8_t)(high << 4 | low) : (uint8_t)*text);
-        text += *text == '\\' ? 2 : 0;
-    }
-    return true;
-}
 
 /* What an object's text says. Spans point into it or into the buffers. */
 struct object {
@@ -117,6 +102,16 @@ read_wrap_path(const struct restore *r, struct object *o, struct err *e)
     return got > 0 ? path_valid(buf_span(&o->path)) && len > 0 : got;
 }
 
+/* What an attacker put behind each name. */
+static void
+cut_suffix(const struct restore *r, struct buf *path)
+{
+    size_t len = r->suffix.len;
+    if (len > 0 && path_name(buf_span(path)).len > len &&
+        memcmp(path->ptr + path->len - len, r->suffix.ptr, len) == 0)
+        path->len -= len;
+}
+
 /* 1 taken apart, 0 it is none, or gone. */
 static int
 parse(const struct restore *r, struct span text, struct object *o, struct err *e)
@@ -138,6 +133,7 @@ parse(const struct restore *r, struct span text, struct object *o, struct err *e
         buf_add_u8(&o->place, '/');
         buf_add(&o->place, o->member.ptr, o->member.len);
     }
+    cut_suffix(r, &o->full);
     return 1;
 }
 
@@ -199,21 +195,28 @@ fill_item(struct restore *r, const struct object *o, struct give_item *item, str
                                 .mtime_ns = attrs_ns(&st.st_mtim) };
     if (r->store->conf->kind == STORE_MAILDIR)
         mailbox_of(r->store->conf->users, buf_span(&item->path), &m);
-    /* what names messages is the mail server's as long as it is there */
-    bool replaces = r->replace && o->name.why == RETAINED_OVERWRITTEN && m.kind != MAILBOX_CONTROL;
-    item->kind = WIRE_GIVE_FILE;
-    if (S_ISDIR(st.st_mode))
-        item->kind = WIRE_GIVE_DIR;
-    else if (m.kind == MAILBOX_MESSAGE && !replaces)
-        item->kind = WIRE_GIVE_MESSAGE;
+    item->kind = S_ISDIR(st.st_mode)         ? WIRE_GIVE_DIR
+                 : m.kind == MAILBOX_MESSAGE ? WIRE_GIVE_MESSAGE
+                                             : WIRE_GIVE_FILE;
     if (item->kind == WIRE_GIVE_MESSAGE)
         add_folder(r, o, &m, item);
-    item->mode = replaces                          ? WIRE_GIVE_REPLACE
+    item->mode = item->kind == WIRE_GIVE_DIR       ? WIRE_GIVE_PUT
+                 : r->replace                      ? WIRE_GIVE_REPLACE
                  : item->kind == WIRE_GIVE_MESSAGE ? WIRE_GIVE_DELIVER
                                                    : WIRE_GIVE_PUT;
     if (item->kind == WIRE_GIVE_DIR)
         file_closep(&item->fd);
     return 0;
+}
+
+/* Its record comes here as one that overwrites, which the guard is not to count. */
+static void
+tell_guard(struct restore *r, const struct give_item *item)
+{
+    bool counted = item->kind == WIRE_GIVE_MESSAGE || r->store->conf->kind != STORE_MAILDIR;
+    r->told[item->tag] = item->mode == WIRE_GIVE_REPLACE && counted && r->ends[0] == NULL;
+    if (r->told[item->tag])
+        mass_put_back(r->d->mass, r->store->number, true);
 }
 
 /* 1 in the item, 0 it is gone or cannot be given. */
@@ -229,7 +232,11 @@ open_object(struct restore *r, struct span text, struct give_item *item, struct 
                                  &why);
     if (item->fd < 0)
         return 0;
-    return fill_item(r, &o, item, e) < 0 ? -1 : 1;
+    if (fill_item(r, &o, item, e) < 0)
+        return -1;
+    r->paths[item->tag] = restore_escape(buf_span(&item->path));
+    tell_guard(r, item);
+    return 1;
 }
 
 /* --- lists of UIDs --- */
@@ -257,15 +264,19 @@ open_version(const struct restore *r, const char *text)
     return file_open_beneath(r->retained_fd, buf_span(&o.place), O_RDONLY | O_NONBLOCK, 0, NULL);
 }
 
-/* A version that cannot be read, or is of another UIDVALIDITY, is passed over. */
+/* A version that cannot be read (encrypted, cut off), or is of another UIDVALIDITY, is passed over.
+ */
 static void
 merge_version(const struct restore *r, const char *text, struct buf *list)
 {
     _cleanup_buf_ struct buf earlier = { 0 };
     _cleanup_buf_ struct buf merged = { 0 };
     _cleanup_close_ int fd = open_version(r, text);
-    if (!read_list(fd, &earlier) ||
-        uidlist_merge(buf_span(list), buf_span(&earlier), &merged, NULL) < 0)
+    if (!read_list(fd, &earlier) || !uidlist_is_whole(buf_span(&earlier)))
+        return;
+    if (!uidlist_is_whole(buf_span(list)))
+        buf_add(&merged, earlier.ptr, earlier.len);
+    else if (uidlist_merge(buf_span(list), buf_span(&earlier), &merged, NULL) < 0)
         return;
     buf_reset(list);
     buf_add(list, merged.ptr, merged.len);
@@ -318,9 +329,17 @@ answered(struct give_order *order, const struct given *given, struct err *e)
     (void)e;
     r->results[MIN((size_t)given->result, ARRAY_LEN(r->results) - 1)]++;
     bool bad = given->result == WIRE_GIVEN_FAILED || given->result == WIRE_GIVEN_REFUSED;
-    if (bad && r->text[0] == '\0')
-        snprintf(r->text, sizeof(r->text), "%.*s", (int)MIN(given->text.len, (size_t)1000),
-                 (const char *)given->text.ptr);
+    if (given->tag >= r->count)
+        return 0;
+    if (r->told[given->tag] && given->result != WIRE_GIVEN_CREATED)
+        mass_put_back(r->d->mass, r->store->number, false);
+    if (!bad)
+        return 0;
+    _cleanup_free_ char *why = restore_escape(given->text);
+    if (r->text[0] == '\0')
+        snprintf(r->text, sizeof(r->text), "%s", why);
+    json_array_append_new(r->untaken,
+                          json_pack("{s:s, s:s}", "path", r->paths[given->tag], "why", why));
     return 0;
 }
 
@@ -332,9 +351,14 @@ restore_free(struct restore *r)
     for (size_t i = 0; i < r->count; i++) {
         buf_free(&r->objects[i]);
         free(r->versions[i]);
+        free(r->paths[i]);
     }
     free(r->objects);
     free(r->versions);
+    free(r->paths);
+    free(r->told);
+    buf_free(&r->suffix);
+    json_decref(r->untaken);
     file_closep(&r->retained_fd);
     link_io_free(&r->ends[0]);
     link_io_free(&r->ends[1]);
@@ -366,12 +390,13 @@ reply_main(void *arg)
     if (r->e.code != ERR_NONE)
         control_fail(r->call, &r->e);
     else
-        control_reply(r->call, json_pack("{s:I, s:I, s:I, s:I, s:I, s:s}", "created",
-                                         (json_int_t)r->results[WIRE_GIVEN_CREATED], "exists",
-                                         (json_int_t)r->results[WIRE_GIVEN_EXISTS], "failed",
-                                         (json_int_t)r->results[WIRE_GIVEN_FAILED], "refused",
-                                         (json_int_t)r->results[WIRE_GIVEN_REFUSED], "gone",
-                                         (json_int_t)r->gone, "why", r->text));
+        control_reply(r->call,
+                      json_pack("{s:I, s:I, s:I, s:I, s:I, s:s, s:O}", "created",
+                                (json_int_t)r->results[WIRE_GIVEN_CREATED], "exists",
+                                (json_int_t)r->results[WIRE_GIVEN_EXISTS], "failed",
+                                (json_int_t)r->results[WIRE_GIVEN_FAILED], "refused",
+                                (json_int_t)r->results[WIRE_GIVEN_REFUSED], "gone",
+                                (json_int_t)r->gone, "why", r->text, "untaken", r->untaken));
     restore_free(r);
 }
 
@@ -395,6 +420,8 @@ take_objects(struct restore *r, const json_t *objects, struct err *e)
                        count);
     r->objects = xcalloc(count, sizeof(r->objects[0]));
     r->versions = xcalloc(count, sizeof(char *));
+    r->paths = xcalloc(count, sizeof(char *));
+    r->told = xcalloc(count, sizeof(bool));
     for (; r->count < count; r->count++) {
         const char *text = json_string_value(json_array_get(objects, r->count));
         _cleanup_free_ char *first = text == NULL ? NULL : xstrdup(text);
@@ -533,6 +560,9 @@ restore_order(struct daemon *d, int store, struct control_call *call, const json
     r->call = call;
     r->store = &d->node->stores[store];
     r->replace = json_is_true(json_object_get(request, "replace"));
+    r->untaken = json_array();
+    const char *suffix = json_string_value(json_object_get(request, "suffix"));
+    buf_add(&r->suffix, suffix, suffix == NULL ? 0 : strlen(suffix));
     r->order = (struct give_order){ .next = next, .answered = answered, .done = done, .arg = r };
     r->retained_fd = file_open_beneath(r->store->root_fd,
                                        span_str(STORE_PRIVATE_DIR "/" RETAINED_DIR),

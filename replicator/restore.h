@@ -12,9 +12,10 @@
 
 #define RESTORE_MAX 1000 /* objects of one request */
 
-/* "do": "retained-give", "store", "objects", "replace" (true: overwritten ones replace what has
- * their name now). Answers with how many were created, exist, failed, were refused or are gone, and
- * with the first reason. */
+/* "do": "retained-give", "store", "objects", "replace" (true: they replace what has their name
+ * now), "suffix" (taken off the paths that end so). Answers with how many were created, exist,
+ * failed, were refused or are gone, with the first reason, and with those that were not taken, by
+ * name. */
 void restore_order(struct daemon *d, int store, struct control_call *call, const json_t *request);
 /* Gives up one that runs here, and waits until nothing more of it happens: what is in the stores by
  * then stays, and its answer says that it was given up. Before a role ends, and with the daemon. */
@@ -22,5 +23,7 @@ void restore_stop(struct daemon *d);
 
 /* The bytes of such a text; false: it is not written so. */
 bool restore_unescape(const char *text, struct buf *ret_bytes);
+/* The text of such bytes; for free(). */
+char *restore_escape(struct span bytes);
 
 #endif

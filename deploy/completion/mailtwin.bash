@@ -28,7 +28,7 @@ _mailtwin()
     held) words="--config --node --help --version --give-up --plan --yes --json --reason" ;;
     salvage) words="--config --node --help --version --user --all --plan --yes --json --reason list show deliver apply drop" ;;
     loss) words="--config --node --help --version --json list show" ;;
-    retained) words="--config --node --help --version --store --user --folder --since --until --from --subject --message-id --limit --replace --plan --yes --json --reason list restore release discard" ;;
+    retained) words="--config --node --help --version --store --user --folder --since --until --from --subject --message-id --limit --replace --suffix --plan --yes --json --reason list restore release discard" ;;
     promote) words="--config --node --help --version --force --json --plan --reason" ;;
     demote) words="--config --node --help --version --force --no-dump --reason" ;;
     directory) words="--config --node --help --version --json --plan --yes --reason status release retry" ;;
