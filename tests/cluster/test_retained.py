@@ -1,12 +1,11 @@
 """What was deleted on the primary is found on the standby and comes back; a mass change pauses the standby."""
 
 import json
-import random
 import time
 
 import pytest
 
-from lab import mail
+from lab import attack, mail
 from lab.load import ANN, BOB
 from lab.wait import wait_until
 
@@ -128,17 +127,6 @@ def test_an_rm_of_a_mailbox_is_undone(pair):
         assert len(client.identity()[1]) == 15 and len(client.identity("Old")[1]) == 5
 
 
-def encrypt_all(host, seed=7):
-    """As ransomware does it: each file another name and another content. Returns how many."""
-    chance = random.Random(seed)
-    files = sorted(one for folder in ("cur", "new") for one in host.path(host.mail).rglob(f"{folder}/*"))
-    for file in files:
-        locked = file.with_name(file.name + ".locked")
-        file.rename(locked)
-        locked.write_bytes(chance.randbytes(1500))
-    return len(files)
-
-
 def paused(host):
     return host.daemon.status()["mass_change"] is not None
 
@@ -147,12 +135,12 @@ def test_ransomware_closes_the_guard_and_the_standby_keeps_the_originals(guarded
     primary, standby = guarded["mx1"], guarded["mx2"]
     kept = deliver(guarded, ANN, 400) + deliver(guarded, BOB, 200)
     guarded.level(primary)
-    encrypt_all(primary)
+    attack.encrypt(primary)
     wait_until(lambda: paused(standby), 30, "the guard closes")
     status = standby.daemon.status()
     assert status["mass_change"]["state"] == "closed" and status["stores"][0]["state"] == "paused"
     assert "retained release" in status["mass_change"]["why"]
-    assert "event=MASS_CHANGE " in standby.daemon.log(20000)
+    wait_until(lambda: "event=MASS_CHANGE " in standby.daemon.log(20000), 10, "the event is told")
     primary.daemon.wait_status(lambda now: now["state"] == "degraded", 30, "the primary is degraded")
     # over a restart, too
     standby.daemon.restart()
@@ -164,10 +152,12 @@ def test_ransomware_closes_the_guard_and_the_standby_keeps_the_originals(guarded
     assert {one.ident for one in lost} <= retained
     # the way back: the standby has what is good
     primary.halt()
-    standby.mailtwin("promote", "--force")
+    promoted = standby.mailtwin("promote", "--force", check=False)
+    assert promoted.returncode == 4 and "IDENTITY_STUCK" in promoted.stderr  # lists that were encrypted
     standby.daemon.wait_role("primary")
     assert not paused(standby)
-    assert restore(standby, "--since", "1h")["failed"] == 0
+    result = restore(standby, "--since", "1h", "--replace", "--suffix", attack.SUFFIX)
+    assert (result["failed"], result["refused"], result["not_put_back"]) == (0, 0, [])
     assert mail.missing(kept, standby.path(standby.mail)) == []
 
 
@@ -193,6 +183,29 @@ def test_what_is_released_goes_on_and_what_is_discarded_comes_back(guarded):
     guarded.same(primary)
     refused = standby.mailtwin("retained", "release", "--yes", check=False)
     assert refused.returncode == 3 and "not paused" in refused.stderr
+
+
+def test_files_that_are_emptied_close_the_guard_and_come_back_with_their_identity(guarded):
+    """Messages and all control files truncated where they stand; the administrator's mistake is taken back."""
+    primary, standby = guarded["mx1"], guarded["mx2"]
+    deliver(guarded, ANN, 250)
+    with guarded.imap("mx1", ANN) as client:
+        client.select()
+        client.uid("STORE", client.uids()[:3], "+FLAGS", "(\\Seen $Work)")
+        client.do("subscribe", "INBOX")
+        known, content = client.view(), client.bytes()
+    guarded.level(primary)
+    primary.dovecot.stop()
+    attack.empty(primary, ANN)
+    wait_until(lambda: paused(standby), 30, "the guard closes")
+    result = json.loads(standby.mailtwin("retained", "discard", "--yes", "--json").stdout)
+    assert (result["failed"], result["refused"], result["not_put_back"]) == (0, 0, [])
+    primary.dovecot.start()
+    with guarded.imap("mx1", ANN) as client:
+        assert client.view() == known and client.bytes() == content
+        assert client.do("lsub") != [None]
+    guarded.level(primary)
+    guarded.same(primary)
 
 
 @pytest.mark.parametrize("act", ["flags", "moves", "copies"])

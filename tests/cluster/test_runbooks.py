@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import test_queue as queued
 
-from lab import mail
+from lab import attack, mail
 from lab.host import STATE, STORE
 from lab.mta import CONFIG_DIR, Postfix, Smtp
 from lab.slapd import Slapd, person
@@ -398,21 +398,57 @@ def test_lost_mail_claim_finds_what_was_deleted_and_gives_it_back(pair, page):
     assert mail.missing(kept, pair["mx1"].path(pair["mx1"].mail)) == []
 
 
-@pytest.mark.parametrize("case", ["meant", "mistake", "attack"])
-def test_ransomware_is_released_discarded_or_left_behind(guarded, page, case):
+@pytest.mark.parametrize("case, blocks", [("meant", 3), ("mistake", 3)])
+def test_ransomware_is_released_or_discarded(guarded, page, case, blocks):
     primary, standby = guarded["mx1"], guarded["mx2"]
     kept = deliver(guarded, "mx1", 300)
     guarded.level(primary)
     primary.run("sh", "-c", f"find {primary.mail} -type f -path '*/new/*' -exec sh -c 'for f; do rm -f $f; done' sh {{}} +")
     wait_until(lambda: standby.daemon.status()["mass_change"] is not None, 30, "the guard closes")
+    assert page(guarded, "runbooks/ransomware.md").play({case}) == blocks
+    guarded.level(primary)
+    assert (mail.missing(kept, primary.path(primary.mail)) == []) == (case == "mistake")
+    is_pair(guarded, "mx1", "mx2")
+
+
+def what_a_client_knows(lab, name):
+    """Of all of Ann's folders: UIDVALIDITY, UIDs, flags, bytes; and what she subscribed to."""
+    with lab.imap(name, ANN) as client:
+        subscribed = sorted(client.do("lsub"))
+        return client.view(), {folder: client.bytes(folder) for folder in client.folders()}, subscribed
+
+
+def test_after_an_attack_clients_find_all_as_it_was(guarded, page):
+    """All files of the mailboxes are encrypted in two passes, control files first, in their places and under
+    new names."""
+    primary, standby = guarded["mx1"], guarded["mx2"]
+    deliver(guarded, "mx1", 250)
+    with guarded.imap("mx1", ANN) as client:
+        client.do("create", '"Projects"')
+        client.do("subscribe", '"Projects"')
+        client.select()
+        uids = client.uids()
+        client.uid("MOVE", uids[:40], '"Projects"')
+        client.uid("STORE", uids[40:60], "+FLAGS", "(\\Seen $Work)")
+        client.uid("STORE", uids[60:70], "+FLAGS", "(\\Flagged Later)")
+    deliver(guarded, "mx1", 10)  # in new, and in no list yet
+    sieve = f"{primary.mail}/example.org/ann/.dovecot.sieve"
+    primary.path(sieve).write_text("keep;\n")
+    guarded.level(primary)
+    known = what_a_client_knows(guarded, "mx1")
+    guarded.level(primary)
+    first = attack.begin(primary)
+    guarded.level(primary)
+    for file in first:  # somebody sees them, and flags them
+        file.rename(file.with_name(file.name + "F"))
+    guarded.level(primary)
+    attack.encrypt(primary)
+    wait_until(lambda: standby.daemon.status()["mass_change"] is not None, 30, "the guard closes")
 
     def machine_goes_off(_line, _node, script):
         if "promote" in script:
             primary.halt()
-    page(guarded, "runbooks/ransomware.md").play({case}, machine_goes_off)
-    if case == "attack":
-        assert mail.missing(kept, standby.path(standby.mail)) == []
-        return
-    guarded.level(primary)
-    assert (mail.missing(kept, primary.path(primary.mail)) == []) == (case == "mistake")
-    is_pair(guarded, "mx1", "mx2")
+    assert page(guarded, "runbooks/ransomware.md").play({"attack"}, machine_goes_off) == 6
+    assert what_a_client_knows(guarded, "mx2") == known
+    assert standby.path(sieve).read_text() == "keep;\n"
+    assert [one for one in attack.files(standby) if one.name.endswith(attack.SUFFIX)] == []

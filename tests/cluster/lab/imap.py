@@ -89,6 +89,13 @@ class ImapClient:
         rows = self.do("uid", "FETCH", "1:*", "(FLAGS BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")
         return validity, dict(_identity_row(row) for row in rows if isinstance(row, tuple))
 
+    def bytes(self, folder="INBOX"):
+        """{uid: the message as it is} of a folder."""
+        if self.select(folder) == 0:
+            return {}
+        rows = self.do("uid", "FETCH", "1:*", "BODY.PEEK[]")
+        return {int(re.search(rb"UID (\d+)", row[0]).group(1)): row[1] for row in rows if isinstance(row, tuple)}
+
     def view(self):
         """identity() of every folder."""
         return {folder: self.identity(folder) for folder in self.folders()}
