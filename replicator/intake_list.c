@@ -82,7 +82,12 @@ bring_back(const struct intake_item *item, int root_fd, struct listback *x, stru
     if (found == 0 && !x->merge)
         x->gap = 0;
     int got = listback_text(x, &text, e);
-    return got <= 0 ? got : write_text(item, root_fd, buf_span(&text), &old, e) < 0 ? -1 : 1;
+    if (got < 0 || (got > 0 && write_text(item, root_fd, buf_span(&text), &old, e) < 0))
+        return -1;
+    if (x->moved > 0)
+        return err_set(e, ERR_REFUSED,
+                       "%zu messages have got other UIDs there by now, and keep them", x->moved);
+    return got;
 }
 
 int

@@ -40,7 +40,7 @@ refuse(struct err *e)
 /* --- lists of UIDs --- */
 
 static int
-merge_uids(const struct listback *x, struct buf *ret_text, struct err *e)
+merge_uids(struct listback *x, struct buf *ret_text, struct err *e)
 {
     _cleanup_buf_ struct buf as_it_is = { 0 };
     struct uidlist here, back;
@@ -53,13 +53,14 @@ merge_uids(const struct listback *x, struct buf *ret_text, struct err *e)
                        "%u",
                        here.uidvalidity, back.uidvalidity);
     if (uidlist_raise(x->here, 0, &as_it_is, &next, e) < 0 ||
-        uidlist_merge(x->here, x->back, ret_text, e) < 0)
+        uidlist_merge(x->here, x->back, ret_text, e) < 0 ||
+        uidlist_moved(x->here, x->back, &x->moved, e) < 0)
         return -1;
     return !span_equal(buf_span(&as_it_is), buf_span(ret_text));
 }
 
 static int
-back_uids(const struct listback *x, struct buf *ret_text, struct err *e)
+back_uids(struct listback *x, struct buf *ret_text, struct err *e)
 {
     uint32_t next;
     bool whole = uidlist_is_whole(x->here);
@@ -149,8 +150,9 @@ back_validity(const struct listback *x, struct buf *ret_text, struct err *e)
 }
 
 int
-listback_text(const struct listback *x, struct buf *ret_text, struct err *e)
+listback_text(struct listback *x, struct buf *ret_text, struct err *e)
 {
+    x->moved = 0;
     switch (x->kind) {
     case LISTBACK_UIDS:
         return back_uids(x, ret_text, e);

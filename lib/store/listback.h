@@ -27,10 +27,11 @@ struct listback {
     struct span here, back;
     bool merge;   /* an operator's word: one that can be read gets what it lacks */
     uint32_t gap; /* for UIDs given out since `back`, which are told nowhere when `here` is lost */
+    size_t moved; /* set: messages that have got another UID there by now, and keep it */
 };
 
 /* 1 *ret_text is to stand there, 0 what is there stays, as it has all of `back` or was not to be
  * merged. -1 ERR_REFUSED: it is not put back, and why; so it is when `back` cannot be read. */
-int listback_text(const struct listback *x, struct buf *ret_text, struct err *e) _must_check_;
+int listback_text(struct listback *x, struct buf *ret_text, struct err *e) _must_check_;
 
 #endif

@@ -278,34 +278,50 @@ add_record(const struct uidlist_record *record, struct buf *out)
 }
 
 static int
-by_bytes(const void *a, const void *b)
+by_name(const void *a, const void *b)
 {
-    const struct span *x = a;
-    const struct span *y = b;
+    const struct span *x = &((const struct uidlist_record *)a)->name;
+    const struct span *y = &((const struct uidlist_record *)b)->name;
     int order = memcmp(x->ptr, y->ptr, MIN(x->len, y->len));
     return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
 }
 
-/* The names of a list, sorted. The caller frees *ret_names. */
+/* The records of a list by their names. */
+struct names {
+    struct uidlist_record *list;
+    size_t count, cap;
+};
+
+static void
+names_free(struct names *names)
+{
+    free(names->list);
+}
+#define _cleanup_names_ _cleanup_(names_free)
+
 static int
-names_of(struct uidlist list, struct span **ret_names, size_t *ret_count, struct err *e)
+names_of(struct uidlist list, struct names *names, struct err *e)
 {
     struct uidlist_record record;
-    struct span *names = NULL;
-    size_t count = 0, cap = 0;
     int got;
     while ((got = uidlist_next(&list, &record, e)) > 0) {
-        if (count == cap) {
-            cap = MAX(cap * 2, (size_t)64);
-            names = xrealloc(names, cap * sizeof(names[0]));
+        if (names->count == names->cap) {
+            names->cap = MAX(names->cap * 2, (size_t)64);
+            names->list = xrealloc(names->list, names->cap * sizeof(names->list[0]));
         }
-        names[count++] = record.name;
+        names->list[names->count++] = record;
     }
-    if (count > 0)
-        qsort(names, count, sizeof(names[0]), by_bytes);
-    *ret_names = names;
-    *ret_count = count;
+    if (names->count > 0)
+        qsort(names->list, names->count, sizeof(names->list[0]), by_name);
     return got;
+}
+
+static const struct uidlist_record *
+find_name(const struct names *names, const struct uidlist_record *record)
+{
+    return names->count == 0
+               ? NULL
+               : bsearch(record, names->list, names->count, sizeof(names->list[0]), by_name);
 }
 
 /* Both rise; of a UID or a name that both have the later one's record counts. */
@@ -313,9 +329,8 @@ static int
 merge_records(struct uidlist *later, struct uidlist *earlier, struct buf *out, struct err *e)
 {
     struct uidlist_record new = { 0 }, old = { 0 };
-    _cleanup_free_ struct span *names = NULL;
-    size_t count;
-    if (names_of(*later, &names, &count, e) < 0)
+    _cleanup_names_ struct names names = { 0 };
+    if (names_of(*later, &names, e) < 0)
         return -1;
     int has_new = uidlist_next(later, &new, e);
     int has_old = uidlist_next(earlier, &old, e);
@@ -324,7 +339,7 @@ merge_records(struct uidlist *later, struct uidlist *earlier, struct buf *out, s
         bool both = from_new && has_old > 0 && new.uid == old.uid;
         if (from_new)
             add_record(&new, out);
-        else if (count == 0 || bsearch(&old.name, names, count, sizeof(names[0]), by_bytes) == NULL)
+        else if (find_name(&names, &old) == NULL)
             add_record(&old, out);
         if (!from_new || both)
             has_old = uidlist_next(earlier, &old, e);
@@ -332,6 +347,24 @@ merge_records(struct uidlist *later, struct uidlist *earlier, struct buf *out, s
             has_new = uidlist_next(later, &new, e);
     }
     return has_new < 0 || has_old < 0 ? -1 : 0;
+}
+
+int
+uidlist_moved(struct span later, struct span earlier, size_t *ret_count, struct err *e)
+{
+    struct uidlist new, old;
+    struct uidlist_record record;
+    _cleanup_names_ struct names names = { 0 };
+    int got;
+    *ret_count = 0;
+    if (uidlist_begin(&new, later, e) < 0 || uidlist_begin(&old, earlier, e) < 0 ||
+        names_of(new, &names, e) < 0)
+        return -1;
+    while ((got = uidlist_next(&old, &record, e)) > 0) {
+        const struct uidlist_record *is = find_name(&names, &record);
+        *ret_count += is != NULL && is->uid != record.uid;
+    }
+    return got;
 }
 
 /* The merged list, whose next UID may be too low by now: both were read to their ends. */

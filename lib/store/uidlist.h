@@ -74,5 +74,8 @@ bool uidlist_is_whole(struct span text);
  * not of version 3, are not merged: the later one as it is. */
 int uidlist_merge(struct span later, struct span earlier, struct buf *ret_text,
                   struct err *e) _must_check_;
+/* How many messages of the earlier list have another UID in the later one. */
+int uidlist_moved(struct span later, struct span earlier, size_t *ret_count,
+                  struct err *e) _must_check_;
 
 #endif

@@ -272,6 +272,22 @@ TEST(a_list_that_was_encrypted_is_put_back_and_one_that_is_good_keeps_what_it_sa
     kit_free(k);
 }
 
+TEST(messages_that_got_other_uids_meanwhile_keep_them_and_it_is_told)
+{
+    struct kit *k = kit_new();
+    KIT_NEEDED(k);
+    user(k);
+    cap_sh(k->c, "cd mail/d/ada && printf '3 V7 N9\n8 :a\n' >dovecot-uidlist");
+    struct source *s = list(k, WIRE_GIVE_REPLACE, "d/ada/dovecot-uidlist", "3 V7 N3\n1 :a\n2 :b\n");
+    for (int i = 0; i < 2; i++) {
+        give_all(k);
+        CHECK_INT(s->result, WIRE_GIVEN_REFUSED);
+        CHECK_CONTAINS(s->text, "1 messages have got other UIDs");
+        check_sh(k, "printf '3 V7 N9\n2 :b\n8 :a\n' | cmp - mail/d/ada/dovecot-uidlist");
+    }
+    kit_free(k);
+}
+
 TEST(a_list_that_the_mail_server_has_locked_is_left_alone)
 {
     struct kit *k = kit_new();

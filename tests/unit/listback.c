@@ -8,16 +8,18 @@
 #define BACK "3 V7 N3 " HEAD "1 :a\n2 :b\n"
 
 static struct err e;
+static size_t moved; /* of what check() looked at last */
 
 /* want: NULL nothing is written; else the text. */
 static void
 check(enum listback_kind kind, const char *here, const char *back, bool merge, const char *want)
 {
     _cleanup_buf_ struct buf text = { 0 };
-    struct listback x = { kind, span_str(here), span_str(back), merge, 100 };
+    struct listback x = { kind, span_str(here), span_str(back), merge, 100, 9 };
     int got = listback_text(&x, &text, &e);
     if (got < 0)
         fail_msg("%s", e.text);
+    moved = x.moved;
     CHECK_INT(got, want != NULL);
     buf_add_u8(&text, '\0');
     if (want != NULL)
@@ -28,7 +30,7 @@ static void
 check_refused(enum listback_kind kind, const char *here, const char *back, const char *why)
 {
     _cleanup_buf_ struct buf text = { 0 };
-    struct listback x = { kind, span_str(here), span_str(back), true, 100 };
+    struct listback x = { kind, span_str(here), span_str(back), true, 100, 9 };
     CHECK_INT(listback_text(&x, &text, &e), -1);
     CHECK_INT(e.code, ERR_REFUSED);
     CHECK_CONTAINS(e.text, why);
@@ -53,7 +55,9 @@ TEST(a_list_that_can_be_read_keeps_all_that_it_says_and_gets_what_it_lacks_on_an
     check(LISTBACK_UIDS, HERE, "3 V7 N3 " HEAD "2 :b\n", true, NULL);
     /* the same message under a UID that was given out since */
     check(LISTBACK_UIDS, "3 V7 N10 " HEAD "9 :a\n", BACK, true, "3 V7 N10 " HEAD "2 :b\n9 :a\n");
+    CHECK_INT(moved, 1);
     check(LISTBACK_UIDS, HERE, "3 V7 N50 " HEAD, true, "3 V7 N50 " HEAD "2 :b\n3 :c\n");
+    CHECK_INT(moved, 0);
     check(LISTBACK_UIDS, "1 7 9\n8 z\n", "1 7 3\n1 a\n", true, NULL);
     check(LISTBACK_SIZES, "/3 9 7\n", "/3 5 7\nline\n", true, NULL);
 }
