@@ -185,6 +185,45 @@ def test_what_is_released_goes_on_and_what_is_discarded_comes_back(guarded):
     assert refused.returncode == 3 and "not paused" in refused.stderr
 
 
+def encrypt_list(lab):
+    """What attackers do to INBOX's list of UIDs, before anybody looks at it."""
+    primary = lab["mx1"]
+    path = primary.path(primary.mail) / "example.org/ann/dovecot-uidlist"
+    with open(path, "r+b") as file:
+        file.write(b"\xd1\x07" * 200)
+    lab.level(primary)
+    return path
+
+
+def test_an_encrypted_list_comes_back_under_a_running_mail_server_or_is_named(pair):
+    primary, standby = pair["mx1"], pair["mx2"]
+    deliver(pair, ANN, 5)
+    with pair.imap("mx1", ANN) as client:
+        known = client.identity()
+        pair.level(primary)
+        encrypt_list(pair)
+        assert restore(standby, "--user", ANN, "--since", "1h")["not_put_back"] == []
+        assert client.identity() == known  # this process has read the folder before
+    deliver(pair, ANN, 1)
+    with pair.imap("mx1", ANN) as client:
+        validity, mails = client.identity()
+    assert validity == known[0] and {uid: mails.get(uid) for uid in known[1]} == known[1]
+    assert len(mails) == 6 and max(mails) > max(known[1]) + 1000  # what was given out since is passed over
+    pair.level(primary)
+    # too late: the server has begun a new one
+    path = encrypt_list(pair)
+    for file in path.parent.glob("dovecot.*"):  # nor an index that would know the UIDVALIDITY
+        file.unlink()
+    with pair.imap("mx1", ANN) as client:
+        assert client.identity()[0] != validity
+    pair.level(primary)
+    done = standby.mailtwin("retained", "restore", "--user", ANN, "--since", "1h", "--replace", "--yes", check=False)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "not put back: example.org/ann/dovecot-uidlist: the mail server has begun a new list" in done.stdout
+    pair.level(primary)
+    pair.same(primary)
+
+
 def test_files_that_are_emptied_close_the_guard_and_come_back_with_their_identity(guarded):
     """Messages and all control files truncated where they stand; the administrator's mistake is taken back."""
     primary, standby = guarded["mx1"], guarded["mx2"]
