@@ -262,7 +262,9 @@ print_report(const struct restoring *x)
         printf(", %.0f failed, %.0f refused, %.0f expired", x->failed, x->refused, x->gone);
     putchar('\n');
     json_array_foreach(x->untaken, i, one)
+    {
         printf("not put back: %s: %s\n", json_text(one, "path"), json_text(one, "why"));
+    }
 }
 
 static int

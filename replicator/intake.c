@@ -256,17 +256,20 @@ static void
 carry_out(struct intake *x, struct intake_item *item)
 {
     struct err e = { 0 };
-    int done = 0;
-    if (item->act == INTAKE_EXISTS)
-        intake_item_settle(item, WIRE_GIVEN_EXISTS, "");
-    else if (item->act == INTAKE_AGAIN)
+    if (item->act == INTAKE_AGAIN) {
         intake_item_settle(item, WIRE_GIVEN_FAILED, "it is being renamed at this moment");
-    else if (item->act == INTAKE_ABSENT)
+        return;
+    }
+    if (item->act == INTAKE_ABSENT) {
         intake_item_settle(item, WIRE_GIVEN_REFUSED,
                            "what it speaks of is not there, or is another one");
-    else if ((done = do_act(x, item, &e)) < 0)
+        return;
+    }
+    int done = do_act(x, item, &e);
+    bool stays = item->act == INTAKE_EXISTS || (item->act == INTAKE_LIST && done == 0);
+    if (done < 0)
         intake_item_failed(item, &e);
-    else if (item->act == INTAKE_LIST && done == 0)
+    else if (stays)
         intake_item_settle(item, WIRE_GIVEN_EXISTS, "");
     else
         tell_taken(x, item);

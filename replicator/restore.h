@@ -23,7 +23,7 @@ void restore_stop(struct daemon *d);
 
 /* The bytes of such a text; false: it is not written so. */
 bool restore_unescape(const char *text, struct buf *ret_bytes);
-/* The text of such bytes; for free(). */
-char *restore_escape(struct span bytes);
+/* The text of a path's bytes; for free(). */
+char *restore_escape(struct span path);
 
 #endif

@@ -8,7 +8,8 @@
 
 struct tally {
     const char *const *kinds;
-    struct tally_row *rows; /* user and folder are one allocation, user's */
+    struct tally_row *rows;
+    uint8_t **texts; /* of each row: user and folder point into it */
     uint32_t count, max;
     uint32_t *slots; /* by hash: the place in rows + 1, 0 none */
     uint32_t slot_mask;
@@ -25,6 +26,7 @@ tally_new(uint32_t folders_max, const char *const *kinds)
         slots *= 2;
     *t = (struct tally){ .kinds = kinds, .max = folders_max, .slot_mask = slots - 1 };
     t->rows = xcalloc(folders_max, sizeof(t->rows[0]));
+    t->texts = xcalloc(folders_max, sizeof(t->texts[0]));
     t->slots = xcalloc(slots, sizeof(t->slots[0]));
     return t;
 }
@@ -38,6 +40,7 @@ tally_free(struct tally **tally)
         return;
     tally_clear(t);
     free(t->rows);
+    free(t->texts);
     free(t->slots);
     free(t);
 }
@@ -46,7 +49,7 @@ void
 tally_clear(struct tally *t)
 {
     for (uint32_t i = 0; i < t->count; i++)
-        free((void *)(uintptr_t)t->rows[i].user.ptr);
+        free(t->texts[i]);
     if (t->count > 0)
         memset(t->slots, 0, ((size_t)t->slot_mask + 1) * sizeof(t->slots[0]));
     t->count = 0;
@@ -97,6 +100,7 @@ add_row(struct tally *t, const struct tally_row *row, uint32_t *slot)
 {
     uint8_t *text = xcalloc(1, row->user.len + row->folder.len + 1);
     struct tally_row *added = &t->rows[t->count];
+    t->texts[t->count] = text;
     copy(text, row->user);
     copy(text + row->user.len, row->folder);
     *added = (struct tally_row){ .store = row->store,
