@@ -1,5 +1,7 @@
 #include "cli/retained.h"
 
+#include "lib/base/escape.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,9 +40,10 @@ cut(char *text, const char *suffix)
 void
 retained_rows_cut(struct retained_rows *rows, const char *suffix)
 {
+    _cleanup_free_ char *text = escape_text(span_str(suffix)); /* as the paths are written */
     for (size_t i = 0; i < rows->count; i++) {
-        cut(rows->list[i].path, suffix);
-        cut(rows->list[i].key, suffix);
+        cut(rows->list[i].path, text);
+        cut(rows->list[i].key, text);
     }
 }
 
@@ -91,22 +94,6 @@ struct finding {
     unsigned store;
 };
 
-/* Whatever bytes: printable ASCII and UTF-8 would need no escape, but a terminal and JSON do. */
-static char *
-escaped(struct span s)
-{
-    char *text = xmalloc(3 * s.len + 1), *to = text;
-    for (size_t i = 0; i < s.len; i++) {
-        uint8_t c = s.ptr[i];
-        if (c < 0x20 || c >= 0x7f || c == '\\')
-            to += snprintf(to, 4, "\\%02x", c);
-        else
-            *to++ = (char)c;
-    }
-    *to = '\0';
-    return text;
-}
-
 static char *
 object_text(const struct retained_found *found)
 {
@@ -119,7 +106,7 @@ object_text(const struct retained_found *found)
     if (found->member.len > 0)
         buf_add_u8(&text, '/');
     buf_add(&text, found->member.ptr, found->member.len);
-    return escaped(buf_span(&text));
+    return escape_text(buf_span(&text));
 }
 
 /* What names messages is given behind them: or the mail server would drop what is not there yet. */
@@ -134,9 +121,9 @@ key_of(const struct retained_found *found)
 {
     _cleanup_buf_ struct buf key = { 0 };
     if (found->mailbox.kind != MAILBOX_MESSAGE)
-        return escaped(found->path);
+        return escape_text(found->path);
     path_join(&key, found->mailbox.dir, found->mailbox.base);
-    return escaped(buf_span(&key));
+    return escape_text(buf_span(&key));
 }
 
 static int
@@ -169,10 +156,10 @@ add_row(void *arg, const struct retained_found *found, struct err *e)
         .gid = found->st.st_gid,
         .last = names_others(found),
         .object = object_text(found),
-        .path = escaped(found->path),
+        .path = escape_text(found->path),
         .key = key_of(found),
-        .user = escaped(found->mailbox.user),
-        .folder = escaped(found->mailbox.folder),
+        .user = escape_text(found->mailbox.user),
+        .folder = escape_text(found->mailbox.folder),
     };
     if (found->mailbox.kind == MAILBOX_MESSAGE) {
         row->head = xmalloc(sizeof(*row->head));

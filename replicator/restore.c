@@ -1,5 +1,6 @@
 #include "replicator/restore.h"
 
+#include "lib/base/escape.h"
 #include "lib/os/attrs.h"
 #include "lib/os/file.h"
 #include "lib/store/keywords.h"
@@ -234,7 +235,7 @@ open_object(struct restore *r, struct span text, struct give_item *item, struct 
         return 0;
     if (fill_item(r, &o, item, e) < 0)
         return -1;
-    r->paths[item->tag] = restore_escape(buf_span(&item->path));
+    r->paths[item->tag] = escape_text(buf_span(&item->path));
     tell_guard(r, item);
     return 1;
 }
@@ -259,7 +260,7 @@ open_version(const struct restore *r, const char *text)
 {
     _cleanup_buf_ struct buf bytes = { 0 };
     _cleanup_object_ struct object o = { .path = { 0 } };
-    if (!restore_unescape(text, &bytes) || parse(r, buf_span(&bytes), &o, NULL) <= 0)
+    if (!escape_read(text, &bytes) || parse(r, buf_span(&bytes), &o, NULL) <= 0)
         return -1;
     return file_open_beneath(r->retained_fd, buf_span(&o.place), O_RDONLY | O_NONBLOCK, 0, NULL);
 }
@@ -335,7 +336,7 @@ answered(struct give_order *order, const struct given *given, struct err *e)
         mass_put_back(r->d->mass, r->store->number, false);
     if (!bad)
         return 0;
-    _cleanup_free_ char *why = restore_escape(given->text);
+    _cleanup_free_ char *why = escape_text(given->text);
     if (r->text[0] == '\0')
         snprintf(r->text, sizeof(r->text), "%s", why);
     json_array_append_new(r->untaken,
@@ -430,7 +431,7 @@ take_objects(struct restore *r, const json_t *objects, struct err *e)
             *more = '\0';
             r->versions[r->count] = xstrdup(more + 1);
         }
-        if (first == NULL || !restore_unescape(first, &r->objects[r->count])) {
+        if (first == NULL || !escape_read(first, &r->objects[r->count])) {
             free(r->versions[r->count]);
             buf_free(&r->objects[r->count]);
             return err_set(e, ERR_USAGE, "object %zu is not written as one", r->count + 1);

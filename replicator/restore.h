@@ -21,9 +21,4 @@ void restore_order(struct daemon *d, int store, struct control_call *call, const
  * then stays, and its answer says that it was given up. Before a role ends, and with the daemon. */
 void restore_stop(struct daemon *d);
 
-/* The bytes of such a text; false: it is not written so. */
-bool restore_unescape(const char *text, struct buf *ret_bytes);
-/* The text of a path's bytes; for free(). */
-char *restore_escape(struct span path);
-
 #endif

@@ -1,7 +1,6 @@
-/* restore_text.c - paths as text, for requests and answers. */
-#include "replicator/restore.h"
+#include "lib/base/escape.h"
 
-#include <stdio.h>
+#include "lib/base/base.h"
 
 static int
 hex_digit(char c)
@@ -10,7 +9,7 @@ hex_digit(char c)
 }
 
 bool
-restore_unescape(const char *text, struct buf *ret_bytes)
+escape_read(const char *text, struct buf *ret_bytes)
 {
     buf_reset(ret_bytes);
     for (; *text != '\0'; text++) {
@@ -25,13 +24,19 @@ restore_unescape(const char *text, struct buf *ret_bytes)
 }
 
 char *
-restore_escape(struct span path)
+escape_text(struct span bytes)
 {
-    char *text = xmalloc(3 * path.len + 1), *to = text;
-    for (size_t i = 0; i < path.len; i++) {
-        uint8_t c = path.ptr[i];
-        bool plain = c >= 0x20 && c < 0x7f && c != '\\';
-        to += snprintf(to, 4, plain ? "%c" : "\\%02x", c);
+    static const char hex[] = "0123456789abcdef";
+    char *text = xmalloc(3 * bytes.len + 1), *to = text;
+    for (size_t i = 0; i < bytes.len; i++) {
+        uint8_t c = bytes.ptr[i];
+        if (c >= 0x20 && c < 0x7f && c != '\\') {
+            *to++ = (char)c;
+            continue;
+        }
+        *to++ = '\\';
+        *to++ = hex[c >> 4];
+        *to++ = hex[c & 15];
     }
     *to = '\0';
     return text;
