@@ -21,7 +21,8 @@ struct mass {
     struct guard *guards; /* of each store; the session's thread alone uses them */
     bool syncing;
     uint64_t *allowed; /* files of each store whose loss does not count; the session's too */
-    atomic_uint_fast64_t *put_back; /* files of each store that come back from the primary */
+    atomic_uint_fast64_t *put_back; /* files of each store that come back from the primary ... */
+    atomic_uint_fast64_t put_back_until_ms; /* ... in records made until then */
 
     pthread_mutex_t lock; /* of what follows */
     struct mass_facts facts;
@@ -330,11 +331,14 @@ is_released(struct mass *m, uint64_t time_ms)
     return released;
 }
 
-/* What was encrypted and is overwritten by what this node gave to the primary. */
+/* What was encrypted and is overwritten by what this node gave to the primary. What came into a
+ * place that was empty overwrites nothing: of it nothing stays for whoever attacks next. */
 static bool
 is_put_back(struct mass *m, const struct loss *x)
 {
     atomic_uint_fast64_t *count = &m->put_back[x->store->number];
+    if (x->time_ms > atomic_load(&m->put_back_until_ms))
+        atomic_store(count, 0);
     uint_fast64_t have = atomic_load(count);
     while (!x->gone && have >= x->files) {
         if (atomic_compare_exchange_weak(count, &have, have - x->files))
@@ -422,6 +426,8 @@ mass_put_back(struct mass *mass, uint16_t store, bool comes)
     atomic_uint_fast64_t *count = &mass->put_back[store];
     uint_fast64_t have = atomic_load(count);
     if (comes) {
+        uint64_t window = mass->node->stores[store].conf->mass_window_ms;
+        atomic_store(&mass->put_back_until_ms, wall_ms() + window);
         atomic_fetch_add(count, 1);
         return;
     }

@@ -44,8 +44,9 @@ void mass_syncing(struct mass *mass, bool syncing);
 /* Session, behind that: so many files of the store are kept elsewhere (salvage), and their loss in
  * this sync is none. */
 void mass_allow(struct mass *mass, uint16_t store, uint64_t files);
-/* From any thread: a file is given to the primary to replace what it has, and its record will come
- * here as a loss that is none; false: it did not replace anything after all. */
+/* From any thread: a file is given to the primary to replace what it has, and its record, made
+ * within mass-change-window, will come here as a loss that is none; false: it did not replace
+ * anything after all. */
 void mass_put_back(struct mass *mass, uint16_t store, bool comes);
 /* true and the sentence when applying must wait. From any thread. */
 bool mass_closed(struct mass *mass, struct err *e);

@@ -30,7 +30,7 @@ struct restore {
     struct buf suffix;   /* taken off paths that end so */
     struct buf *objects; /* bytes of each */
     char **paths;        /* of each that was read */
-    bool *told;          /* the guard was, of each */
+    bool *told;          /* the guard was, of each, and its answer has not come */
     json_t *untaken;     /* what failed or was refused: path and why */
     char **versions;     /* NULL: texts of earlier versions, a line each */
     size_t count, next;
@@ -334,6 +334,7 @@ answered(struct give_order *order, const struct given *given, struct err *e)
         return 0;
     if (r->told[given->tag] && given->result != WIRE_GIVEN_CREATED)
         mass_put_back(r->d->mass, r->store->number, false);
+    r->told[given->tag] = false;
     if (!bad)
         return 0;
     _cleanup_free_ char *why = escape_text(given->text);
@@ -405,6 +406,10 @@ static void
 done(struct give_order *order, const struct err *e)
 {
     struct restore *r = order->arg;
+    for (size_t i = 0; i < r->count; i++) { /* whether they are there nobody said: they count */
+        if (r->told[i])
+            mass_put_back(r->d->mass, r->store->number, false);
+    }
     if (e != NULL)
         r->e = *e;
     r->ended = true;

@@ -161,6 +161,19 @@ TEST(what_is_put_back_does_not_count_and_an_attack_that_goes_on_does)
     end(&f);
 }
 
+TEST(what_was_put_back_where_nothing_was_is_no_licence_for_later)
+{
+    struct fixture f;
+    if (!begin(&f))
+        skip();
+    cap_sh(f.c, "mkdir -p mail/ann/cur && " MESSAGES);
+    for (unsigned i = 0; i < 400; i++)
+        mass_put_back(f.mass, 0, true);
+    uint64_t later_ms = (uint64_t)time(NULL) * 1000 + 2 * f.c->node->stores[0].conf->mass_window_ms;
+    CHECK_INT(lose_each(&f, true, later_ms), 99);
+    end(&f);
+}
+
 TEST(a_directory_counts_with_all_its_messages)
 {
     struct fixture f;
