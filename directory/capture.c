@@ -125,8 +125,7 @@ look_for_secrets(struct dir_store *s, struct row *row, const struct buf *old,
                  const struct ldif_entry *entry, struct buf *text, struct err *e)
 {
     row->withheld = 0;
-    if (old->len == 0)
-        withhold_note_new(s, entry);
+    withhold_note(s, entry, old->len == 0);
     if (old->len == 0 || span_equal(buf_span(old), buf_span(text)))
         return 0;
     return withhold_look(s, row, old, entry, text, e);

@@ -73,6 +73,7 @@ struct withheld {
     bool news;        /* a new entry came without a secret: one of the spool is to be looked at */
     uint64_t news_ms; /* not before */
     bool has_witness; /* the spool has an entry with a secret, it is this one */
+    bool none_has;    /* it was looked through, and no entry had one; none came since */
     uint8_t witness[LDAPSYNC_UUID_SIZE];
     size_t gone;      /* secrets that were taken away, so it was judged */
     uint64_t gone_ms; /* when the first of them was */

@@ -206,7 +206,10 @@ find_witness(struct dir_store *s, struct ldif_entry *ret_entry, struct err *e)
     if (found != 0)
         return found;
     w->has_witness = false;
+    if (w->none_has)
+        return 0;
     int r = spool_each(s->spool, -1, try_witness, &hunt, e);
+    w->none_has = r == 0;
     return w->has_witness ? 1 : r;
 }
 
@@ -227,9 +230,11 @@ look_at_witness(struct dir_store *s, struct err *e)
 }
 
 void
-withhold_note_new(struct dir_store *s, const struct ldif_entry *entry)
+withhold_note(struct dir_store *s, const struct ldif_entry *entry, bool is_new)
 {
-    s->withheld.news |= secrets_any(entry, s->conf->ldap.skip) == NULL;
+    bool has = secrets_any(entry, s->conf->ldap.skip) != NULL;
+    s->withheld.none_has &= !has;
+    s->withheld.news |= is_new && !has;
 }
 
 /* --- afterwards --- */

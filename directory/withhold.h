@@ -16,9 +16,9 @@ void withhold_refreshed(struct dir_store *s);
  * put back into it. -1: the connection is lost. */
 int withhold_look(struct dir_store *s, struct row *row, const struct buf *old_text,
                   const struct ldif_entry *entry, struct buf *text, struct err *e) _must_check_;
-/* The same of a new entry, which may lack what it never showed: soon an older one that has a secret
- * is looked at. */
-void withhold_note_new(struct dir_store *s, const struct ldif_entry *entry);
+/* Of each entry that is told. A new one may lack what it never showed: soon an older one that has a
+ * secret is looked at. */
+void withhold_note(struct dir_store *s, const struct ldif_entry *entry, bool is_new);
 /* Does what is to be looked at again. 0: everything is to be asked for, since the server shows
  * again what it did not; else the milliseconds after which to call again, -1 there is nothing to
  * wait for. */
