@@ -3,11 +3,11 @@
 #include "cli/accounts.h"
 
 #include "cli/commands.h"
+#include "lib/os/dir.h"
 #include "lib/os/file.h"
 #include "lib/store/ldif.h"
 #include "lib/store/store.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,19 +128,17 @@ static int
 each_in(int parent, const char *path, each_name *give, void *arg, struct err *e)
 {
     int follow = parent == AT_FDCWD ? 0 : O_NOFOLLOW;
-    int fd = openat(parent, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | follow);
+    _cleanup_close_ int fd = openat(parent, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | follow);
     bool none = errno == ENOTDIR || errno == ENOENT || errno == ELOOP;
     if (fd < 0)
         return none && parent != AT_FDCWD ? 0 : err_sys(e, ERR_IO, "open %s", path);
-    DIR *dir = fdopendir(fd);
-    ASSERT(dir != NULL);
-    const struct dirent *entry;
-    int r = 0;
-    while (r == 0 && (entry = readdir(dir)) != NULL)
-        if (entry->d_name[0] != '.')
-            r = give(arg, fd, entry->d_name, e);
-    closedir(dir);
-    return r;
+    _cleanup_dir_ DIR *dir = dir_open(fd, ".", e);
+    const struct dirent *item;
+    int r = dir == NULL ? -1 : 0, more = 0;
+    while (r == 0 && (more = dir_next(dir, &item, e)) > 0)
+        if (item->d_name[0] != '.')
+            r = give(arg, fd, item->d_name, e);
+    return more < 0 || dir == NULL ? err_wrap(e, "read %s", path) : r;
 }
 
 struct accounts {

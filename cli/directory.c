@@ -10,6 +10,7 @@
 
 #define ANSWER_MS     10000
 #define GRACE_MS      1000
+#define RESUME_MS     1000
 #define EXIT_DEGRADED 4
 
 /* --- for the barrier --- */
@@ -23,10 +24,11 @@ now_ms(void)
 }
 
 static int
-reach_one(const struct conf *conf, const char *store, uint64_t timeout_ms, struct err *e)
+ask_one(const struct conf *conf, const char *what, const char *store, uint64_t timeout_ms,
+        struct err *e)
 {
     _cleanup_json_ json_t *reply = NULL;
-    _cleanup_json_ json_t *request = json_pack("{s:s, s:s, s:I}", "do", "reach", "store", store,
+    _cleanup_json_ json_t *request = json_pack("{s:s, s:s, s:I}", "do", what, "store", store,
                                                "timeout_ms", (json_int_t)timeout_ms);
     if (control_ask(conf->run_dir, CONTROL_DIRECTORY, request, (int)timeout_ms + GRACE_MS, NULL,
                     NULL, &reply, e) < 0)
@@ -34,24 +36,56 @@ reach_one(const struct conf *conf, const char *store, uint64_t timeout_ms, struc
     return 0;
 }
 
-int
-directory_reach(const struct line *line, const char *store, uint64_t *timeout_ms, struct err *e)
+/* store: NULL all. */
+static int
+ask_each(const struct conf *conf, const char *what, const char *store, uint64_t *timeout_ms,
+         struct err *e)
 {
-    _cleanup_conf_ struct conf *conf = NULL;
-    if (line_conf(line, &conf, e) < 0)
-        return -1;
     for (size_t i = 0; i < conf->store_count; i++) {
         const struct conf_store *one = &conf->stores[i];
         if (one->kind != STORE_LDAP || one->ldap.native ||
             (store != NULL && strcmp(store, one->name) != 0))
             continue;
         uint64_t begun = now_ms();
-        if (reach_one(conf, one->name, *timeout_ms, e) < 0)
+        if (ask_one(conf, what, one->name, *timeout_ms, e) < 0)
             return -1;
         uint64_t took = now_ms() - begun;
         *timeout_ms = took < *timeout_ms ? *timeout_ms - took : 1;
     }
     return 0;
+}
+
+int
+directory_reach(const struct line *line, const char *store, uint64_t *timeout_ms, struct err *e)
+{
+    _cleanup_conf_ struct conf *conf = NULL;
+    return line_conf(line, &conf, e) < 0 ? -1 : ask_each(conf, "reach", store, timeout_ms, e);
+}
+
+/* --- for a demotion --- */
+
+int
+directory_hand_over(const struct conf *conf, uint64_t *timeout_ms, struct err *e)
+{
+    struct err why = { 0 };
+    if (ask_each(conf, "handover", NULL, timeout_ms, &why) == 0)
+        return 0;
+    if (why.code == ERR_REFUSED)
+        return err_set(e, why.code, "%s", why.text);
+    return err_set(e, ERR_REFUSED,
+                   "%s; its last changes would be on no standby: mend that and give the order "
+                   "again, and --force demotes all the same",
+                   why.text);
+}
+
+void
+directory_resume(const struct conf *conf)
+{
+    for (size_t i = 0; i < conf->store_count; i++) {
+        uint64_t timeout_ms = RESUME_MS;
+        struct err ignored = { 0 }; /* it goes on by itself, later */
+        ask_each(conf, "resume", conf->stores[i].name, &timeout_ms, &ignored);
+    }
 }
 
 /* --- mailtwin directory --- */

@@ -10,4 +10,10 @@
 int directory_reach(const struct line *line, const char *store, uint64_t *timeout_ms,
                     struct err *e) _must_check_;
 
+/* Before a demotion: the same of all stores, and nothing goes into their spools from then on until
+ * the role has changed or directory_resume(). Refused where it cannot be so. */
+int directory_hand_over(const struct conf *conf, uint64_t *timeout_ms, struct err *e) _must_check_;
+/* The node was not demoted. */
+void directory_resume(const struct conf *conf);
+
 #endif

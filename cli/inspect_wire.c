@@ -250,6 +250,10 @@ print_give(const struct wire_give *m, FILE *out)
     print_u64("keywords", m->keyword_count, out);
     print_u64("xattrs", m->xattr_count, out);
     print_place(m->store, m->path, out);
+    if (m->mode == WIRE_GIVE_MOVE)
+        wire_print_bytes("from", m->from, out);
+    if (m->kind == WIRE_GIVE_DIR && m->mode == WIRE_GIVE_REMOVE)
+        print_u64("since", m->since, out);
 }
 
 static void

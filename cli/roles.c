@@ -2,6 +2,7 @@
  */
 #include "cli/accounts.h"
 #include "cli/commands.h"
+#include "cli/directory.h"
 #include "cli/steps.h"
 #include "lib/os/control.h"
 #include "lib/store/dump_run.h"
@@ -270,14 +271,17 @@ cmd_promote(const struct line *line, struct err *e)
 
 /* What was in the stores up to now is on a standby's disk, also of async stores, or the order is
  * refused: what is not there would wait on this node until it is the primary again, or be salvaged
- * from it. */
+ * from it. What the directory servers have answered is in the stores first. */
 static int
-drain(const struct line *line, struct err *e)
+drain(const struct line *line, const struct conf *conf, struct err *e)
 {
     _cleanup_json_ json_t *reply = NULL;
-    json_t *request = json_pack("{s:s, s:b, s:i}", "do", "barrier", "handover", true, "timeout_ms",
-                                DRAIN_MS);
-    if (line_ask(line, CONTROL_BARRIER, request, DRAIN_MS + DRAIN_GRACE, &reply, e) < 0)
+    uint64_t left_ms = DRAIN_MS;
+    if (directory_hand_over(conf, &left_ms, e) < 0)
+        return -1;
+    json_t *request = json_pack("{s:s, s:b, s:I}", "do", "barrier", "handover", true, "timeout_ms",
+                                (json_int_t)left_ms);
+    if (line_ask(line, CONTROL_BARRIER, request, (int)left_ms + DRAIN_GRACE, &reply, e) < 0)
         return -1;
     const char *state = json_text(reply, "state");
     if (strcmp(state, "safe") == 0)
@@ -291,11 +295,8 @@ drain(const struct line *line, struct err *e)
 
 /* The other node restores the newest version: let that be what the programs have now. */
 static int
-run_dumps(const struct line *line, struct err *e)
+run_dumps(const struct conf *conf, struct err *e)
 {
-    _cleanup_conf_ struct conf *conf = NULL;
-    if (line_conf(line, &conf, e) < 0)
-        return -1;
     for (size_t i = 0; i < conf->store_count; i++) {
         struct dump_result result;
         if (conf->stores[i].kind != STORE_DUMP)
@@ -309,12 +310,18 @@ run_dumps(const struct line *line, struct err *e)
 int
 cmd_demote(const struct line *line, struct err *e)
 {
+    _cleanup_conf_ struct conf *conf = NULL;
     _cleanup_json_ json_t *reply = NULL;
-    if (!line_has(line, "no-dump") && run_dumps(line, e) < 0)
+    bool drains = !line_has(line, "force");
+    if (line_conf(line, &conf, e) < 0 || (!line_has(line, "no-dump") && run_dumps(conf, e) < 0))
         return -1;
-    if (!line_has(line, "force") && drain(line, e) < 0)
-        return -1;
-    if (line_ask(line, CONTROL_SOCKET, order("demote"), ANSWER_MS, &reply, e) < 0)
+    int rc = drains ? drain(line, conf, e) : 0;
+    bool ordered = rc >= 0;
+    if (ordered)
+        rc = line_ask(line, CONTROL_SOCKET, order("demote"), ANSWER_MS, &reply, e);
+    if (rc < 0 && drains && !(ordered && e->code == ERR_TIMEOUT)) /* else it may be done yet */
+        directory_resume(conf);
+    if (rc < 0)
         return -1;
     puts("this node is no primary any more");
     return 0;

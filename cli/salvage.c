@@ -6,9 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ANSWER_MS 60000
-#define WAIT_MS   300
-#define QUIET_MAX 100 /* answers without a change, then it is told that it goes on */
+#define ANSWER_MS  60000
+#define WAIT_MS    300
+#define LIST_TRIES 3   /* while salvages are dropped */
+#define QUIET_MAX  100 /* answers without a change, then it is told that it goes on */
 
 static json_t *
 request_of(const struct line *line, const char *what)
@@ -24,12 +25,50 @@ request_of(const struct line *line, const char *what)
 }
 
 static int
-ask_list(const struct line *line, bool all, json_t **ret_reply, struct err *e)
+ask_page(const struct line *line, bool all, const char *after, bool counts_alone,
+         json_t **ret_reply, struct err *e)
 {
     json_t *request = request_of(line, "salvage");
     if (all)
         json_object_set_new(request, "all", json_true());
+    if (after != NULL)
+        json_object_set_new(request, "after", json_string(after));
+    if (counts_alone)
+        json_object_set_new(request, "limit", json_integer(0));
     return line_ask(line, CONTROL_SOCKET, request, ANSWER_MS, ret_reply, e);
+}
+
+/* The daemon answers with a page at a time: all of them as one. 0 what the next page was to begin
+ * behind is gone. */
+static int
+try_list(const struct line *line, bool all, json_t **ret_reply, struct err *e)
+{
+    _cleanup_json_ json_t *reply = NULL;
+    if (ask_page(line, all, NULL, false, &reply, e) < 0)
+        return -1;
+    json_t *items = json_object_get(reply, "items");
+    json_t *more = json_object_get(reply, "more");
+    while (json_integer_value(more) > 0 && json_array_size(items) > 0) {
+        _cleanup_json_ json_t *page = NULL;
+        const json_t *last = json_array_get(items, json_array_size(items) - 1);
+        if (ask_page(line, all, json_text(last, "id"), false, &page, e) < 0)
+            return e->code == ERR_USAGE ? 0 : -1;
+        json_array_extend(items, json_object_get(page, "items"));
+        json_integer_set(more, json_integer_value(json_object_get(page, "more")));
+    }
+    *ret_reply = json_incref(reply);
+    return 1;
+}
+
+static int
+ask_list(const struct line *line, bool all, json_t **ret_reply, struct err *e)
+{
+    int got = 0;
+    for (int tries = 0; got == 0 && tries < LIST_TRIES; tries++) {
+        err_clear(e);
+        got = try_list(line, all, ret_reply, e);
+    }
+    return got > 0 ? 0 : -1;
 }
 
 /* kept: also where its bytes are. */
@@ -40,6 +79,8 @@ print_item(const json_t *item, bool kept)
            json_text(item, "state"), json_text(item, "at"), json_text(item, "path"));
     if (json_text(item, "before")[0] != '\0')
         printf("%-20s before: %s\n", "", json_text(item, "before"));
+    if (json_text(item, "why")[0] != '\0')
+        printf("%-20s refused: %s\n", "", json_text(item, "why"));
     if (kept && json_text(item, "kept")[0] != '\0')
         printf("%-20s kept: %s\n", "", json_text(item, "kept"));
 }
@@ -51,9 +92,6 @@ print_list(const json_t *reply, bool kept)
     const json_t *counts = json_object_get(reply, "counts");
     for (size_t i = 0; i < json_array_size(items); i++)
         print_item(json_array_get(items, i), kept);
-    double more = json_number_value(json_object_get(reply, "more"));
-    if (more > 0)
-        printf("and %.0f more\n", more);
     printf("%.0f delivered, %.0f waiting for the primary, %.0f to be decided\n",
            json_number_value(json_object_get(counts, "delivered")),
            json_number_value(json_object_get(counts, "waiting")),
@@ -86,19 +124,19 @@ run_list(const struct line *line, struct err *e)
 
 /* Until the primary has answered for all that was ordered. */
 static int
-wait_given(const struct line *line, json_t **ret_reply, struct err *e)
+wait_given(const struct line *line, struct err *e)
 {
     json_int_t before = -1;
     for (int quiet = 0; quiet < QUIET_MAX; quiet++) {
-        if (ask_list(line, true, ret_reply, e) < 0)
+        _cleanup_json_ json_t *reply = NULL;
+        if (ask_page(line, true, NULL, true, &reply, e) < 0)
             return -1;
         json_int_t waiting = json_integer_value(
-            json_object_get(json_object_get(*ret_reply, "counts"), "waiting"));
+            json_object_get(json_object_get(reply, "counts"), "waiting"));
         if (waiting < 1)
             return 0;
         quiet = waiting == before ? quiet : 0;
         before = waiting;
-        json_freep(ret_reply);
         poll(NULL, 0, WAIT_MS);
     }
     return err_set(e, ERR_TIMEOUT,
@@ -111,7 +149,7 @@ sentence(const char *verb)
 {
     return strcmp(verb, "drop") == 0 ? "what is dropped is deleted here, and is nowhere else"
            : strcmp(verb, "apply") == 0
-               ? "what is applied replaces what the primary has, or removes it there"
+               ? "what is applied replaces, renames or removes what the primary has"
                : "what is delivered appears in the users' mailboxes";
 }
 
@@ -139,7 +177,7 @@ run_give(const struct line *line, bool apply, struct err *e)
         puts("there is nothing of that kind left to be given");
         return 0;
     }
-    if (wait_given(line, &list, e) < 0)
+    if (wait_given(line, e) < 0 || ask_list(line, true, &list, e) < 0)
         return -1;
     if (line_has(line, "json"))
         print_json(list);

@@ -11,9 +11,9 @@ int
 step_directory(const struct conf *conf, const struct conf_store *store, uint64_t epoch,
                char **ret_text, struct err *e)
 {
-    (void)epoch;
     _cleanup_json_ json_t *reply = NULL;
-    _cleanup_json_ json_t *request = json_pack("{s:s, s:s}", "do", "level", "store", store->name);
+    _cleanup_json_ json_t *request = json_pack("{s:s, s:s, s:I}", "do", "level", "store",
+                                               store->name, "epoch", (json_int_t)epoch);
     struct err why = { 0 };
     int rc = control_ask(conf->run_dir, CONTROL_DIRECTORY, request, SILENCE_MS, NULL, NULL, &reply,
                          &why);

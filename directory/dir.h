@@ -92,6 +92,8 @@ struct dir_store {
     struct table table;
     uint32_t seen; /* number of the comparison or refresh going on */
     enum dir_mode mode;
+    uint64_t held_ms; /* the node is being demoted: nothing is captured before; 0 it is not */
+    uint64_t epoch;   /* in which the capture began */
     struct capture capture;
     struct apply apply;
     struct native native;

@@ -65,6 +65,22 @@ worker_of(struct directoryd *d, const json_t *request, struct err *e)
 }
 
 static void
+give_order(struct directoryd *d, struct worker *worker, enum order_kind kind,
+           struct control_call *call, const json_t *request)
+{
+    json_int_t ms = json_integer_value(json_object_get(request, "timeout_ms"));
+    json_int_t epoch = json_integer_value(json_object_get(request, "epoch"));
+    struct order_for what = { .kind = kind,
+                              .epoch = epoch > 0 ? (uint64_t)epoch : 0,
+                              .timeout_ms = kind == ORDER_LEVEL ? LEVEL_MS : REACH_MS };
+    if (ms > 0)
+        what.timeout_ms = MIN((uint64_t)ms, TIMEOUT_MAX_MS);
+    worker_order(worker, &what, call);
+    if (kind == ORDER_LEVEL) /* behind a promotion, of which this daemon may not know yet */
+        roles_look(&d->roles);
+}
+
+static void
 on_request(struct control_call *call, const json_t *request, const struct control_peer *peer,
            void *arg)
 {
@@ -72,14 +88,12 @@ on_request(struct control_call *call, const json_t *request, const struct contro
         const char *word;
         enum order_kind kind;
         bool changes;
-    } orders[] = { { "reach", ORDER_REACH, false },
-                   { "level", ORDER_LEVEL, false },
-                   { "release", ORDER_RELEASE, true },
-                   { "retry", ORDER_RETRY, true } };
+    } orders[] = { { "reach", ORDER_REACH, false },    { "handover", ORDER_HANDOVER, false },
+                   { "resume", ORDER_RESUME, false },  { "level", ORDER_LEVEL, false },
+                   { "release", ORDER_RELEASE, true }, { "retry", ORDER_RETRY, true } };
     struct directoryd *d = arg;
     struct err e = { 0 };
     const char *word = json_string_value(json_object_get(request, "do"));
-    json_int_t ms = json_integer_value(json_object_get(request, "timeout_ms"));
     if (strcmp(word, "status") == 0) {
         do_status(d, call);
         return;
@@ -92,10 +106,7 @@ on_request(struct control_call *call, const json_t *request, const struct contro
             break;
         if (orders[i].changes)
             order_note(call, request, peer);
-        uint64_t timeout = orders[i].kind == ORDER_LEVEL ? LEVEL_MS : REACH_MS;
-        if (ms > 0)
-            timeout = MIN((uint64_t)ms, TIMEOUT_MAX_MS);
-        worker_order(worker, orders[i].kind, call, timeout);
+        give_order(d, worker, orders[i].kind, call, request);
         return;
     }
     if (e.code == ERR_NONE)

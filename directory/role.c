@@ -52,9 +52,10 @@ look(struct roles *roles)
     const char *history = json_string_value(json_object_get(reply, "history"));
     if (role != ROLE_UNKNOWN) {
         pthread_mutex_lock(&roles->mutex);
-        bool changed = roles->state.role != role;
+        uint64_t epoch = number(reply, "epoch");
+        bool changed = roles->state.role != role || roles->state.epoch != epoch;
         roles->state = (struct role_state){ .role = role,
-                                            .epoch = number(reply, "epoch"),
+                                            .epoch = epoch,
                                             .tail = number(reply, "tail"),
                                             .applied = number(reply, "applied") };
         snprintf(roles->state.history, ROLE_HISTORY_MAX, "%s", history != NULL ? history : "");
@@ -74,8 +75,19 @@ pause_between(struct roles *roles)
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
     pthread_mutex_lock(&roles->mutex);
-    while (!roles->ending && pthread_cond_timedwait(&roles->end, &roles->mutex, &until) == 0)
+    while (!roles->ending && !roles->asked &&
+           pthread_cond_timedwait(&roles->end, &roles->mutex, &until) == 0)
         continue;
+    roles->asked = false;
+    pthread_mutex_unlock(&roles->mutex);
+}
+
+void
+roles_look(struct roles *roles)
+{
+    pthread_mutex_lock(&roles->mutex);
+    roles->asked = true;
+    pthread_cond_signal(&roles->end);
     pthread_mutex_unlock(&roles->mutex);
 }
 

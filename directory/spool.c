@@ -1,10 +1,10 @@
 #include "directory/spool.h"
 
+#include "lib/os/dir.h"
 #include "lib/os/file.h"
 #include "lib/store/ldif.h"
 #include "lib/store/store.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -182,27 +182,18 @@ each_in(struct spool *spool, int folder,
         int (*give)(void *arg, const uint8_t uuid[LDAPSYNC_UUID_SIZE], struct err *e), void *arg,
         struct err *e)
 {
-    int fd = open_folder(spool, folder, false);
+    _cleanup_close_ int fd = open_folder(spool, folder, false);
     if (fd < 0)
         return errno == ENOENT ? 0 : err_sys(e, ERR_IO, "open the spool's folder %d", folder);
-    DIR *dir = fdopendir(fd);
-    ASSERT(dir != NULL);
-    int r = 0;
-    for (;;) {
+    _cleanup_dir_ DIR *dir = dir_open(fd, ".", e);
+    const struct dirent *item;
+    int more = dir == NULL ? -1 : 0;
+    while (dir != NULL && (more = dir_next(dir, &item, e)) > 0) {
         uint8_t uuid[LDAPSYNC_UUID_SIZE];
-        errno = 0;
-        const struct dirent *name = readdir(dir);
-        if (name == NULL && errno != 0)
-            r = err_sys(e, ERR_IO, "read the spool's folder %d", folder);
-        if (name == NULL || r < 0)
-            break;
-        if (spool_name_read(name->d_name, uuid) && uuid[0] == folder)
-            r = give(arg, uuid, e);
-        if (r < 0)
-            break;
+        if (spool_name_read(item->d_name, uuid) && uuid[0] == folder && give(arg, uuid, e) < 0)
+            return -1;
     }
-    closedir(dir);
-    return r;
+    return more < 0 ? err_wrap(e, "read the spool's folder %d", folder) : 0;
 }
 
 int

@@ -49,6 +49,8 @@ state_of(const struct dir_store *s)
         return "idle";
     if (s->server == NULL || s->trouble != NULL)
         return "failed";
+    if (s->mode == DIR_CAPTURE && s->held_ms != 0)
+        return "paused";
     if (s->mode == DIR_CAPTURE && s->capture.refreshing)
         return "refreshing";
     if (s->mode == DIR_APPLY && s->apply.compare)

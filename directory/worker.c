@@ -3,6 +3,7 @@
 #include "directory/apply.h"
 #include "directory/capture.h"
 #include "directory/kept.h"
+#include "directory/lead.h"
 #include "directory/native.h"
 #include "directory/status.h"
 #include "directory/withhold.h"
@@ -14,9 +15,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define MARK_SUFFIX "mode" /* what was last done with the store: "apply" or "capture" */
+#define MARK_SUFFIX "mode" /* what was last done with the store; lead.h */
 #define MARK_MAX    64
 #define AGAIN_MS    1000
+#define DOWN_MS     5000  /* a server is down so long before a demotion is told of it */
+#define HOLD_MS     70000 /* behind its time a demotion is not under way any more */
 
 struct order {
     struct order *next;
@@ -24,9 +27,11 @@ struct order {
     struct control_call *call;
     struct control_server *control;
     uint64_t until_ms;
-    bool begun;      /* a step was made since it came */
-    struct buf csns; /* of REACH: what the server had */
-    json_t *reply;   /* NULL: e says why not */
+    uint64_t epoch;   /* of LEVEL */
+    uint64_t down_ms; /* since when there is no server, as far as this order knows; 0 there is */
+    bool begun;       /* a step was made since it came */
+    struct buf csns;  /* of REACH: what the server had */
+    json_t *reply;    /* NULL: e says why not */
     struct err e;
 };
 
@@ -72,6 +77,19 @@ refuse(struct order *order, enum err_code code, const char *why)
     return answer(order, NULL);
 }
 
+/* At a barrier a server that is down is waited for; at a demotion somebody stands and waits. */
+static int
+look_for_server(struct dir_store *s, struct order *order)
+{
+    uint64_t now = dir_now_ms();
+    if (s->server != NULL)
+        order->down_ms = 0;
+    else if (order->down_ms == 0)
+        order->down_ms = now;
+    bool down = s->server == NULL && s->trouble != NULL && now - order->down_ms >= DOWN_MS;
+    return order->kind == ORDER_HANDOVER && down ? refuse(order, ERR_PEER, s->trouble) : 0;
+}
+
 static int
 do_reach(struct dir_store *s, struct order *order)
 {
@@ -80,7 +98,7 @@ do_reach(struct dir_store *s, struct order *order)
     if (s->mode != DIR_CAPTURE && s->mode != DIR_IDLE && roles_now(s->roles).role != ROLE_PRIMARY)
         return refuse(order, ERR_REFUSED, "this node is not the primary");
     if (s->mode != DIR_CAPTURE || s->server == NULL)
-        return 0;
+        return look_for_server(s, order);
     if (!order->begun) {
         int r = server_csns(s->server, &order->csns, &order->e);
         if (r != 0)
@@ -89,6 +107,15 @@ do_reach(struct dir_store *s, struct order *order)
     }
     if (!capture_reached(s, buf_span(&order->csns)))
         return 0;
+    if (order->kind == ORDER_HANDOVER)
+        s->held_ms = order->until_ms + HOLD_MS;
+    return answer(order, json_object());
+}
+
+static int
+do_resume(struct dir_store *s, struct order *order)
+{
+    s->held_ms = 0;
     return answer(order, json_object());
 }
 
@@ -98,12 +125,10 @@ do_level(struct dir_store *s, struct order *order)
 {
     bool waited = order->begun;
     order->begun = true;
-    if (!waited || s->mode == DIR_IDLE)
-        return 0;
-    bool standby = roles_now(s->roles).role != ROLE_PRIMARY;
-    if (s->mode == DIR_APPLY && (!standby || !apply_level(s)))
-        return 0;
     struct role_state role = roles_now(s->roles);
+    bool applied = s->mode == DIR_APPLY && apply_level(s);
+    if (!waited || !lead_is_level(s->mode, &role, order->epoch, s->epoch, applied))
+        return 0;
     _cleanup_free_ char *now = dir_level_text(s, &role);
     const char *level = s->mode == DIR_CAPTURE && s->level != NULL ? s->level : now;
     json_t *reply = json_loads(level, 0, NULL);
@@ -122,6 +147,8 @@ do_level(struct dir_store *s, struct order *order)
 static int
 do_release(struct dir_store *s, struct order *order)
 {
+    if (s->held_ms != 0)
+        return 0;
     size_t held = s->guard.gone + withhold_count(s);
     json_t *reply = json_pack("{s:I}", "released", (json_int_t)held);
     if (s->mode == DIR_CAPTURE)
@@ -147,10 +174,8 @@ static int
 order_look(struct dir_store *s, struct order *order)
 {
     static int (*const looks[])(struct dir_store * s, struct order * order) = {
-        [ORDER_REACH] = do_reach,
-        [ORDER_LEVEL] = do_level,
-        [ORDER_RELEASE] = do_release,
-        [ORDER_RETRY] = do_retry,
+        [ORDER_REACH] = do_reach, [ORDER_HANDOVER] = do_reach,  [ORDER_RESUME] = do_resume,
+        [ORDER_LEVEL] = do_level, [ORDER_RELEASE] = do_release, [ORDER_RETRY] = do_retry,
     };
     if (looks[order->kind](s, order) > 0)
         return 1;
@@ -170,7 +195,8 @@ look_at_orders(struct worker *w)
     for (struct order **at = &w->orders; *at != NULL;) {
         struct order *order = *at, *rest = order->next;
         bool was_begun = order->begun;
-        bool acts = order->kind == ORDER_RELEASE || order->kind == ORDER_RETRY;
+        bool acts = order->kind == ORDER_RELEASE || order->kind == ORDER_RETRY ||
+                    order->kind == ORDER_RESUME;
         if (order_look(w->store, order) > 0) {
             *at = rest;
             again |= acts;
@@ -198,22 +224,27 @@ wanted(const struct dir_store *s)
     return role == ROLE_STANDBY ? DIR_APPLY : DIR_IDLE;
 }
 
-/* Did this node apply when it was last stopped? Then the spool may know more than the server. */
 static bool
-was_applying(struct dir_store *s)
+applies_first(struct dir_store *s, uint64_t epoch)
 {
     _cleanup_free_ char *mark = dir_state_read(s, MARK_SUFFIX, MARK_MAX);
-    return mark != NULL && strcmp(mark, "apply\n") == 0;
+    return lead_applies_first(mark, epoch);
+}
+
+static int
+write_mark(struct dir_store *s, enum dir_mode mode, struct err *e)
+{
+    _cleanup_free_ char *capture = xasprintf(LEAD_CAPTURE " %llu\n", (unsigned long long)s->epoch);
+    const char *mark = mode == DIR_APPLY ? LEAD_APPLY : capture;
+    return dir_state_write(s, MARK_SUFFIX, span_str(mark), e);
 }
 
 static int
 begin(struct dir_store *s, enum dir_mode mode, struct err *e)
 {
-    if (mode == DIR_CAPTURE || mode == DIR_APPLY) {
-        const char *mark = mode == DIR_APPLY ? "apply\n" : "capture\n";
-        if (dir_state_write(s, MARK_SUFFIX, span_str(mark), e) < 0)
-            return -1;
-    }
+    s->epoch = roles_now(s->roles).epoch;
+    if ((mode == DIR_CAPTURE || mode == DIR_APPLY) && write_mark(s, mode, e) < 0)
+        return -1;
     if (mode == DIR_CAPTURE)
         return capture_begin(s, e);
     return mode == DIR_APPLY ? apply_begin(s, e) : 0;
@@ -238,6 +269,7 @@ change(struct dir_store *s, enum dir_mode mode)
     end(s);
     dir_trouble(s, NULL);
     s->connect_ms = 0;
+    s->held_ms = 0;
     s->mode = mode;
     if (begin(s, mode, &e) < 0) {
         end(s); /* tried again at the next turn */
@@ -268,10 +300,12 @@ static void
 choose(struct dir_store *s)
 {
     enum dir_mode mode = wanted(s);
-    bool unknown = roles_now(s->roles).role == ROLE_UNKNOWN && mode != DIR_NATIVE;
-    if (mode == s->mode || unknown || (mode == DIR_CAPTURE && s->mode == DIR_APPLY))
+    struct role_state role = roles_now(s->roles);
+    bool unknown = role.role == ROLE_UNKNOWN && mode != DIR_NATIVE;
+    bool missed = s->mode == DIR_CAPTURE && lead_missed(s->epoch, role.epoch);
+    if ((mode == s->mode && !missed) || unknown || (mode == DIR_CAPTURE && s->mode == DIR_APPLY))
         return; /* the last is finish_promotion()'s */
-    if (mode == DIR_CAPTURE && was_applying(s))
+    if (mode == DIR_CAPTURE && (missed || applies_first(s, role.epoch)))
         mode = DIR_APPLY;
     change(s, mode);
 }
@@ -298,13 +332,21 @@ sooner(int a, int b)
     return a < 0 ? b : b < 0 ? a : MIN(a, b);
 }
 
+static bool
+is_held(struct dir_store *s)
+{
+    if (s->held_ms != 0 && dir_now_ms() >= s->held_ms)
+        s->held_ms = 0;
+    return s->held_ms != 0;
+}
+
 static int
 step(struct dir_store *s)
 {
     choose(s);
     bool promoted = wanted(s) == DIR_CAPTURE && s->mode == DIR_APPLY;
     int wait_ms = AGAIN_MS;
-    if (s->mode == DIR_CAPTURE)
+    if (s->mode == DIR_CAPTURE && !is_held(s))
         wait_ms = capture_step(s);
     else if (s->mode == DIR_APPLY)
         wait_ms = apply_step(s);
@@ -351,7 +393,7 @@ wait_for_news(const struct worker *w, int wait_ms)
     const struct dir_store *s = w->store;
     struct pollfd fds[2] = { { .fd = w->wake_fd, .events = POLLIN },
                              { .fd = -1, .events = POLLIN } };
-    if (s->mode == DIR_CAPTURE && s->server != NULL)
+    if (s->mode == DIR_CAPTURE && s->server != NULL && s->held_ms == 0)
         fds[1].fd = server_fd(s->server);
     else if (s->mode == DIR_APPLY)
         fds[1].fd = s->apply.inotify_fd;
@@ -440,12 +482,14 @@ worker_stop(struct worker **worker)
 }
 
 void
-worker_order(struct worker *w, enum order_kind kind, struct control_call *call, uint64_t timeout_ms)
+worker_order(struct worker *w, const struct order_for *what, struct control_call *call)
 {
     struct order *order = xcalloc(1, sizeof(*order));
-    *order = (struct order){
-        .kind = kind, .call = call, .control = w->control, .until_ms = dir_now_ms() + timeout_ms
-    };
+    *order = (struct order){ .kind = what->kind,
+                             .call = call,
+                             .control = w->control,
+                             .epoch = what->epoch,
+                             .until_ms = dir_now_ms() + what->timeout_ms };
     pthread_mutex_lock(&w->mutex);
     order->next = w->fresh;
     w->fresh = order;

@@ -213,9 +213,7 @@ static int
 find_object(const struct answers *x, const struct wire_fetch *fetch, int *ret_parent,
             char name[PATH_NAME_MAX + 1], struct look *ret_look, struct err *e)
 {
-    struct span last = path_name(fetch->path);
-    memcpy(name, last.ptr, last.len);
-    name[last.len] = '\0';
+    path_name_text(path_name(fetch->path), name);
     *ret_parent = file_open_beneath(x->node->stores[fetch->store].root_fd, path_parent(fetch->path),
                                     O_RDONLY | O_DIRECTORY, 0, e);
     if (*ret_parent < 0)

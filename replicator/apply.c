@@ -67,6 +67,15 @@ apply_marker(const struct apply *apply, uint16_t store)
     return apply->roots[store].marker;
 }
 
+uint64_t
+apply_newest(const struct apply *apply)
+{
+    uint64_t newest = 0;
+    for (size_t i = 0; i < apply->root_count; i++)
+        newest = MAX(newest, apply->roots[i].marker);
+    return newest;
+}
+
 void
 apply_doubt(struct apply *apply, bool doubt)
 {

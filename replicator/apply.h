@@ -78,6 +78,7 @@ int apply_newest_marker(const struct apply_store *stores, size_t store_count, ui
 /* The marker of a store: operations with a seq up to this one are done; late ones of a run that was
  * broken off may not be. */
 uint64_t apply_marker(const struct apply *apply, uint16_t store);
+uint64_t apply_newest(const struct apply *apply); /* marker of all stores */
 /* The caller keeps what became of the records up to seq where a crash does not lose it, and will
  * not receive them again: what is noted about them (NEED) goes. */
 void apply_confirmed(struct apply *apply, uint64_t seq);

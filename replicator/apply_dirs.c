@@ -73,10 +73,8 @@ make_one(struct apply_dirs *dirs, struct apply_root *root, struct span path, boo
     int found = apply_dir_get(dirs, root, path_parent(path), &parent, e);
     if (found <= 0)
         return found;
-    struct span name = path_name(path);
     char text[PATH_NAME_MAX + 1];
-    memcpy(text, name.ptr, name.len);
-    text[name.len] = '\0';
+    path_name_text(path_name(path), text);
     *ret_made = fault("mkdir") == 0 && mkdirat(parent->fd, text, 0700) == 0;
     if (!*ret_made && errno != EEXIST)
         return err_sys(e, ERR_IO, "make the directory %.*s", PATH_ARGS(path));

@@ -73,6 +73,10 @@ struct capture_held {
 /* From a session: a node has said how far it has come in this node's history, as a whole; 0 when it
  * has nothing of it, or not all. */
 void capture_heard(struct capture *capture, const char *node, uint64_t tail);
+/* This node is about to be overwritten by that one, which has come as far as `tail`: no other
+ * counts as one that may have a name, and what stands under one and is newer, or in the place of a
+ * directory above it, is recorded, too. capture_settle() waits for it, but for the sweep. */
+void capture_yield(struct capture *capture, const char *node, uint64_t tail);
 /* The next name behind *held that this node may have and can be asked for; NULL: any name. 1 found,
  * 0 none. */
 int capture_held_next(struct capture *capture, const char *node, struct capture_held *held,

@@ -73,22 +73,80 @@ tell_given_up(const struct capture *c, uint64_t dir, struct span name)
           F_SPAN("path", buf_span(&full)));
 }
 
-/* all: whoever may have it. */
+/* 1: something that is no directory stands where a directory above the name was; 0 looked, or there
+ * is nothing to look into. */
 static int
-review(struct capture *c, bool all, struct err *e)
+look_under(struct capture *c, const struct state_held *held, struct look *ret_look, struct err *e)
+{
+    struct state_dir row;
+    struct err why = { 0 };
+    char name[PATH_NAME_MAX + 1] = "";
+    _cleanup_buf_ struct buf path = { 0 };
+    int found = state_dir_get(c->compare.txn, held->dir, &row, e);
+    *ret_look = (struct look){ 0 };
+    if (found <= 0 || state_dir_path(c->compare.txn, held->dir, &path, e) < 0)
+        return found <= 0 ? found : -1;
+    memcpy(name, held->name.ptr, held->name.len);
+    _cleanup_close_ int fd = file_open_beneath(c->node->stores[row.store].root_fd, buf_span(&path),
+                                               O_RDONLY | O_DIRECTORY, 0, &why);
+    if (fd >= 0)
+        return look_at(fd, name, ret_look, e);
+    if (why.sys == ENOENT || why.sys == ESTALE)
+        return 0;
+    if (why.sys == ENOTDIR || why.sys == ELOOP)
+        return 1;
+    *e = why; /* what cannot be looked at may be anything, and is not to be overwritten */
+    return err_wrap(e, "look below %.*s", (int)path.len, (const char *)path.ptr);
+}
+
+/* Does something stand there that came when the journal had the lost one already? What was there
+ * before is known to whoever has that; of what is in the place of a directory nothing is. */
+static int
+hides_a_newer(struct capture *c, const struct state_held *held, struct err *e)
+{
+    struct known known;
+    struct look look;
+    if (held->kind != STATE_HELD_LOST)
+        return 0;
+    int found = look_under(c, held, &look, e);
+    if (found != 0 || !look.exists)
+        return found;
+    found = known_get(c->compare.txn, held->dir, held->name, &known, e);
+    return found > 0 ? look_came_later(&look, &known.entry) : found;
+}
+
+/* 1 it is to be let go, and `told` says whether as one that nobody has. */
+static int
+is_over(struct capture *c, enum request_kind why, const struct state_held *held, bool *ret_told,
+        struct err *e)
+{
+    bool hopeless = why == REQ_GIVE_UP || !another_may_have(c, c->node->conf->node_count, held);
+    *ret_told = hopeless && (why != REQ_YIELD || c->node->conf->node_count <= 2);
+    return hopeless || why != REQ_YIELD ? hopeless : hides_a_newer(c, held, e);
+}
+
+/* 1 a lost one was let go, 0 none, -1. */
+static int
+review(struct capture *c, enum request_kind why, struct err *e)
 {
     struct state_held held = { .name = span_str("") };
     uint8_t copy[PATH_NAME_MAX];
+    int let = 0;
+    bool told;
     for (;;) {
         int found = state_held_next(c->compare.txn, held.dir, held.name, &held, e);
         if (found <= 0)
-            return found;
+            return found < 0 ? -1 : let;
+        int over = is_over(c, why, &held, &told, e);
+        if (over < 0)
+            return -1;
         memcpy(copy, held.name.ptr, held.name.len);
         held.name = span_of(copy, held.name.len);
-        if (!all && another_may_have(c, c->node->conf->node_count, &held))
+        if (over == 0)
             continue;
         bool lost = held.kind == STATE_HELD_LOST;
-        if (lost)
+        let |= lost;
+        if (lost && told)
             tell_given_up(c, held.dir, held.name);
         if (let_go(c, held.dir, held.name, lost, e) < 0)
             return -1;
@@ -98,7 +156,7 @@ review(struct capture *c, bool all, struct err *e)
 int
 capture_held_review(struct capture *c, struct err *e)
 {
-    return review(c, false, e);
+    return review(c, REQ_HEARD, e) < 0 ? -1 : 0;
 }
 
 static int
@@ -108,7 +166,7 @@ note_without(struct capture *c, const struct request *r, struct state_held *held
     buf_add(&without, held->without.ptr, held->without.len);
     buf_add_span16(&without, span_str(r->key));
     held->without = buf_span(&without);
-    return state_held_put(c->compare.txn, held, e) < 0 ? -1 : review(c, false, e);
+    return state_held_put(c->compare.txn, held, e) < 0 || review(c, REQ_HEARD, e) < 0 ? -1 : 0;
 }
 
 /* What was in doubt is wrong: it is asked for like what is lost. */
@@ -134,23 +192,35 @@ answered(struct capture *c, const struct request *r, struct err *e)
     return let_go(c, r->dir, buf_span(&r->bytes), held.kind == STATE_HELD_LOST, e);
 }
 
+/* At what was left out of the journal because of held names. Not behind each that comes back: it is
+ * a sweep. */
+static void
+look_again(struct capture *c)
+{
+    if (hints_count(&c->compare.left_out) == 0)
+        return;
+    hints_clear(&c->compare.left_out);
+    c->need_sweep = true;
+}
+
 int
 capture_obey_held(struct capture *c, const struct request *r, struct err *e)
 {
     if (atomic_load(&c->held) == 0)
         return 0;
-    if (r->kind == REQ_HEARD || r->kind == REQ_GIVE_UP)
-        return review(c, r->kind == REQ_GIVE_UP, e);
-    return answered(c, r, e);
+    if (r->kind != REQ_HEARD && r->kind != REQ_YIELD && r->kind != REQ_GIVE_UP)
+        return answered(c, r, e);
+    int let = review(c, r->kind, e);
+    if (let > 0)
+        look_again(c); /* what it hid, although others may be held for long */
+    return let < 0 ? -1 : 0;
 }
 
 void
 capture_held_end(struct capture *c)
 {
-    if (hints_count(&c->compare.left_out) == 0 || recover_pending(c->compare.txn) > 0)
-        return;
-    hints_clear(&c->compare.left_out);
-    c->need_sweep = true;
+    if (recover_pending(c->compare.txn) == 0)
+        look_again(c);
 }
 
 /* --- in the asking threads --- */
@@ -174,6 +244,18 @@ capture_heard(struct capture *c, const char *node, uint64_t tail)
     pthread_mutex_unlock(&c->lock);
     if (atomic_load(&c->held) > 0)
         capture_post(c, request_of(REQ_HEARD));
+}
+
+void
+capture_yield(struct capture *c, const char *node, uint64_t tail)
+{
+    size_t peer = node_index(c, node);
+    pthread_mutex_lock(&c->lock);
+    for (size_t i = 0; i < c->node->conf->node_count; i++)
+        c->heard[i] = (struct heard){ .heard = true, .tail = i == peer ? tail : 0 };
+    pthread_mutex_unlock(&c->lock);
+    if (atomic_load(&c->held) > 0)
+        capture_post(c, request_of(REQ_YIELD));
 }
 
 static int

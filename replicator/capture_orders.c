@@ -125,6 +125,7 @@ obey(struct capture *c, struct request *r, struct err *e)
     case REQ_SPOILT:
     case REQ_WITHOUT:
     case REQ_HEARD:
+    case REQ_YIELD:
     case REQ_GIVE_UP:
         return capture_obey_held(c, r, e);
     case REQ_PEER:

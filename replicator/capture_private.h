@@ -24,6 +24,7 @@ enum request_kind {
     REQ_SPOILT,  /* one in doubt is wrong */
     REQ_WITHOUT, /* a node has it not */
     REQ_HEARD,   /* a node told how far it has come */
+    REQ_YIELD,   /* the node is about to be overwritten */
     REQ_GIVE_UP,
     REQ_PEER,
     REQ_CHECKPOINT

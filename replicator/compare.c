@@ -353,9 +353,7 @@ struct span
 compare_event_handle(const struct compare *c, uint16_t store, const struct look *look,
                      uint8_t handle[WATCH_HANDLE_MAX])
 {
-    memcpy(handle, c->node->stores[store].fsid, WATCH_FSID_SIZE);
-    memcpy(handle + WATCH_FSID_SIZE, look->handle.bytes, look->handle.len);
-    return span_of(handle, WATCH_FSID_SIZE + look->handle.len);
+    return node_handle(&c->node->stores[store], attrs_handle_span(&look->handle), handle);
 }
 
 static int

@@ -124,10 +124,8 @@ is_there(struct compare *c, uint64_t dir, struct span name, struct span handle)
     char text[PATH_NAME_MAX + 1];
     struct place *place;
     struct look look;
-    memcpy(text, name.ptr, name.len);
-    text[name.len] = '\0';
     return places_get(c->places, c->txn, dir, &place, NULL) > 0 &&
-           look_at(place->fd, text, &look, NULL) == 0 && look.exists &&
+           look_at(place->fd, path_name_text(name, text), &look, NULL) == 0 && look.exists &&
            span_equal(attrs_handle_span(&look.handle), handle);
 }
 

@@ -5,6 +5,7 @@
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/delta.h"
+#include "replicator/look.h"
 
 #include <unistd.h>
 
@@ -17,18 +18,6 @@ content_close(struct content *content)
     file_closep(&content->fd);
     attrs_xattrs_free(&content->xattrs);
     buf_free(&content->bytes);
-}
-
-static struct attr
-attr_of(const struct stat *st)
-{
-    return (struct attr){
-        .mode = st->st_mode,
-        .uid = st->st_uid,
-        .gid = st->st_gid,
-        .size = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0,
-        .mtime_ns = attrs_ns(&st->st_mtim),
-    };
 }
 
 static int
@@ -102,7 +91,7 @@ content_open(const struct node *node, const struct record *record, struct conten
     struct stat st;
     if (fstat(ret_content->fd, &st) < 0)
         return err_sys(e, ERR_IO, "look at what is to be shipped");
-    ret_content->now = attr_of(&st);
+    ret_content->now = look_attr(&st);
     if (st.st_nlink == 0 || is_other(record, &ret_content->now))
         set_gone(node, record, ret_content);
     bool readable = S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);
@@ -146,7 +135,7 @@ content_load(struct content *content, size_t max, struct err *e)
         struct stat st;
         if (fstat(content->fd, &st) < 0)
             return err_sys(e, ERR_IO, "look at what is being shipped");
-        struct attr after = attr_of(&st);
+        struct attr after = look_attr(&st);
         bool same = attr_equal(&after, &content->now);
         content->now = after;
         if (same && content->bytes.len == after.size) {

@@ -43,6 +43,22 @@ epochs_own_since(const struct daemon *d, struct state_txn *txn, uint64_t epoch, 
 }
 
 int
+epochs_after(struct state_txn *txn, uint64_t epoch, uint64_t *ret_epoch, uint64_t *ret_first,
+             struct err *e)
+{
+    struct span row = { 0 };
+    if (state_get(txn, LEDGER_EPOCHS, &row, e) < 0)
+        return -1;
+    for (size_t at = 0; row.len - at >= LEDGER_EPOCH_ROW; at += LEDGER_EPOCH_ROW) { /* rising */
+        *ret_epoch = get_le64(row.ptr + at);
+        *ret_first = get_le64(row.ptr + at + 8);
+        if (*ret_epoch > epoch)
+            return 1;
+    }
+    return 0;
+}
+
+int
 epochs_append(struct state_txn *txn, bool whole, struct err *e)
 {
     struct state_meta *meta = state_meta(txn);

@@ -13,6 +13,10 @@ int epochs_next(const struct daemon *d, struct state_txn *txn, uint64_t *ret_epo
 int epochs_own_since(const struct daemon *d, struct state_txn *txn, uint64_t epoch, bool *ret_own,
                      struct err *e) _must_check_;
 
+/* The promotion that ended that epoch in the lineage of this node's list. 1, 0 none did. */
+int epochs_after(struct state_txn *txn, uint64_t epoch, uint64_t *ret_epoch, uint64_t *ret_first,
+                 struct err *e) _must_check_;
+
 /* Puts the epoch of the state's meta, which begins behind the tail, at the end of the list, and its
  * record into the journal. whole: is this node's copy complete? One that is not shares no past with
  * anybody, whatever its journal says: the list begins anew, for who has more than it must not be

@@ -12,14 +12,6 @@ fixups_free(struct fixups *f)
     buf_free(&f->other);
 }
 
-static const char *
-name_text(struct span name, char text[PATH_NAME_MAX + 1])
-{
-    memcpy(text, name.ptr, name.len);
-    text[name.len] = '\0';
-    return text;
-}
-
 int
 fixups_further_link(struct fixups *f, struct span name, const struct state_entry *entry,
                     struct err *e)
@@ -44,7 +36,7 @@ static int
 fix_symlink(struct fixups *f, struct record *r, struct span name, struct err *e)
 {
     char text[PATH_NAME_MAX + 1];
-    int found = listing_symlink(f->place->fd, name_text(name, text), &f->other, e);
+    int found = listing_symlink(f->place->fd, path_name_text(name, text), &f->other, e);
     if (found <= 0)
         return found;
     r->op = OP_SYMLINK;

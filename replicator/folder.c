@@ -1,9 +1,9 @@
 #include "replicator/folder.h"
 
 #include "lib/os/attrs.h"
+#include "lib/os/dir.h"
 #include "lib/os/fault.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,26 +20,12 @@ int
 folder_each(int dirfd, int (*each)(void *arg, const char *name, struct err *e), void *arg,
             struct err *e)
 {
-    int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (dir == NULL) {
-        err_sys(e, ERR_IO, "read a directory");
-        file_closep(&fd);
-        return -1;
-    }
-    int r = 0;
-    while (r == 0) {
-        errno = 0;
-        struct dirent *entry = readdir(dir);
-        if (entry == NULL) {
-            r = errno == 0 ? 0 : err_sys(e, ERR_IO, "read a directory");
-            break;
-        }
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            r = each(arg, entry->d_name, e);
-    }
-    closedir(dir);
-    return r;
+    _cleanup_dir_ DIR *dir = dir_open(dirfd, ".", e);
+    const struct dirent *item;
+    int r = dir == NULL ? -1 : 0, more = 0;
+    while (r == 0 && (more = dir_next(dir, &item, e)) > 0)
+        r = each(arg, item->d_name, e);
+    return more < 0 ? -1 : r;
 }
 
 int

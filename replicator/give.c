@@ -42,6 +42,7 @@ give_item_free(struct give_item *item)
     file_closep(&item->fd);
     buf_free(&item->path);
     buf_free(&item->guid);
+    buf_free(&item->from);
 }
 
 static bool
@@ -136,6 +137,8 @@ fill(struct give *g, const struct give_item *item)
                                 .attr = item->attr,
                                 .path = buf_span(&item->path),
                                 .guid = buf_span(&item->guid),
+                                .from = buf_span(&item->from),
+                                .since = item->since,
                                 .keyword_count = item->keyword_count };
     for (size_t i = 0; i < item->keyword_count; i++)
         give->keywords[i] = (struct wire_keyword){ item->keywords[i].letter,

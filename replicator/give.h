@@ -25,6 +25,8 @@ struct give_item {
     struct attr attr; /* type and permission bits, owner, mtime (INTERNALDATE), size of the bytes */
     struct buf path;
     struct buf guid; /* of the message's folder, "" when it is not known */
+    struct buf from; /* as in wire_give */
+    uint64_t since;
     uint16_t keyword_count;
     struct {
         uint8_t letter; /* as in wire_keyword */

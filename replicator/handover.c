@@ -74,18 +74,6 @@ served_last(struct daemon *d, struct state_txn *txn, uint64_t epoch, struct err 
            d->role != WIRE_ROLE_PRIMARY && nobody_knows_newer(d, epoch);
 }
 
-static const char *
-served_in(struct daemon *d, uint64_t epoch)
-{
-    for (size_t i = 0; i < d->peer_count; i++) {
-        struct peer_facts facts;
-        peer_facts(&d->peers[i], &facts);
-        if (facts.handover.served_epoch == epoch)
-            return d->peers[i].conf->name;
-    }
-    return NULL;
-}
-
 int
 handover_look(struct daemon *d, struct handover *ret_handover, struct err *e)
 {
@@ -104,7 +92,6 @@ handover_look(struct daemon *d, struct handover *ret_handover, struct err *e)
     ret_handover->kind = own > 0 ? HANDOVER_OWN : whole ? HANDOVER_PLANNED : HANDOVER_NONE;
     ret_handover->incomplete = meta->sync_base != 0;
     ret_handover->unseen = heard > meta->epoch ? heard - meta->epoch : 0;
-    ret_handover->last_primary = served_in(d, meta->epoch);
     return own < 0 ? -1 : 0;
 }
 
@@ -157,7 +144,6 @@ loss_facts(struct daemon *d, struct state_txn *txn, const struct handover *hando
            struct loss_facts *ret_facts, struct err *e)
 {
     *ret_facts = (struct loss_facts){ .epoch = state_meta(txn)->epoch,
-                                      .last_primary = handover->last_primary,
                                       .tail = state_meta(txn)->tail - 1,
                                       .now_ns = now_ns(),
                                       .unseen = handover->unseen,
@@ -197,6 +183,10 @@ order_numbers(struct daemon *d, struct state_txn *txn, const struct loss_facts *
                                     .seq = meta->tail,
                                     .modseq = identity_modseq(loss->now_ns / 1000000000u,
                                                               loss->tail_ns) };
+    int behind = ledger_is_behind(txn, e);
+    if (behind < 0)
+        return -1;
+    order.look = behind > 0 || handover->incomplete;
     if (handover->kind == HANDOVER_NONE && gap_of(d, txn, loss, handover->unseen, &order, e) < 0)
         return -1;
     return renumber_order(txn, &order, e);

@@ -17,8 +17,7 @@ enum handover_kind {
 
 struct handover {
     enum handover_kind kind;
-    const char *last_primary; /* a node of the configuration; NULL: not known */
-    bool incomplete;          /* a sync of this node was not finished */
+    bool incomplete; /* a sync of this node was not finished */
     uint64_t unseen; /* promotions that were heard of and not followed, at most: epochs may jump */
 };
 

@@ -88,7 +88,7 @@ item_new(struct intake *x, const struct wire_give *give)
     *item = (struct intake_item){
         .give = *give, .fd = -1, .dir_fd = -1, .from_fd = -1, .to_fd = -1
     };
-    size_t need = give->path.len + give->guid.len + 1;
+    size_t need = give->path.len + give->from.len + give->guid.len + 1;
     for (size_t i = 0; i < give->keyword_count; i++)
         need += give->keywords[i].name.len;
     for (size_t i = 0; i < give->xattr_count; i++)
@@ -96,6 +96,7 @@ item_new(struct intake *x, const struct wire_give *give)
     buf_reserve(&item->bytes, need); /* so that nothing moves below */
     item->give.path = keep(&item->bytes, give->path);
     item->give.guid = keep(&item->bytes, give->guid);
+    item->give.from = keep(&item->bytes, give->from);
     for (size_t i = 0; i < give->keyword_count; i++)
         item->give.keywords[i].name = keep(&item->bytes, give->keywords[i].name);
     for (size_t i = 0; i < give->xattr_count; i++) {
@@ -103,6 +104,22 @@ item_new(struct intake *x, const struct wire_give *give)
         item->give.xattrs[i].value = keep(&item->bytes, give->xattrs[i].value);
     }
     return item;
+}
+
+/* Of both names of what is moved. */
+static const char *
+forbids(const struct intake *x, struct intake_item *item)
+{
+    const struct store_rules *rules = &x->node->stores[item->give.store].rules;
+    intake_mailbox(x->node, item->give.store, item->give.path, &item->mailbox);
+    const char *why = intake_forbids(rules, &item->give, &item->mailbox);
+    if (why != NULL || item->give.mode != WIRE_GIVE_MOVE)
+        return why;
+    struct wire_give before = item->give;
+    struct mailbox mailbox;
+    before.path = item->give.from;
+    intake_mailbox(x->node, before.store, before.path, &mailbox);
+    return intake_forbids(rules, &before, &mailbox);
 }
 
 static void
@@ -116,10 +133,7 @@ check_item(const struct intake *x, struct intake_item *item)
         intake_item_settle(item, WIRE_GIVEN_REFUSED, "there is no store of this number");
         return;
     }
-    const struct node_store *store = &x->node->stores[item->give.store];
-    const char *users = store->conf->users == NULL ? "" : store->conf->users;
-    mailbox_of(users, item->give.path, &item->mailbox);
-    const char *why = intake_forbids(&store->rules, &item->give, &item->mailbox);
+    const char *why = forbids(x, item);
     if (why == NULL && item->give.attr.size > OBJECT_SIZE_MAX)
         why = "it is larger than any object that is given";
     if (why != NULL)
@@ -208,7 +222,7 @@ replace(const struct intake *x, const struct intake_item *item, struct err *e)
     return file_rename(item->from_fd, from, item->to_fd, to, true, e);
 }
 
-/* 1 of a list: it was changed. */
+/* Of what decides for itself: 1 it was changed. */
 static int
 do_act(struct intake *x, struct intake_item *item, struct err *e)
 {
@@ -226,6 +240,10 @@ do_act(struct intake *x, struct intake_item *item, struct err *e)
             return 0;
         return file_rename(item->from_fd, intake_name_text(&item->from), item->to_fd,
                            intake_name_text(&item->to), true, e);
+    case INTAKE_MOVE:
+        return intake_move(&x->places, item, e);
+    case INTAKE_CLEAR:
+        return intake_clear(&x->places, item, e);
     case INTAKE_REMOVE:
         if ((fault("unlink") < 0 || unlinkat(item->from_fd, intake_name_text(&item->from), 0) < 0))
             return err_sys(e, ERR_IO, "remove it");
@@ -242,14 +260,22 @@ do_act(struct intake *x, struct intake_item *item, struct err *e)
 static void
 tell_taken(const struct intake *x, struct intake_item *item)
 {
+    static const char *const words[] = {
+        [INTAKE_REPLACE] = "replaced", [INTAKE_LIST] = "replaced", [INTAKE_REFLAG] = "flags",
+        [INTAKE_REMOVE] = "removed",   [INTAKE_MOVE] = "moved",    [INTAKE_CLEAR] = "removed",
+    };
     item->result = WIRE_GIVEN_CREATED;
-    if (item->act == INTAKE_REPLACE || item->act == INTAKE_LIST || item->act == INTAKE_REFLAG ||
-        item->act == INTAKE_REMOVE)
+    const char *what = item->act < ARRAY_LEN(words) ? words[item->act] : NULL;
+    if (what != NULL)
         event(EV_TAKEN, F_STR("store", x->node->stores[item->give.store].conf->name),
-              F_SPAN("path", item->give.path),
-              F_STR("what", item->act == INTAKE_REFLAG   ? "flags"
-                            : item->act == INTAKE_REMOVE ? "removed"
-                                                         : "replaced"));
+              F_SPAN("path", item->give.path), F_SPAN("from", item->give.from),
+              F_STR("what", what));
+}
+
+static bool
+decides_itself(const struct intake_item *item)
+{
+    return item->act == INTAKE_LIST || item->act == INTAKE_MOVE || item->act == INTAKE_CLEAR;
 }
 
 static void
@@ -266,7 +292,7 @@ carry_out(struct intake *x, struct intake_item *item)
         return;
     }
     int done = do_act(x, item, &e);
-    bool stays = item->act == INTAKE_EXISTS || (item->act == INTAKE_LIST && done == 0);
+    bool stays = item->act == INTAKE_EXISTS || (decides_itself(item) && done == 0);
     if (done < 0)
         intake_item_failed(item, &e);
     else if (stays)
@@ -326,9 +352,12 @@ intake_settle(struct intake *x, struct err *e)
         else if (!x->items[i].settled)
             intake_item_decide(&x->places, &x->items[i]);
     }
+    intake_since(&x->places, x->items, x->count, x->stop);
     sync_stores(x); /* the bytes, before anybody sees their names */
     for (size_t i = 0; i < x->count; i++) {
-        if (!x->items[i].settled)
+        if (!x->items[i].settled && atomic_load(x->stop))
+            intake_item_settle(&x->items[i], WIRE_GIVEN_FAILED, "the role of the node there ends");
+        else if (!x->items[i].settled)
             carry_out(x, &x->items[i]);
     }
     sync_stores(x); /* the names */

@@ -14,6 +14,10 @@
  * - put: only where nothing has the name.
  * - replace, flags, remove: an operator decided that what the other node has is right. A message
  *   takes the place of what has its base name in its folder, with its own flags.
+ * - move: it gets another name; a directory is found by its GUID, a message by its base name in the
+ *   folder it was in. remove, of a directory: only when nothing came into it since the record that
+ *   is named. Both are decided in their turn, and refused with a sentence when what they speak of
+ *   is gone, is another one, or has no free name to go to.
  * - A list of UIDs or keywords (listback.h) is put in the place of one that nobody can read, and
  *   with replace merged with one that somebody can.
  *

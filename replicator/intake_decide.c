@@ -27,8 +27,14 @@ intake_item_failed(struct intake_item *item, const struct err *why)
 bool
 intake_has_bytes(const struct wire_give *give)
 {
-    return give->kind != WIRE_GIVE_DIR && give->mode != WIRE_GIVE_FLAGS &&
-           give->mode != WIRE_GIVE_REMOVE;
+    return give->kind != WIRE_GIVE_DIR && intake_brings_bytes(give->mode);
+}
+
+void
+intake_mailbox(const struct node *node, uint16_t store, struct span path, struct mailbox *ret)
+{
+    const char *users = node->stores[store].conf->users;
+    mailbox_of(users == NULL ? "" : users, path, ret);
 }
 
 static void
@@ -271,6 +277,11 @@ void
 intake_item_decide(struct intake_places *places, struct intake_item *item)
 {
     struct err e = { 0 };
+    bool clear = item->give.kind == WIRE_GIVE_DIR && item->give.mode == WIRE_GIVE_REMOVE;
+    if (clear || item->give.mode == WIRE_GIVE_MOVE) {
+        item->act = clear ? INTAKE_CLEAR : INTAKE_MOVE;
+        return;
+    }
     int rc = item->give.kind == WIRE_GIVE_MESSAGE ? decide_message(places, item, &e)
              : item->give.kind == WIRE_GIVE_FILE  ? decide_file(places, item, &e)
                                                   : decide_dir(places, item, &e);

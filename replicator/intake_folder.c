@@ -1,6 +1,7 @@
 #include "replicator/intake_private.h"
 
-#include <dirent.h>
+#include "lib/os/dir.h"
+
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -72,20 +73,14 @@ intake_folder_add(struct intake_folder *f, struct span name, bool is_new)
 static int
 list_part(struct intake_folder *f, int part_fd, bool is_new, struct err *e)
 {
-    int fd = openat(part_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
-    if (stream == NULL) {
-        file_closep(&fd);
-        return err_sys(e, ERR_IO, "read a folder");
+    _cleanup_dir_ DIR *dir = dir_open(part_fd, ".", e);
+    const struct dirent *item;
+    int more = dir == NULL ? -1 : 0;
+    while (dir != NULL && (more = dir_next(dir, &item, e)) > 0) {
+        if (item->d_name[0] != '.')
+            intake_folder_add(f, span_str(item->d_name), is_new);
     }
-    errno = 0;
-    for (const struct dirent *entry; (entry = readdir(stream)) != NULL; errno = 0) {
-        if (entry->d_name[0] != '.')
-            intake_folder_add(f, span_str(entry->d_name), is_new);
-    }
-    int rc = errno == 0 ? 0 : err_sys(e, ERR_IO, "read a folder");
-    closedir(stream);
-    return rc;
+    return more;
 }
 
 /* new before cur: what is moved on meanwhile is seen in one of them. */

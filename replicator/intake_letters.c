@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #define KEYWORDS_NAME "dovecot-keywords"
-#define LOCK_NAME     "dovecot-uidlist.lock"
 
 static int
 read_text(struct intake_folder *f, struct err *e)
@@ -94,7 +93,7 @@ lacks(const struct intake_folder *f, const struct wire_give *give)
 static int
 add(struct intake_folder *f, const struct wire_give *give, struct err *e)
 {
-    struct intake_lock lock = { f->fd, LOCK_NAME, f->uid, f->gid };
+    struct intake_lock lock = { f->fd, INTAKE_UIDLIST_LOCK, f->uid, f->gid };
     if (f->locked_out.code == ERR_NONE && intake_lock(&lock, &f->locked_out) < 0)
         ASSERT(f->locked_out.code != ERR_NONE);
     if (f->locked_out.code != ERR_NONE) {
@@ -122,6 +121,27 @@ intake_letters(struct intake_folder *f, const struct wire_give *give, struct buf
         if (place >= 0)
             buf_add_u8(ret_letters, (uint8_t)('a' + place));
         *ret_full |= place < 0;
+    }
+    return 0;
+}
+
+int
+intake_letter_names(struct intake_folder *f, struct span flags, struct wire_give *give,
+                    struct buf *names, struct err *e)
+{
+    struct keywords keywords;
+    if (!f->keywords_read && read_text(f, e) < 0)
+        return -1;
+    keywords_read(buf_span(&f->keywords), &keywords);
+    buf_reserve(names, names->len + f->keywords.len + 1); /* so that nothing moves below */
+    for (size_t i = 0; i < KEYWORDS_MAX && give->keyword_count < WIRE_KEYWORDS_MAX; i++) {
+        struct span name = keywords.names[i];
+        bool has = flags.len > 0 && memchr(flags.ptr, 'a' + (int)i, flags.len) != NULL;
+        if (!has || name.len == 0)
+            continue;
+        size_t at = names->len;
+        buf_add(names, name.ptr, name.len);
+        give->keywords[give->keyword_count++].name = span_of(names->ptr + at, name.len);
     }
     return 0;
 }

@@ -38,9 +38,7 @@ static int
 make_one(int parent, struct span name, const struct owner *owner, int *ret_fd, struct err *e)
 {
     char text[PATH_NAME_MAX + 1];
-    memcpy(text, name.ptr, name.len);
-    text[name.len] = '\0';
-    bool made = fault("mkdir") == 0 && mkdirat(parent, text, 0700) == 0;
+    bool made = fault("mkdir") == 0 && mkdirat(parent, path_name_text(name, text), 0700) == 0;
     if (!made && errno != EEXIST)
         return err_sys(e, ERR_IO, "make the directory %s", text);
     _cleanup_close_ int fd = file_open_beneath(parent, name, O_RDONLY | O_DIRECTORY, 0, e);

@@ -4,7 +4,8 @@
  *   intake_decide.c  what becomes of one object
  *   intake_make.c    directories that are missing      intake_letters.c dovecot-keywords
  *   intake_search.c  a message anywhere in a mailbox
- *   intake_list.c    files that carry identity    intake_lock.c    Dovecot's locks */
+ *   intake_list.c    files that carry identity    intake_lock.c    Dovecot's locks
+ *   intake_move.c    other names                  intake_clear.c   directories that go */
 #ifndef MAILTWIN_INTAKE_PRIVATE_H
 #define MAILTWIN_INTAKE_PRIVATE_H
 
@@ -78,6 +79,7 @@ struct intake_item {
 
 void intake_item_settle(struct intake_item *item, enum wire_given_result result, const char *text);
 void intake_item_failed(struct intake_item *item, const struct err *why);
+void intake_mailbox(const struct node *node, uint16_t store, struct span path, struct mailbox *ret);
 /* Does content come with it? */
 bool intake_has_bytes(const struct wire_give *give);
 /* What is to be done with it, where, and under which name; or it is settled. */
@@ -107,6 +109,13 @@ int intake_make_folder(int fd, struct span path, struct span home, struct err *e
 int intake_letters(struct intake_folder *folder, const struct wire_give *give,
                    struct buf *ret_letters, bool *ret_full, struct err *e) _must_check_;
 
+/* Adds to give's keywords those that the letters stand for in this folder; `names` holds them. */
+int intake_letter_names(struct intake_folder *folder, struct span flags, struct wire_give *give,
+                        struct buf *names, struct err *e) _must_check_;
+
+/* While Dovecot holds it, it changes a folder's list of UIDs and its keywords. */
+#define INTAKE_UIDLIST_LOCK "dovecot-uidlist.lock"
+
 /* Waits a second for it. The name has its ".lock". */
 struct intake_lock {
     int dirfd;
@@ -121,7 +130,28 @@ void intake_unlock(const struct intake_lock *lock);
 int intake_list(const struct intake_places *places, const struct intake_item *item,
                 struct err *e) _must_check_;
 
+/* A file, a directory or a message gets another name; as intake_list(). */
+int intake_move(struct intake_places *places, struct intake_item *item, struct err *e) _must_check_;
+/* After a failure: 0 nothing has the name, else -1. */
+int intake_none(struct err *e) _must_check_;
+/* 1 what is below the root has that name, 0 nothing has. */
+int intake_stat(int root_fd, struct span path, struct stat *ret_st, struct err *e) _must_check_;
+/* The lock of a folder of Dovecot's; has_lock: it is one, and was locked. */
+int intake_lock_folder(int fd, struct intake_lock *ret_lock, bool *ret_locked,
+                       struct err *e) _must_check_;
+
+/* Settles each directory that is to be removed, and that something came into since. */
+void intake_since(struct intake_places *places, struct intake_item *items, size_t count,
+                  const atomic_bool *stop);
+/* It goes with all that was seen in it by then, and with nothing else; as intake_list(). */
+int intake_clear(struct intake_places *places, struct intake_item *item,
+                 struct err *e) _must_check_;
+
 /* --- from the index --- */
+
+/* 1 found, 0 no such directory. */
+int intake_search_id(struct intake_places *places, uint16_t store, struct span path,
+                     uint64_t *ret_dir, struct err *e) _must_check_;
 
 int intake_search_begin(struct intake_places *places, struct err *e) _must_check_;
 /* The path that a message of the base name has in the directory (cur or new) of that path, by the

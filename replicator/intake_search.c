@@ -35,6 +35,13 @@ dir_id(struct state_txn *txn, uint16_t store, struct span path, uint64_t *ret_di
     return entry.dir != 0;
 }
 
+int
+intake_search_id(struct intake_places *places, uint16_t store, struct span path, uint64_t *ret_dir,
+                 struct err *e)
+{
+    return dir_id(places->txn, store, path, ret_dir, e);
+}
+
 /* A base name alone, or with ":2," and flags behind it; others with the same beginning may stand
  * in between. */
 static int

@@ -1,4 +1,5 @@
 #include "replicator/receiver.h"
+#include "replicator/salvage.h"
 
 #include <stdlib.h>
 
@@ -35,6 +36,7 @@ ledger_commit(struct ledger *l, struct err *e)
     if (l->txn == NULL)
         return 0;
     l->unwritten = 0;
+    l->unnumbered = false;
     return state_commit(&l->txn, e);
 }
 
@@ -58,15 +60,45 @@ put_root(struct ledger *l, uint16_t store, struct err *e)
     return node_root_row(l->node, &dir, l->txn, e);
 }
 
+static int
+put_behind(struct ledger *l, uint64_t seq, struct err *e)
+{
+    uint8_t value[8];
+    l->behind = seq;
+    put_le64(value, seq);
+    return state_put(l->txn, LEDGER_BEHIND, span_of(value, sizeof(value)), e);
+}
+
+/* What a broken session carried out last may be behind its marker, which is moved after each
+ * operation; a record behind that is one that came again. */
+static int
+note_behind(struct ledger *l, uint64_t marker, struct err *e)
+{
+    struct span row;
+    int found = state_get(l->txn, LEDGER_BEHIND, &row, e);
+    if (found <= 0)
+        return found < 0 ? -1 : put_behind(l, 0, e);
+    return put_behind(l, MAX(marker, row.len == 8 ? get_le64(row.ptr) : 0), e);
+}
+
 int
-ledger_start(struct ledger *l, const struct wire_start *start, bool fresh, struct err *e)
+ledger_is_behind(struct state_txn *txn, struct err *e)
+{
+    struct span row;
+    return state_get(txn, LEDGER_BEHIND, &row, e);
+}
+
+int
+ledger_start(struct ledger *l, const struct wire_start *start, bool fresh, uint64_t marker,
+             struct err *e)
 {
     if (ledger_writable(l, e) < 0)
         return -1;
     struct state_meta *meta = state_meta(l->txn);
     bool sync = start->mode == WIRE_MODE_SYNC;
     bool other = memcmp(meta->history, start->history, sizeof(meta->history)) != 0;
-    if (other && state_epoch_forget(l->txn, e) < 0) /* it counted the promotions of the old one */
+    if (other && (state_epoch_forget(l->txn, e) < 0 || /* it counted promotions of the old one */
+                  state_del(l->txn, SALVAGE_NOTHING, e) < 0))
         return -1;
     memcpy(meta->history, start->history, sizeof(meta->history));
     meta->epoch = start->epoch;
@@ -82,6 +114,8 @@ ledger_start(struct ledger *l, const struct wire_start *start, bool fresh, struc
     if (fresh)
         meta->indexed = 1; /* empty now, and every operation from here on is noted */
     l->tail = meta->tail;
+    if (note_behind(l, marker, e) < 0)
+        return -1;
     for (uint16_t i = 0; i < l->node->store_count; i++) {
         if (put_root(l, i, e) < 0)
             return -1;
@@ -109,7 +143,18 @@ ledger_sync_done(struct ledger *l, struct err *e)
     if (ledger_writable(l, e) < 0)
         return -1;
     state_meta(l->txn)->sync_base = 0;
-    return 0;
+    return put_behind(l, 0, e); /* every directory was read */
+}
+
+int
+ledger_end(struct ledger *l, struct err *e)
+{
+    if (ledger_writable(l, e) < 0)
+        return -1;
+    bool reached = l->behind == 0 || l->tail > l->behind;
+    if (reached && state_meta(l->txn)->sync_base == 0 && state_del(l->txn, LEDGER_BEHIND, e) < 0)
+        return -1;
+    return ledger_commit(l, e);
 }
 
 /* The journal keeps the record with this node's own handle, for a standby that follows this one:
@@ -176,5 +221,7 @@ ledger_note(struct ledger *l, const struct applied *a, struct err *e)
     l->unwritten++;
     if (a->record->seq != 0)
         run_note(l, a);
+    else
+        l->unnumbered = true;
     return ledger_index(l, a, e);
 }

@@ -27,15 +27,13 @@ index_dir(struct ledger *l, uint64_t parent, struct span name, const struct appl
     int found = state_entry_get(l->txn, parent, name, &old, e);
     if (found < 0)
         return -1;
-    memcpy(handle, l->node->stores[a->record->store].fsid, WATCH_FSID_SIZE);
-    memcpy(handle + WATCH_FSID_SIZE, a->handle.ptr, a->handle.len);
     struct state_dir dir = { .parent = parent, .store = a->record->store, .attr = a->attr };
     dir.mtime_ns = STATE_DIR_UNSEEN;
     if (!a->bare && dir_xattrs(l, a->record, &dir.xattrs, e) < 0)
         return -1;
     dir.id = found > 0 && old.ino == a->ino && !a->bare ? old.dir : 0;
     dir.name = name;
-    dir.handle = span_of(handle, WATCH_FSID_SIZE + a->handle.len);
+    dir.handle = node_handle(&l->node->stores[a->record->store], a->handle, handle);
     if (state_dir_put(l->txn, &dir, e) < 0)
         return -1;
     *ret_id = dir.id;

@@ -2,10 +2,10 @@
 
 #include "lib/base/path.h"
 #include "lib/os/attrs.h"
+#include "lib/os/dir.h"
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 
-#include <dirent.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -380,43 +380,21 @@ scan_name(struct scan *scan, const char *text, struct listing *l, struct err *e)
     return tick(scan, LISTING_NAME_BYTES, e);
 }
 
-static void
-dir_closep(DIR **dir)
-{
-    if (*dir != NULL)
-        closedir(*dir);
-}
-
-static int
-dir_open(int dirfd, DIR **ret_dir, struct err *e)
-{
-    /* A descriptor of its own: the caller's may be O_PATH, and has a place of its own in it. */
-    _cleanup_close_ int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return err_sys(e, ERR_IO, "open the directory");
-    *ret_dir = fdopendir(fd);
-    if (*ret_dir == NULL)
-        return err_sys(e, ERR_IO, "open the directory");
-    fd = -1; /* the stream's */
-    return 0;
-}
-
 static int
 scan_names(struct scan *scan, struct listing *l, struct err *e)
 {
-    _cleanup_(dir_closep) DIR *dir = NULL;
-    if (dir_open(scan->dirfd, &dir, e) < 0)
+    const struct dirent *item;
+    struct err why = { 0 };
+    _cleanup_dir_ DIR *dir = dir_open(scan->dirfd, ".", e);
+    if (dir == NULL)
         return -1;
-    for (;;) {
-        errno = 0;
-        const struct dirent *item = readdir(dir);
-        if (item == NULL && errno != 0)
-            return not_listed(scan, l, "", errno, e);
-        if (item == NULL)
-            return 0;
+    for (int more; (more = dir_next(dir, &item, &why)) != 0;) {
+        if (more < 0)
+            return not_listed(scan, l, "", why.sys, e);
         if (scan_name(scan, item->d_name, l, e) < 0)
             return -1;
     }
+    return 0;
 }
 
 static bool

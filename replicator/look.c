@@ -10,8 +10,8 @@
 #define YOUNG_NS  (40LL * 1000 * 1000)
 #define LOOKS_MAX 100
 
-static struct attr
-attr_of(const struct stat *st)
+struct attr
+look_attr(const struct stat *st)
 {
     return (struct attr){
         .mode = st->st_mode,
@@ -94,7 +94,7 @@ look_at(int dirfd, const char *name, struct look *ret_look, struct err *e)
             return found;
     }
     ret_look->exists = true;
-    ret_look->attr = attr_of(&st);
+    ret_look->attr = look_attr(&st);
     ret_look->ctime_ns = attrs_ns(&st.st_ctim);
     ret_look->ino = st.st_ino;
     ret_look->device = st.st_dev;
@@ -135,6 +135,15 @@ look_is_less(const struct look *look, const struct state_entry *entry)
         return false;
     return look->attr.mtime_ns < entry->attr.mtime_ns ||
            (look->attr.mtime_ns == entry->attr.mtime_ns && look->attr.size < entry->attr.size);
+}
+
+bool
+look_came_later(const struct look *look, const struct state_entry *entry)
+{
+    int64_t known_ns = entry->ctime_ns < 0 ? -entry->ctime_ns : entry->ctime_ns; /* < 0: young */
+    if (!look->exists || S_ISDIR(entry->attr.mode))
+        return look->exists && !S_ISDIR(look->attr.mode);
+    return known_ns != 0 && look->ctime_ns >= known_ns && !look_same_object(look, entry);
 }
 
 bool

@@ -15,6 +15,9 @@ struct look {
     struct attrs_handle handle;
 };
 
+/* What is replicated of it: only a file has a size. */
+struct stat;
+struct attr look_attr(const struct stat *st);
 /* No symlink is followed. A missing name is an answer (exists false), not a failure. "" looks at
  * dirfd itself. */
 int look_at(int dirfd, const char *name, struct look *ret_look, struct err *e) _must_check_;
@@ -32,6 +35,11 @@ int known_get(struct state_txn *txn, uint64_t dir, struct span name, struct know
 /* Is what the disk has older or less than what the index says? After a power loss that is what was
  * lost. */
 bool look_is_less(const struct look *look, const struct state_entry *entry);
+/* Is it another object, which may have got the name when the known one was there already? Of what
+ * is no directory, in the place of one, that is assumed. Else its mtime does not say it, a rename
+ * keeps that; its ctime does, and changes with an owner or a recovery too: what came earlier may
+ * pass for later, never the other way round while the clock goes forward. */
+bool look_came_later(const struct look *look, const struct state_entry *entry);
 /* Is it as the power loss left it? Nobody has put anything there since. */
 bool look_is_as_left(const struct look *look, const struct state_held *held);
 bool look_same_object(const struct look *look, const struct state_entry *entry);

@@ -30,6 +30,13 @@ time_json(uint64_t ns)
     return json_string(text);
 }
 
+const char *
+loss_last_primary(const struct loss_facts *facts)
+{
+    const struct loss_heard *heard = &facts->heard;
+    return heard->epoch == facts->last_epoch && heard->node[0] != '\0' ? heard->node : NULL;
+}
+
 uint64_t
 loss_known(const struct loss_facts *facts)
 {
@@ -48,9 +55,10 @@ durability_word(enum conf_durability durability)
 static bool
 is_last_primary(const struct conf *conf, const struct loss_facts *facts, const char *node)
 {
-    if (facts->last_primary == NULL)
+    const char *last = loss_last_primary(facts);
+    if (last == NULL)
         return conf->node_count == 2; /* there is no third one */
-    return strcmp(node, facts->last_primary) == 0;
+    return strcmp(node, last) == 0;
 }
 
 /* A barrier is content with one standby: another one may have what this one lacks. */
@@ -156,7 +164,7 @@ loss_statement(const struct conf *conf, const struct loss_facts *facts, json_t *
     return json_pack(
         "{s:I, s:s, s:s, s:I, s:s?, s:b, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:n}", "epoch",
         (json_int_t)facts->epoch, "node", conf->self, "state", "preliminary", "last_epoch",
-        (json_int_t)facts->last_epoch, "last_primary", facts->last_primary, "incomplete",
+        (json_int_t)facts->last_epoch, "last_primary", loss_last_primary(facts), "incomplete",
         facts->incomplete, "have_up_to", (json_int_t)facts->tail, "have_up_to_time",
         time_json(facts->tail_ns), "known", known_json(facts), "received_in_part", folders,
         "last_word", last_word_json(facts), "open_from", time_json(open_from_ns(facts)),

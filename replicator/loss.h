@@ -5,6 +5,7 @@
 #define MAILTWIN_LOSS_H
 
 #include "lib/data/state.h"
+#include "lib/data/wire.h"
 #include "lib/os/conf.h"
 #include "replicator/tally.h"
 
@@ -18,9 +19,10 @@
 
 /* The last word of the node that this one receives from. */
 struct loss_heard {
-    uint64_t epoch;          /* in which it sent; 0: nothing was ever heard */
-    uint64_t tail;           /* newest seq it told of */
-    uint64_t its_ns, our_ns; /* when, by each clock */
+    uint64_t epoch;               /* in which it sent; 0: nothing was ever heard */
+    uint64_t tail;                /* newest seq it told of */
+    uint64_t its_ns, our_ns;      /* when, by each clock */
+    char node[WIRE_NAME_MAX + 1]; /* "": not known; a standby passed it on */
 };
 
 /* Store, user and folder of a path that is not a directory; points into both. */
@@ -32,8 +34,9 @@ struct loss_watch;
 
 struct loss_watch *loss_watch_new(void);
 void loss_watch_free(struct loss_watch **watch);
-/* START has come: what was received before and not carried out comes again. */
-void loss_watch_start(struct loss_watch *watch, uint64_t epoch);
+/* START has come: what was received before and not carried out comes again. node: the primary, when
+ * it is who sends, else NULL. */
+void loss_watch_start(struct loss_watch *watch, uint64_t epoch, const char *node);
 /* its_ns: 0 it did not say. */
 void loss_watch_hear(struct loss_watch *watch, uint64_t tail, uint64_t its_ns);
 void loss_watch_received(struct loss_watch *watch, const struct conf *conf,
@@ -52,7 +55,6 @@ json_t *loss_watch_folders(struct loss_watch *watch);
 
 struct loss_facts {
     uint64_t epoch, last_epoch; /* of this promotion, of the primary before */
-    const char *last_primary;   /* NULL: not known */
     uint64_t tail;              /* newest seq of the last primary that is here */
     uint64_t tail_ns;           /* when that change was captured, by its clock; 0 not known */
     uint64_t now_ns;            /* of the promotion */
@@ -61,6 +63,8 @@ struct loss_facts {
     struct loss_heard heard;
 };
 
+/* Pure: its name; NULL not known. */
+const char *loss_last_primary(const struct loss_facts *facts);
 /* Pure: records that it told of and that are not here, 0 none known. */
 uint64_t loss_known(const struct loss_facts *facts);
 /* folders: loss_watch_folders(), taken over. The caller's. */

@@ -5,11 +5,12 @@
 #include "lib/store/mailbox.h"
 #include "replicator/tally.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define HEARD_SIZE 32
+#define HEARD_SIZE 32 /* and the name behind it */
 
 static const char *const kinds[] = { "changes", NULL };
 
@@ -50,12 +51,14 @@ realtime_ns(void)
 }
 
 void
-loss_watch_start(struct loss_watch *w, uint64_t epoch)
+loss_watch_start(struct loss_watch *w, uint64_t epoch, const char *node)
 {
     pthread_mutex_lock(&w->lock);
     if (w->heard.epoch != epoch)
         w->heard = (struct loss_heard){ .epoch = epoch };
     w->heard.our_ns = realtime_ns();
+    if (node != NULL)
+        snprintf(w->heard.node, sizeof(w->heard.node), "%s", node);
     w->changed = true;
     tally_clear(w->folders);
     pthread_mutex_unlock(&w->lock);
@@ -108,7 +111,7 @@ loss_watch_carried_out(struct loss_watch *w)
 int
 loss_watch_save(struct loss_watch *w, struct state_txn *txn, struct err *e)
 {
-    uint8_t row[HEARD_SIZE];
+    uint8_t row[HEARD_SIZE + WIRE_NAME_MAX];
     pthread_mutex_lock(&w->lock);
     struct loss_heard heard = w->heard;
     bool changed = w->changed;
@@ -120,7 +123,9 @@ loss_watch_save(struct loss_watch *w, struct state_txn *txn, struct err *e)
     put_le64(row + 8, heard.tail);
     put_le64(row + 16, heard.its_ns);
     put_le64(row + 24, heard.our_ns);
-    return state_put(txn, LOSS_HEARD_KEY, span_of(row, sizeof(row)), e);
+    size_t len = strlen(heard.node);
+    memcpy(row + HEARD_SIZE, heard.node, len);
+    return state_put(txn, LOSS_HEARD_KEY, span_of(row, HEARD_SIZE + len), e);
 }
 
 int
@@ -130,11 +135,12 @@ loss_watch_load(struct loss_watch *w, struct state_txn *txn, struct err *e)
     int found = state_get(txn, LOSS_HEARD_KEY, &row, e);
     if (found <= 0)
         return found;
-    if (row.len != HEARD_SIZE)
+    if (row.len < HEARD_SIZE || row.len > HEARD_SIZE + WIRE_NAME_MAX)
         return err_set(e, ERR_CORRUPT, "the row \"%s\" of the state has %zu bytes", LOSS_HEARD_KEY,
                        row.len);
     w->heard = (struct loss_heard){ get_le64(row.ptr), get_le64(row.ptr + 8),
-                                    get_le64(row.ptr + 16), get_le64(row.ptr + 24) };
+                                    get_le64(row.ptr + 16), get_le64(row.ptr + 24), "" };
+    memcpy(w->heard.node, row.ptr + HEARD_SIZE, row.len - HEARD_SIZE);
     return 0;
 }
 

@@ -1,11 +1,11 @@
 #include "replicator/mass.h"
 
+#include "lib/os/dir.h"
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "lib/store/mailbox.h"
 #include "replicator/guard.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -164,9 +164,6 @@ mass_save(struct mass *mass, struct state_txn *txn, struct err *e)
 
 /* --- how many files --- */
 
-static uint64_t count_dir(int dirfd, const char *name, bool messages, uint64_t most,
-                          unsigned depth);
-
 /* Of a Maildir only messages count: what else is there is rebuilt, or tells of them. */
 static bool
 is_counted_dir(const char *name, bool messages)
@@ -174,51 +171,30 @@ is_counted_dir(const char *name, bool messages)
     return !messages || strcmp(name, "cur") == 0 || strcmp(name, "new") == 0;
 }
 
-static bool
-is_dir(int dirfd, const struct dirent *entry)
-{
-    struct stat st;
-    if (entry->d_type != DT_UNKNOWN)
-        return entry->d_type == DT_DIR;
-    return fstatat(dirfd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
-}
-
+/* What cannot be read has none: the guard counts on what it sees. */
 static uint64_t
-count_open(int fd, const char *name, bool messages, uint64_t most, unsigned depth)
+count_dir(int at, const char *name, bool messages, uint64_t most, unsigned depth)
 {
-    DIR *dir = fd < 0 || depth >= DEPTH_MAX ? NULL : fdopendir(fd);
+    _cleanup_dir_ DIR *dir = depth >= DEPTH_MAX ? NULL : dir_open(at, name, NULL);
+    const struct dirent *item;
     uint64_t count = 0;
-    if (dir == NULL) {
-        file_closep(&fd);
-        return 0;
-    }
-    for (struct dirent *entry; count < most && (entry = readdir(dir)) != NULL;) {
-        const char *below = entry->d_name;
-        if (strcmp(below, ".") == 0 || strcmp(below, "..") == 0 ||
-            strcmp(below, STORE_PRIVATE_DIR) == 0)
+    while (dir != NULL && count < most && dir_next(dir, &item, NULL) > 0) {
+        if (strcmp(item->d_name, STORE_PRIVATE_DIR) == 0)
             continue;
-        if (is_dir(fd, entry))
-            count += count_dir(fd, below, messages, most - count, depth + 1);
+        if (dir_item_is_dir(dir, item))
+            count += count_dir(dirfd(dir), item->d_name, messages, most - count, depth + 1);
         else
             count += is_counted_dir(name, messages);
     }
-    closedir(dir);
     return count;
-}
-
-static uint64_t
-count_dir(int dirfd, const char *name, bool messages, uint64_t most, unsigned depth)
-{
-    int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return count_open(fd, name, messages, most, depth);
 }
 
 /* What cannot be read counts as nothing: the guard closes rather too early. */
 static uint64_t
 count_below(const struct node_store *s, struct span path, uint64_t most)
 {
-    int fd = file_open_beneath(s->root_fd, path, O_RDONLY | O_DIRECTORY, 0, NULL);
-    return count_open(fd, "", s->conf->kind == STORE_MAILDIR, most, 0);
+    _cleanup_close_ int fd = file_open_beneath(s->root_fd, path, O_PATH | O_DIRECTORY, 0, NULL);
+    return fd < 0 ? 0 : count_dir(fd, ".", s->conf->kind == STORE_MAILDIR, most, 0);
 }
 
 /* --- one loss --- */

@@ -135,11 +135,8 @@ check_root(struct node_store *s, struct state_txn *txn, struct err *e)
         return 0;
     if (state_dir_get(txn, root, &row, e) <= 0 || look_at(s->root_fd, "", &look, e) < 0)
         return err_wrap(e, "check the root of store %s", s->conf->name);
-    struct span handle = attrs_handle_span(&look.handle);
-    bool same = row.handle.len == WATCH_FSID_SIZE + handle.len &&
-                memcmp(row.handle.ptr, s->fsid, WATCH_FSID_SIZE) == 0 &&
-                memcmp(row.handle.ptr + WATCH_FSID_SIZE, handle.ptr, handle.len) == 0;
-    if (same)
+    uint8_t handle[WATCH_HANDLE_MAX];
+    if (span_equal(row.handle, node_handle(s, attrs_handle_span(&look.handle), handle)))
         return 0;
     return err_set(
         e, ERR_REFUSED,
@@ -159,6 +156,14 @@ node_check_roots(struct node *node, struct state_txn *txn, struct err *e)
     return 0;
 }
 
+struct span
+node_handle(const struct node_store *store, struct span handle, uint8_t ret_bytes[WATCH_HANDLE_MAX])
+{
+    memcpy(ret_bytes, store->fsid, WATCH_FSID_SIZE);
+    memcpy(ret_bytes + WATCH_FSID_SIZE, handle.ptr, handle.len);
+    return span_of(ret_bytes, WATCH_FSID_SIZE + handle.len);
+}
+
 int
 node_root_row(const struct node *node, struct state_dir *dir, struct state_txn *txn, struct err *e)
 {
@@ -167,12 +172,10 @@ node_root_row(const struct node *node, struct state_dir *dir, struct state_txn *
     if (look_at(s->root_fd, "", &look, e) < 0)
         return err_wrap(e, "store %s", s->conf->name);
     uint8_t handle[WATCH_HANDLE_MAX];
-    memcpy(handle, s->fsid, WATCH_FSID_SIZE);
-    memcpy(handle + WATCH_FSID_SIZE, look.handle.bytes, look.handle.len);
     if (listing_dir_xattrs(s->root_fd, &dir->xattrs, e) < 0)
         return err_wrap(e, "store %s", s->conf->name);
     dir->attr = look.attr;
-    dir->handle = span_of(handle, WATCH_FSID_SIZE + look.handle.len);
+    dir->handle = node_handle(s, attrs_handle_span(&look.handle), handle);
     return state_dir_put(txn, dir, e);
 }
 

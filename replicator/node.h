@@ -37,6 +37,10 @@ void node_free(struct node **node);
  * one, or an unmounted filesystem, would read as "everything was deleted". */
 int node_check_roots(struct node *node, struct state_txn *txn, struct err *e) _must_check_;
 
+/* By what the index knows an object of the store: its handle, with the filesystem's id in front. */
+struct span node_handle(const struct node_store *store, struct span handle,
+                        uint8_t ret_bytes[WATCH_HANDLE_MAX]);
+
 /* Stores the index row of a store's root, as the directory is now; dir->store says which. */
 int node_root_row(const struct node *node, struct state_dir *dir, struct state_txn *txn,
                   struct err *e) _must_check_;

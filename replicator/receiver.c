@@ -31,7 +31,8 @@ struct receiver {
     bool commit_due; /* a run is complete and not carried out */
     bool ack_due;    /* it is carried out, and waits for the journal */
     struct turn_claim claim;
-    bool in_run; /* messages of a run have come, its COMMIT has not */
+    bool in_run;  /* messages of a run have come, its COMMIT has not */
+    bool in_tree; /* of a run that is carried out, or broke, the index may not have all */
     uint64_t durable_run, durable_seq;
     struct wire_commit commit; /* the newest COMMIT */
     struct wire_commit done;   /* the newest that was carried out */
@@ -135,10 +136,7 @@ ledger_write(struct receiver *x, struct err *e)
 static void
 note_applied(struct receiver *x)
 {
-    uint64_t newest = 0;
-    for (uint16_t i = 0; !x->ledger.marker_void && i < x->daemon->node->store_count; i++)
-        newest = MAX(newest, apply_marker(x->apply, i));
-    atomic_store(&x->daemon->applied, newest);
+    atomic_store(&x->daemon->applied, x->ledger.marker_void ? 0 : apply_newest(x->apply));
 }
 
 static void
@@ -157,8 +155,9 @@ finish_sync(struct receiver *x)
 static int
 acknowledge(struct receiver *x, struct err *e)
 {
-    bool position = x->syncing || x->ledger.tail != atomic_load(&x->daemon->tail);
-    if ((position || x->ledger.unwritten >= LEDGER_OPS) && ledger_write(x, e) < 0)
+    bool position = x->ledger.tail != atomic_load(&x->daemon->tail);
+    if ((position || x->syncing || x->ledger.unnumbered || x->ledger.unwritten >= LEDGER_OPS) &&
+        ledger_write(x, e) < 0)
         return -1;
     x->ack_due = false;
     if (send_ack(x, e) < 0)
@@ -185,6 +184,7 @@ carry_out(struct receiver *x, struct err *e)
     if (!x->commit_due)
         return 0;
     apply_doubt(x->apply, x->syncing || x->needs.count > 0);
+    x->in_tree = true;
     int rc = apply_commit(x->apply, note, x, e);
     note_applied(x);
     if (rc < 0)
@@ -193,6 +193,7 @@ carry_out(struct receiver *x, struct err *e)
         *e = x->note_err;
         return -1;
     }
+    x->in_tree = false;
     x->commit_due = false;
     loss_watch_carried_out(x->daemon->loss);
     x->done = x->commit;
@@ -312,7 +313,7 @@ take_over(struct receiver *x, const struct wire_start *start, struct err *e)
     if (fresh && daemon_stores_empty(x->daemon, &fresh, e) < 0)
         return -1;
     if (needs_open(&x->needs, x->daemon->node->state, e) < 0 ||
-        ledger_start(&x->ledger, start, fresh, e) < 0)
+        ledger_start(&x->ledger, start, fresh, apply_newest(x->apply), e) < 0)
         return -1;
     needs_start(&x->needs, start->from, x->ledger.marker_void);
     if (!x->ledger.marker_void)
@@ -328,8 +329,7 @@ on_start(struct receiver *x, const struct wire_start *start, struct err *e)
 {
     x->syncing = start->mode == WIRE_MODE_SYNC;
     mass_syncing(x->daemon->mass, x->syncing);
-    salvages_allow(x->daemon);
-    if (start_fits(x, start, e) < 0 || take_over(x, start, e) < 0)
+    if (start_fits(x, start, e) < 0 || salvages_begin(x->s, e) < 0 || take_over(x, start, e) < 0)
         return -1;
     needs_ask_again(&x->needs, is_dir_here);
     if (salvages_tell(x->s, e) < 0 || link_io_flush(x->s->io, e) < 0)
@@ -473,11 +473,12 @@ loop(struct receiver *x, struct err *e)
     while (rc >= 0 && !must_end(x))
         rc = step(x, e);
     struct err why = { 0 };
-    bool wrote = x->note_err.code != ERR_NONE || ledger_write(x, &why) >= 0;
-    if (rc < 0 || wrote)
-        return rc;
-    *e = why;
-    return -1;
+    bool whole = x->started && !x->in_tree && x->needs.count == 0;
+    bool failed = x->note_err.code == ERR_NONE &&
+                  (ledger_write(x, &why) < 0 || (whole && ledger_end(&x->ledger, &why) < 0));
+    if (rc >= 0 && failed)
+        *e = why;
+    return failed ? -1 : rc;
 }
 
 static int
@@ -499,14 +500,12 @@ static int
 keep_mass(struct receiver *x, struct err *e)
 {
     struct err why = { 0 };
-    int saved = ledger_writable(&x->ledger, &why) < 0
-                    ? -1
-                    : mass_save(x->daemon->mass, x->ledger.txn, &why);
-    if (saved < 0 || ledger_commit(&x->ledger, &why) < 0) {
-        *e = why;
-        return -1;
-    }
-    return 0;
+    if (ledger_writable(&x->ledger, &why) >= 0 &&
+        mass_save(x->daemon->mass, x->ledger.txn, &why) >= 0 &&
+        ledger_commit(&x->ledger, &why) >= 0)
+        return 0;
+    *e = why;
+    return -1;
 }
 
 static bool

@@ -16,11 +16,16 @@ struct ledger {
     struct state_txn *txn; /* open while something is unwritten */
     struct reclist run; /* records of the run in hand; late ones come out of the order of numbers */
     uint64_t tail;      /* newest seq written, committed or not */
+    uint64_t behind;    /* as LEDGER_BEHIND */
     unsigned unwritten;
+    bool unnumbered;  /* of these some come with no record, and not again */
     bool marker_void; /* the stores' marker speaks of what was received before the last START */
 };
 
 /* Rows of the state, see docs/formats/journal.md. */
+/* The tree may have what the index has not: a session receives, or the last one was broken off. Its
+ * u64: so it is until the index has a record behind this one; 0: until the session ends. */
+#define LEDGER_BEHIND      "index_behind"
 #define LEDGER_MARKER_VOID "marker_void" /* while it is */
 /* The data here may be replaced: "1" an operator said so; two seqs: all behind
  * the first up to the second is kept, see salvage_core.h. */
@@ -33,9 +38,14 @@ struct ledger {
 int ledger_open(struct ledger *l, struct node *node, struct err *e) _must_check_;
 void ledger_free(struct ledger *l); /* gives up what is not committed */
 /* Takes over the sender's history: what START says, and marker_void. `fresh`: the index is empty
- * and will be complete. */
-int ledger_start(struct ledger *l, const struct wire_start *start, bool fresh,
+ * and will be complete. marker: the stores' newest. */
+int ledger_start(struct ledger *l, const struct wire_start *start, bool fresh, uint64_t marker,
                  struct err *e) _must_check_;
+/* The session ends, and all that it carried out is committed and was asked for: the index may have
+ * all that the tree has. */
+int ledger_end(struct ledger *l, struct err *e) _must_check_;
+/* 1 the tree may have what the index has not, 0 not, -1. */
+int ledger_is_behind(struct state_txn *txn, struct err *e) _must_check_;
 /* The marker was set anew. */
 int ledger_marker_counts(struct ledger *l, struct err *e) _must_check_;
 /* One operation that was carried out. */

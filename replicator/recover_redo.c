@@ -1,11 +1,11 @@
 #include "replicator/recover_private.h"
 
 #include "lib/base/path.h"
+#include "lib/os/dir.h"
 #include "lib/os/fault.h"
 #include "lib/os/file.h"
 #include "replicator/compare_private.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -200,7 +200,7 @@ redo_unlink(struct recovery *r, const struct record *record, struct err *e)
     return unlink_again(at.fd, at.name, 0, e);
 }
 
-static int remove_below(struct recovery *r, uint16_t store, int dirfd, struct err *e);
+static int remove_below(struct recovery *r, uint16_t store, int own_fd, struct err *e);
 
 static int
 remove_dir(struct recovery *r, uint16_t store, int dirfd, const char *name, struct err *e)
@@ -233,22 +233,17 @@ remove_one(struct recovery *r, uint16_t store, int dirfd, const char *name, stru
 
 /* Takes fd over. */
 static int
-remove_below(struct recovery *r, uint16_t store, int fd, struct err *e)
+remove_below(struct recovery *r, uint16_t store, int own_fd, struct err *e)
 {
-    DIR *stream = fdopendir(fd);
-    if (stream == NULL) {
-        err_sys(e, ERR_IO, "read a directory that was removed");
-        close(fd);
-        return -1;
+    _cleanup_close_ int fd = own_fd;
+    _cleanup_dir_ DIR *dir = dir_open(fd, ".", e);
+    const struct dirent *item;
+    int more = dir == NULL ? -1 : 0;
+    while (dir != NULL && (more = dir_next(dir, &item, e)) > 0) {
+        if (remove_one(r, store, fd, item->d_name, e) < 0)
+            return -1;
     }
-    int rc = 0;
-    const struct dirent *d;
-    while (rc >= 0 && (d = readdir(stream)) != NULL) {
-        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
-            rc = remove_one(r, store, dirfd(stream), d->d_name, e);
-    }
-    closedir(stream);
-    return rc;
+    return more < 0 ? err_wrap(e, "read a directory that was removed") : 0;
 }
 
 /* The disk still has the very directory that was removed: it is older than the record, and so is

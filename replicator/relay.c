@@ -45,9 +45,7 @@ remove_there(struct fixups *f, struct span name, bool is_dir, struct err *e)
 {
     char text[PATH_NAME_MAX + 1];
     struct look look;
-    memcpy(text, name.ptr, name.len);
-    text[name.len] = '\0';
-    if (look_at(f->place->fd, text, &look, e) < 0)
+    if (look_at(f->place->fd, path_name_text(name, text), &look, e) < 0)
         return -1;
     if (!look.exists)
         fixups_remove(f, name, is_dir);

@@ -21,6 +21,7 @@ struct renumber_order {
     uint32_t gap;   /* of UIDs; 0: the last primary handed everything over, none are missing */
     uint32_t validity_gap; /* of UIDVALIDITY; counts where the gap does */
     uint64_t modseq;       /* that folders begin at */
+    bool look; /* the index may lack folders that are there: every directory is read for them */
 };
 
 struct renumber_done {

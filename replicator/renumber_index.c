@@ -11,23 +11,34 @@
 #define FIRST_NAME "courierimapuidd"
 #define LAST_NAME  "dovecot-uidvalidity."
 
-static void
-note_name(struct renumber_folder *folder, struct span name, const struct state_entry *entry)
+void
+renumber_note_file(struct renumber_folder *folder, struct span name)
 {
-    bool file = S_ISREG(entry->attr.mode);
-    if (!file) {
-        folder->messages |= S_ISDIR(entry->attr.mode) && span_equal(name, span_str("cur"));
-        return;
-    }
+    folder->uidlist |= span_equal(name, span_str("dovecot-uidlist"));
     folder->courier |= span_equal(name, span_str("courierimapuiddb"));
     folder->sizes |= span_equal(name, span_str("courierpop3dsizelist"));
     folder->marker = MAX(folder->marker, identity_marker(name));
     folder->validity |= span_equal(name, span_str(IDENTITY_VALIDITY_FILE)) ||
                         identity_marker(name) != 0;
-    if (!span_equal(name, span_str("dovecot-uidlist")))
+}
+
+static void
+note_name(struct renumber_folder *folder, struct span name, const struct state_entry *entry)
+{
+    if (S_ISDIR(entry->attr.mode))
+        folder->messages |= span_equal(name, span_str("cur"));
+    if (!S_ISREG(entry->attr.mode))
         return;
-    folder->uidlist = true;
-    folder->owner = entry->attr;
+    renumber_note_file(folder, name);
+    if (span_equal(name, span_str("dovecot-uidlist")))
+        folder->owner = entry->attr;
+}
+
+bool
+renumber_is_mailbox(const struct renumber_folder *folder)
+{
+    return folder->messages || folder->uidlist || folder->courier || folder->sizes ||
+           folder->validity;
 }
 
 int
@@ -49,8 +60,7 @@ renumber_names(struct state_txn *txn, const struct state_dir *dir,
         memcpy(at, name.ptr, name.len);
         at[name.len] = '\0';
     }
-    return ret_folder->messages || ret_folder->uidlist || ret_folder->courier ||
-           ret_folder->sizes || ret_folder->validity;
+    return renumber_is_mailbox(ret_folder);
 }
 
 int

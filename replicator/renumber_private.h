@@ -36,10 +36,31 @@ int renumber_clock(struct state_txn *txn, uint64_t *ret_s, struct err *e) _must_
 /* 1 the directory has something of a mailbox, 0 not, -1. */
 int renumber_names(struct state_txn *txn, const struct state_dir *dir,
                    struct renumber_folder *ret_folder, struct err *e) _must_check_;
+void renumber_note_file(struct renumber_folder *folder, struct span name); /* that it has */
+bool renumber_is_mailbox(const struct renumber_folder *folder);
 /* By handle, which costs no walk; by its path where the filesystem gives no such. */
 int renumber_open(struct node *node, struct state_txn *txn, const struct state_dir *dir, int flags,
                   struct err *e) _must_check_;
 bool renumber_is_maildir(const struct node *node, const struct state_dir *dir);
+
+/* --- renumber_look.c: as the disk has it --- */
+
+/* What the directory folder->fd (store path `path`) has of a mailbox, and the directories in it
+ * that may be or hold others: inode number u64, name span16. */
+int renumber_look(const struct node_store *store, struct span path, struct renumber_folder *folder,
+                  struct buf *ret_dirs, struct err *e) _must_check_;
+/* 1 it is the cur, new or tmp of a folder, which holds no others; 0 not, -1. */
+int renumber_holds_messages(struct state_txn *txn, const struct state_dir *dir,
+                            struct err *e) _must_check_;
+/* Of those directories the ones that the index may not have: store u16, path span16. dir->id 0: it
+ * has not even the one above. */
+int renumber_add_strays(struct state_txn *txn, const struct state_dir *dir, struct span path,
+                        struct span dirs, struct buf *strays, struct err *e) _must_check_;
+/* 1 open; 0 it is gone, or another filesystem; -1. *ret_known: its row, under another name; 0 it is
+ * in no index. */
+int renumber_open_stray(const struct node_store *store, struct state_txn *txn, struct span path,
+                        struct renumber_folder *ret_folder, uint64_t *ret_known,
+                        struct err *e) _must_check_;
 
 /* Nothing was made, removed or renamed in it since it was looked at, and its log is as it was
  * written beforehand. The directory may be open for its path alone. */

@@ -3,6 +3,7 @@
 #include "lib/os/attrs.h"
 #include "lib/os/fault.h"
 #include "lib/store/mailbox.h"
+#include "lib/store/maildir.h"
 #include "lib/store/parked.h"
 
 #include <limits.h>
@@ -136,17 +137,9 @@ retain_pin(struct retain *retain, bool pinned)
 /* --- names that the user did not know --- */
 
 static bool
-ends_with(struct span name, const char *suffix)
-{
-    size_t len = strlen(suffix);
-    return name.len >= len && memcmp(name.ptr + name.len - len, suffix, len) == 0;
-}
-
-/* Dovecot renames a folder to such a name and then deletes it; a parked name is ours. */
-static bool
 is_hidden(struct span name)
 {
-    return ends_with(name, "DOVECOT-TRASHED") || parked_is_name(name);
+    return maildir_is_trash(name) || parked_is_name(name);
 }
 
 /* The head of the path up to its first hidden component; "" none. */

@@ -1,10 +1,10 @@
 /* retain_tend.c - what is retained goes again: by age, and where space is short. */
 #include "lib/os/attrs.h"
+#include "lib/os/dir.h"
 #include "lib/os/event.h"
 #include "lib/os/proc.h"
 #include "replicator/retain_private.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -43,7 +43,7 @@ retain_bucket(struct retain *r, uint64_t hour)
     return &r->buckets[r->bucket_count++];
 }
 
-static uint64_t count_tree(const struct retain *r, int dirfd, const char *name, unsigned depth);
+static uint64_t count_tree(const struct retain *r, int at, const char *name, unsigned depth);
 
 static uint64_t
 count_name(const struct retain *r, int dirfd, const char *name, unsigned depth)
@@ -57,20 +57,13 @@ count_name(const struct retain *r, int dirfd, const char *name, unsigned depth)
 
 /* Blocks of all that is in it; of what goes deeper, nothing. It is a bound, not an account. */
 static uint64_t
-count_tree(const struct retain *r, int dirfd, const char *name, unsigned depth)
+count_tree(const struct retain *r, int at, const char *name, unsigned depth)
 {
-    int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *dir = fd < 0 || depth >= DEPTH_MAX ? NULL : fdopendir(fd);
+    _cleanup_dir_ DIR *dir = depth >= DEPTH_MAX ? NULL : dir_open(at, name, NULL);
+    const struct dirent *item;
     uint64_t bytes = 0;
-    if (dir == NULL) {
-        file_closep(&fd);
-        return 0;
-    }
-    for (struct dirent *entry; !atomic_load(&r->stop) && (entry = readdir(dir)) != NULL;) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            bytes += count_name(r, fd, entry->d_name, depth + 1);
-    }
-    closedir(dir);
+    while (dir != NULL && !atomic_load(&r->stop) && dir_next(dir, &item, NULL) > 0)
+        bytes += count_name(r, dirfd(dir), item->d_name, depth + 1);
     return bytes;
 }
 

@@ -1,5 +1,6 @@
 #include "replicator/roles.h"
 
+#include "lib/os/dir.h"
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 #include "replicator/barrier.h"
@@ -13,8 +14,8 @@
 #include "replicator/recover.h"
 #include "replicator/renumber.h"
 #include "replicator/restore.h"
+#include "replicator/salvage.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,22 +40,14 @@ detach_all(struct daemon *d)
 static int
 dir_is_empty(int root_fd, bool *ret_empty, struct err *e)
 {
-    _cleanup_close_ int fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
-    if (stream == NULL)
-        return err_sys(e, ERR_IO, "read a store's root");
-    fd = -1;
+    _cleanup_dir_ DIR *dir = dir_open(root_fd, ".", e);
+    const struct dirent *item;
+    int more = dir == NULL ? -1 : 0;
     *ret_empty = true;
-    const struct dirent *entry;
-    while ((entry = readdir(stream)) != NULL) {
-        const char *n = entry->d_name;
-        bool ours = strcmp(n, ".") == 0 || strcmp(n, "..") == 0 ||
-                    strcmp(n, STORE_PRIVATE_DIR) == 0;
-        if (!ours && strcmp(n, "lost+found") != 0)
-            *ret_empty = false;
-    }
-    closedir(stream);
-    return 0;
+    while (dir != NULL && *ret_empty && (more = dir_next(dir, &item, e)) > 0)
+        *ret_empty = strcmp(item->d_name, STORE_PRIVATE_DIR) == 0 ||
+                     strcmp(item->d_name, "lost+found") == 0;
+    return more < 0 ? -1 : 0; /* one whose names cannot be read is not empty */
 }
 
 int
@@ -329,7 +322,8 @@ write_promotion(struct daemon *d, const struct handover *handover, struct err *e
     meta->checkpoint = meta->tail;
     node_boot_id(meta->boot_id);
     if (epochs_append(txn, whole, e) < 0 || state_del(txn, LEDGER_ACCEPT_SYNC, e) < 0 ||
-        state_del(txn, LEDGER_SYNC_FROM, e) < 0 || handover_order(d, txn, handover, e) < 0)
+        state_del(txn, LEDGER_SYNC_FROM, e) < 0 || handover_order(d, txn, handover, e) < 0 ||
+        state_del(txn, LEDGER_BEHIND, e) < 0) /* the capture looks at everything */
         return -1;
     struct state_meta copy = *meta;
     if (state_commit(&txn, e) < 0)
@@ -458,7 +452,8 @@ roles_resync(struct daemon *d, const char *from, struct err *e)
     meta->sync_base = MAX(meta->tail, (uint64_t)1);
     int rc = from == NULL ? state_del(txn, LEDGER_SYNC_FROM, e)
                           : state_put(txn, LEDGER_SYNC_FROM, span_str(from), e);
-    if (rc < 0 || state_put(txn, LEDGER_ACCEPT_SYNC, span_str("1"), e) < 0)
+    if (rc < 0 || state_put(txn, LEDGER_ACCEPT_SYNC, span_str("1"), e) < 0 ||
+        state_del(txn, SALVAGE_NOTHING, e) < 0) /* what is thrown away was not looked at */
         return -1;
     return state_commit(&txn, e);
 }

@@ -183,14 +183,6 @@ salvages_due(const struct salvage_box *box, const struct salvage_item *item)
            (box->states[item->number] == SALVAGE_OPEN && is_automatic(box, item->kind));
 }
 
-bool
-salvages_can_give(const struct salvage_item *item)
-{
-    return salvage_has_content(item->kind) || item->kind == SALVAGE_FOLDER ||
-           item->kind == SALVAGE_FLAGS || item->kind == SALVAGE_EXPUNGE ||
-           (item->kind == SALVAGE_REMOVAL && S_ISREG(item->attr.mode));
-}
-
 /* What is due goes first. */
 static bool
 any_work(struct salvages *x)
@@ -213,68 +205,6 @@ any_work(struct salvages *x)
 
 /* --- giving --- */
 
-static void
-fill_keywords(struct give_item *give, const struct salvage_item *item, const char *mark)
-{
-    if (mark != NULL) {
-        snprintf(give->keywords[0].name, sizeof(give->keywords[0].name), "%s", mark);
-        give->keyword_count = 1;
-    }
-    for (size_t i = 0; i < item->keyword_count && give->keyword_count < WIRE_KEYWORDS_MAX; i++) {
-        struct span name = item->keywords[i].name;
-        give->keywords[give->keyword_count].letter = item->keywords[i].letter;
-        memcpy(give->keywords[give->keyword_count].name, name.ptr, name.len);
-        give->keywords[give->keyword_count++].name[name.len] = '\0';
-    }
-}
-
-static bool
-is_message(const struct salvage_item *item)
-{
-    return item->kind == SALVAGE_MESSAGE || item->kind == SALVAGE_COPY ||
-           item->kind == SALVAGE_FLAGS || item->kind == SALVAGE_EXPUNGE;
-}
-
-static enum wire_give_mode
-mode_of(const struct salvage_box *box, const struct salvage_item *item)
-{
-    switch (item->kind) {
-    case SALVAGE_MESSAGE:
-        return WIRE_GIVE_DELIVER;
-    case SALVAGE_FILE: /* in the place of another one only when somebody said so */
-        return box->wanted[item->number] ? WIRE_GIVE_REPLACE : WIRE_GIVE_PUT;
-    case SALVAGE_FLAGS:
-        return WIRE_GIVE_FLAGS;
-    case SALVAGE_EXPUNGE:
-    case SALVAGE_REMOVAL:
-        return WIRE_GIVE_REMOVE;
-    case SALVAGE_FOLDER:
-    case SALVAGE_COPY: /* what has its base name in other folders is not it */
-    case SALVAGE_RENAME:
-    case SALVAGE_OTHER:
-        break;
-    }
-    return WIRE_GIVE_PUT;
-}
-
-static void
-fill(struct give_item *give, const struct salvage_box *box, const struct salvage_item *item)
-{
-    give->store = box->store->number;
-    give->kind = is_message(item)               ? WIRE_GIVE_MESSAGE
-                 : item->kind == SALVAGE_FOLDER ? WIRE_GIVE_DIR
-                                                : WIRE_GIVE_FILE;
-    give->mode = mode_of(box, item);
-    give->attr = item->attr;
-    if ((give->attr.mode & S_IFMT) == 0) /* the record did not tell */
-        give->attr.mode |= give->kind == WIRE_GIVE_DIR ? S_IFDIR : S_IFREG;
-    buf_add(&give->path, item->path.ptr, item->path.len);
-    if (is_message(item))
-        buf_add(&give->guid, item->guid.ptr, item->guid.len);
-    if (is_message(item))
-        fill_keywords(give, item, salvage_has_content(item->kind) ? SALVAGE_MARK : NULL);
-}
-
 /* The next one behind the order's place that is due; an operator's word may come meanwhile. */
 static bool
 find_next(struct salvages *x, size_t *ret_box, struct salvage_item *ret_item)
@@ -296,20 +226,39 @@ find_next(struct salvages *x, size_t *ret_box, struct salvage_item *ret_item)
     return found;
 }
 
+/* With the primary that is followed now, which may be another than the one that it parted from. */
+static int
+last_shared(const struct salvages *x, const struct salvage_head *head, uint64_t *ret_seq,
+            struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    uint64_t epoch, first;
+    *ret_seq = head->fork;
+    if (state_begin(x->d->node->state, false, &txn, e) < 0)
+        return -1;
+    int found = epochs_after(txn, head->epoch, &epoch, &first, e);
+    if (found > 0 && first > 0)
+        *ret_seq = MIN(head->fork, first - 1);
+    return MIN(found, 0);
+}
+
 /* 1 filled, 0 it cannot be read. */
 static int
 fill_next(struct salvages *x, size_t place, const struct salvage_item *item, struct give_item *give)
 {
     struct err e = { 0 };
     const struct salvage_box *box = &x->boxes[place];
+    bool clears = item->kind == SALVAGE_REMOVAL && S_ISDIR(item->attr.mode);
+    uint64_t shared = 0;
     if (salvage_has_content(item->kind))
         give->fd = salvage_box_content(box, item->number, &e);
-    if (salvage_has_content(item->kind) && give->fd < 0) {
+    bool unread = salvage_has_content(item->kind) && give->fd < 0;
+    if (unread || (clears && last_shared(x, &box->head, &shared, &e) < 0)) {
         event(EV_FAILED, F_STR("while", "reading what was salvaged"), F_ERR(&e));
         return 0;
     }
     give->tag = (uint64_t)place << ITEM_SHIFT | item->number;
-    fill(give, box, item);
+    salvage_fill(give, box, item, shared);
     return 1;
 }
 
@@ -474,6 +423,7 @@ answered(struct give_order *order, const struct given *given, struct err *e)
         return -1;
     pthread_mutex_lock(&x->lock);
     salvage_box_set(box, item.number, state);
+    salvage_box_tell(box, item.number, given->text);
     pthread_mutex_unlock(&x->lock);
     return 0;
 }

@@ -24,8 +24,9 @@ struct salvages;
 int salvage_keep(struct session *s, struct err *e) _must_check_;
 
 /* Of a session that is about to receive. A primary that was deposed before its sweep behind a crash
- * came to its end does not know yet what it has alone: its journal is completed. 1 there was
- * something: the two greet again; 0 there was nothing, -1. */
+ * came to its end does not know yet what it has alone, nor one that was demoted or deposed while
+ * names were held: its journal is completed. 1 there was something: the two greet again; 0 there
+ * was nothing, -1. */
 int salvage_look(struct session *s, struct err *e) _must_check_;
 
 /* --- salvage.c --- */
@@ -41,11 +42,20 @@ struct salvage_progress {
 };
 /* NULL: none is under way. From any thread; x may be NULL. */
 void salvages_progress(struct salvages *x, const struct salvage_progress *progress);
-/* Session, before a sync overwrites this node: the loss of what is kept is none to the guard
- * against mass changes. */
-void salvages_allow(struct daemon *d);
-/* Session that receives, behind START: the primary hears what this node had alone. */
+/* Session, before what START says is done: the loss of what is kept is none to the guard against
+ * mass changes; and a deposed primary that has nothing alone puts that on record. */
+int salvages_begin(struct session *s, struct err *e) _must_check_;
+/* Session that receives, behind every START: the primary hears what this node had alone, or that it
+ * had nothing. */
 int salvages_tell(struct session *s, struct err *e) _must_check_;
+/* The loss of what is kept is none to the guard. */
+void salvages_allow(struct daemon *d);
+/* Row of the state, see docs/formats/journal.md: it stays, for a link may end before the primary
+ * has heard it. */
+#define SALVAGE_NOTHING     "nothing_alone"
+#define SALVAGE_NOTHING_ROW 24
+/* Of this node, which was a primary, against the peer of the session. */
+int salvage_put_nothing(const struct session *s, struct state_txn *txn, struct err *e) _must_check_;
 /* Session that sends: what a node says of one folder, before it tells of all. */
 int salvages_found_in(struct session *s, const struct wire_found_in *in,
                       struct err *e) _must_check_;
@@ -57,7 +67,9 @@ void salvages_tick(struct salvages *x);
  * it will be given, and that wait for a person; and those of the delivered that have not come back
  * by replication: their bytes are kept here. "keeping": how far that is, or null. */
 json_t *salvages_counts(struct salvages *x);
-/* The orders "salvage", "salvage-give" and "salvage-drop"; see cli/salvage.c. */
+/* The orders "salvage", "salvage-give" and "salvage-drop"; see cli/salvage.c. A list comes in
+ * pages: "limit" items (1000 at most) behind the item "after", and how many `more` there are: at
+ * least, where it begins behind an item. */
 void salvages_list(struct salvages *x, struct control_call *call, const json_t *request);
 void salvages_give(struct salvages *x, struct control_call *call, const json_t *request);
 void salvages_drop(struct salvages *x, struct control_call *call, const json_t *request);

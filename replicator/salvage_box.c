@@ -1,10 +1,10 @@
 #include "replicator/salvage_box.h"
 
 #include "lib/base/path.h"
+#include "lib/os/dir.h"
 #include "lib/os/fault.h"
 #include "lib/os/file.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -28,6 +28,9 @@ salvage_box_close(struct salvage_box *box)
     free(box->states);
     free(box->wanted);
     free(box->kept);
+    for (uint32_t i = 0; box->whys != NULL && i < box->head.count; i++)
+        free(box->whys[i]);
+    free(box->whys);
     *box = (struct salvage_box){ .all_fd = -1, .dirfd = -1, .marks_fd = -1 };
 }
 
@@ -46,22 +49,18 @@ salvage_box_names(const struct node_store *store,
                   void (*each)(void *arg, const struct node_store *store, const char *name),
                   void *arg, struct err *e)
 {
-    int fd = -1;
+    _cleanup_close_ int fd = -1;
     int found = open_all(store, &fd, e);
     if (found <= 0)
         return found;
-    DIR *stream = fdopendir(fd);
-    if (stream == NULL) {
-        file_closep(&fd);
-        return err_sys(e, ERR_IO, "read the salvages of store %s", store->conf->name);
+    _cleanup_dir_ DIR *dir = dir_open(fd, ".", e);
+    const struct dirent *item;
+    int more = dir == NULL ? -1 : 0;
+    while (dir != NULL && (more = dir_next(dir, &item, e)) > 0) {
+        if (item->d_name[0] != '.')
+            each(arg, store, item->d_name);
     }
-    const struct dirent *entry;
-    while ((entry = readdir(stream)) != NULL) {
-        if (entry->d_name[0] != '.')
-            each(arg, store, entry->d_name);
-    }
-    closedir(stream);
-    return 0;
+    return more < 0 ? err_wrap(e, "read the salvages of store %s", store->conf->name) : 0;
 }
 
 /* All items, so that what is damaged is found before anything is done. */
@@ -87,6 +86,7 @@ read_marks(struct salvage_box *box, struct err *e)
     struct stat st;
     box->states = xcalloc(MAX(box->head.count, 1u), 1);
     box->wanted = xcalloc(MAX(box->head.count, 1u), sizeof(bool));
+    box->whys = xcalloc(MAX(box->head.count, 1u), sizeof(*box->whys));
     int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC;
     box->marks_fd = openat(box->dirfd, "marks", flags, 0600);
     if (box->marks_fd < 0 || fstat(box->marks_fd, &st) < 0)
@@ -120,21 +120,16 @@ static int
 read_names(struct salvage_box *box, struct err *e)
 {
     box->kept = xcalloc(MAX(box->head.count, 1u), sizeof(bool));
-    int fd = openat(box->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
-    if (stream == NULL) {
-        file_closep(&fd);
-        return err_sys(e, ERR_IO, "read its directory");
-    }
-    const struct dirent *entry;
-    while ((entry = readdir(stream)) != NULL) {
+    _cleanup_dir_ DIR *dir = dir_open(box->dirfd, ".", e);
+    const struct dirent *item;
+    int more = dir == NULL ? -1 : 0;
+    while (dir != NULL && (more = dir_next(dir, &item, e)) > 0) {
         char *end;
-        unsigned long number = strtoul(entry->d_name, &end, 16);
-        if (end == entry->d_name + CONTENT_DIGITS && *end == '\0' && number < box->head.count)
+        unsigned long number = strtoul(item->d_name, &end, 16);
+        if (end == item->d_name + CONTENT_DIGITS && *end == '\0' && number < box->head.count)
             box->kept[number] = true;
     }
-    closedir(stream);
-    return 0;
+    return more < 0 ? -1 : 0;
 }
 
 static int
@@ -217,6 +212,15 @@ salvage_box_set(struct salvage_box *box, uint32_t number, enum salvage_state sta
 {
     box->states[number] = (uint8_t)state;
     box->wanted[number] = false;
+}
+
+void
+salvage_box_tell(struct salvage_box *box, uint32_t number, struct span why)
+{
+    free(box->whys[number]);
+    box->whys[number] = box->states[number] != SALVAGE_REFUSED
+                            ? NULL
+                            : xasprintf("%.*s", (int)why.len, (const char *)why.ptr);
 }
 
 bool

@@ -17,6 +17,7 @@ struct salvage_box {
     uint8_t *states;     /* enum salvage_state */
     bool *wanted;        /* an operator's word: to be given now */
     bool *kept;          /* its bytes are here */
+    char **whys;         /* what the primary said last, when it refused; NULL nothing */
     struct salvage_taker taker;
 };
 
@@ -56,6 +57,8 @@ int salvage_box_remove(const struct salvage_box *box, struct err *e) _must_check
 void salvage_box_set(struct salvage_box *box, uint32_t number, enum salvage_state state);
 void salvage_box_met(struct salvage_box *box, const struct salvage_taker *taker,
                      enum salvage_state lost);
+/* What the primary said of an item that it refused; of another nothing is told. */
+void salvage_box_tell(struct salvage_box *box, uint32_t number, struct span why);
 /* Did the primary take it, and has it not come back yet? Then its bytes are kept here. */
 bool salvage_box_is_out(const struct salvage_box *box, uint32_t number);
 /* Is nothing left to be decided about it? */
@@ -103,5 +106,9 @@ void salvages_end(struct salvages *x); /* nobody is active any more */
 bool salvages_due(const struct salvage_box *box, const struct salvage_item *item);
 /* Can it be given at all? The rest is for people and their mail programs. */
 bool salvages_can_give(const struct salvage_item *item);
+/* What the primary is asked for, but for the bytes and the tag. since: of a directory's removal,
+ * the last record that this node shares with it. */
+void salvage_fill(struct give_item *give, const struct salvage_box *box,
+                  const struct salvage_item *item, uint64_t since);
 
 #endif

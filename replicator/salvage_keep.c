@@ -9,6 +9,7 @@
 #include "lib/store/uidlist.h"
 #include "replicator/give.h"
 #include "replicator/receiver.h"
+#include "replicator/recover.h"
 #include "replicator/salvage_core.h"
 #include "replicator/salvage_set.h"
 
@@ -73,24 +74,50 @@ wait_live(const struct session *s, const struct turn_claim *claim, struct captur
         if (status.phase == CAPTURE_LIVE)
             return 0;
         if (status.phase == CAPTURE_STALLED)
-            return err_set(e, ERR_NOSPACE, "the journal cannot be written: %s", status.text);
+            return err_set(e, ERR_NOSPACE, "the journal cannot be completed: %s", status.text);
         pause_ms(POLL_MS);
     }
     return err_set(e, ERR_PEER, "told to stop");
 }
 
+/* Whatever stands where a power loss took a name, or is an object that the index has under such a
+ * name, is in no journal while the name is held. The peer, if it parted from this node before it
+ * was recorded, has it not: it must be let go before what only this node has is told. Other nodes
+ * do not count: what one of them has alone it brings to the peer itself. */
+static int
+let_go_of_names(const struct session *s, const struct turn_claim *claim, struct capture *capture,
+                struct err *e)
+{
+    capture_yield(capture, s->peer->conf->name, session_shared(s));
+    capture_settle(capture, true); /* behind that */
+    return wait_live(s, claim, capture, e);
+}
+
+static int
+is_journal_finished(const struct daemon *d, const struct wire_hello *ours, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    if (state_begin(d->node->state, false, &txn, e) < 0)
+        return -1;
+    if (recover_pending(txn) > 0)
+        return 0;
+    return ours->role != WIRE_ROLE_NONE || atomic_load(&d->journal_finished);
+}
+
 /* What happened here and is in no journal yet: between the last words of a primary that crashed and
- * the moment at which it was deposed, or demoted. A standby has nothing of the kind. */
+ * the moment at which it was deposed, or demoted. A standby has nothing of the kind, unless names
+ * are held. */
 static int
 finish_journal(const struct session *s, const struct turn_claim *claim, struct err *e)
 {
     struct daemon *d = s->daemon;
     struct capture *capture;
-    if (s->ours->role != WIRE_ROLE_NONE || atomic_load(&d->journal_finished))
-        return 0;
+    int finished = is_journal_finished(d, s->ours, e);
+    if (finished != 0)
+        return finished < 0 ? -1 : 0;
     if (capture_start(d->node, -1, NULL, NULL, &capture, e) < 0)
         return -1;
-    int rc = wait_live(s, claim, capture, e);
+    int rc = let_go_of_names(s, claim, capture, e);
     if (rc >= 0)
         atomic_store(&d->tail, capture_settle(capture, true));
     bool complete = capture_stop(&capture);
@@ -162,12 +189,17 @@ set_keywords(const struct keep *k, struct give_item *scratch, struct salvage_ite
                                                    span_str(scratch->keywords[i].name) };
 }
 
-/* What a message has beside its bytes. */
+/* What a message has beside its bytes, and by what a folder is known. */
 static void
 know_message(struct keep *k, uint16_t store, struct give_item *scratch, struct salvage_item *item)
 {
     struct mailbox m;
     const struct conf_store *conf = k->node->stores[store].conf;
+    if (conf->kind == STORE_MAILDIR && item->kind == SALVAGE_RENAME && S_ISDIR(item->attr.mode)) {
+        know_folder(k, store, item->path);
+        item->guid = k->guid.len == WIRE_GUID_SIZE ? buf_span(&k->guid) : (struct span){ 0 };
+        return;
+    }
     mailbox_of(conf->users == NULL ? "" : conf->users, item->path, &m);
     if (conf->kind != STORE_MAILDIR || m.kind != MAILBOX_MESSAGE)
         return;
@@ -186,6 +218,19 @@ add_item(struct keep *k, uint16_t store, struct salvage_item *item, int fd, stru
     return salvage_part_add(&k->parts[store], item, salvage_has_content(item->kind) ? fd : -1, e);
 }
 
+/* Its attributes tell the primary what is meant: those of the record may be older. One that a power
+ * loss took is listed as the journal has it. */
+static int
+keep_rename(struct keep *k, uint16_t store, struct salvage_item *item, struct err *e)
+{
+    struct attr live;
+    _cleanup_close_ int fd = -1;
+    int found = open_live(k, store, item->path, &fd, &live, e);
+    if (found > 0)
+        item->attr = live;
+    return found < 0 ? -1 : add_item(k, store, item, -1, e);
+}
+
 static int
 keep_change(struct keep *k, enum salvage_kind kind, const struct salvage_change *change,
             struct err *e)
@@ -199,6 +244,8 @@ keep_change(struct keep *k, enum salvage_kind kind, const struct salvage_change 
     if (part->dirfd < 0 &&
         salvage_part_open(part, &k->node->stores[change->store], k->id, &k->head, e) < 0)
         return -1;
+    if (kind == SALVAGE_RENAME && S_ISREG(change->attr.mode))
+        return keep_rename(k, change->store, &item, e);
     if (!salvage_has_content(kind) && kind != SALVAGE_FLAGS)
         return add_item(k, change->store, &item, -1, e);
     _cleanup_close_ int fd = -1;
@@ -287,6 +334,19 @@ finish_parts(struct keep *k, struct err *e)
     return 0;
 }
 
+/* For the statement of what was lost: a change that is nobody's, like a mail server's own list, is
+ * kept in no part. */
+static int
+note_nothing(const struct keep *k, struct state_txn *txn, struct err *e)
+{
+    bool kept = false;
+    for (size_t i = 0; i < k->node->store_count; i++)
+        kept |= k->parts[i].dirfd >= 0;
+    if (kept || k->s->ours->role != WIRE_ROLE_NONE) /* a standby was no primary of that epoch */
+        return state_del(txn, SALVAGE_NOTHING, e);
+    return salvage_put_nothing(k->s, txn, e);
+}
+
 /* Nearly an operator's `resync`: whoever shares all up to the fork may overwrite what is here. */
 static int
 permit(const struct keep *k, struct err *e)
@@ -300,7 +360,8 @@ permit(const struct keep *k, struct err *e)
     put_le64(row, k->head.fork);
     put_le64(row + 8, k->head.tail);
     if (state_del(txn, LEDGER_SYNC_FROM, e) < 0 ||
-        state_put(txn, LEDGER_ACCEPT_SYNC, span_of(row, sizeof(row)), e) < 0)
+        state_put(txn, LEDGER_ACCEPT_SYNC, span_of(row, sizeof(row)), e) < 0 ||
+        note_nothing(k, txn, e) < 0)
         return -1;
     return state_commit(&txn, e);
 }
@@ -381,8 +442,9 @@ int
 salvage_look(struct session *s, struct err *e)
 {
     struct daemon *d = s->daemon;
-    if (s->ours->role != WIRE_ROLE_NONE || atomic_load(&d->journal_finished))
-        return 0;
+    int finished = is_journal_finished(d, s->ours, e);
+    if (finished != 0)
+        return finished < 0 ? -1 : 0;
     struct turn_claim claim = claim_of(s);
     if (turn_take(&d->turn, &claim, e) < 0)
         return -1;

@@ -9,19 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHOWN 1000 /* items of one answer */
+#define SHOWN 1000 /* items of one answer, at most */
 
 struct wish {
     const char *id, *user; /* NULL: all */
     bool all;              /* in a list: also what is settled */
+    const bool *enough;    /* NULL, or nothing more is looked for once it is set */
 };
 
 static struct wish
 wish_of(const json_t *request)
 {
-    return (struct wish){ json_string_value(json_object_get(request, "id")),
-                          json_string_value(json_object_get(request, "user")),
-                          json_is_true(json_object_get(request, "all")) };
+    return (struct wish){ .id = json_string_value(json_object_get(request, "id")),
+                          .user = json_string_value(json_object_get(request, "user")),
+                          .all = json_is_true(json_object_get(request, "all")) };
 }
 
 static void
@@ -60,7 +61,7 @@ fits(const struct wish *wish, const struct salvage_box *box, const struct salvag
 static json_t *
 text_json(struct span s)
 {
-    json_t *text = json_stringn((const char *)s.ptr, s.len);
+    json_t *text = json_stringn(s.len > 0 ? (const char *)s.ptr : "", s.len);
     return text == NULL ? json_string("(a name that is not UTF-8)") : text;
 }
 
@@ -83,46 +84,83 @@ item_json(const struct salvage_box *box, const struct salvage_item *item)
     item_id(box, item->number, id);
     mailbox(box, item, &m);
     bool maildir = box->store->conf->kind == STORE_MAILDIR;
+    const char *why = box->whys[item->number];
     const char *state = salvages_due(box, item) ? "waiting"
                         : salvage_box_is_out(box, item->number)
                             ? "unconfirmed"
                             : salvage_state_word(box->states[item->number]);
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:I, s:b, s:b}", "id", id,
-                     "store", box->store->conf->name, "kind", salvage_kind_word(item->kind),
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:I, s:b, s:b, s:o}", "id",
+                     id, "store", box->store->conf->name, "kind", salvage_kind_word(item->kind),
                      "state", state, "user", text_json(maildir ? m.user : (struct span){ 0 }),
                      "folder", text_json(maildir ? m.folder : (struct span){ 0 }), "path",
                      text_json(item->path), "before", text_json(item->other), "kept",
                      kept_json(box, item->number), "at",
                      when_text((uint64_t)MAX(item->changed_ns / 1000000000, 0), when), "size",
                      (json_int_t)item->attr.size, "can_apply", (int)salvages_can_give(item),
-                     "settled", (int)salvage_box_settled(box, item->number));
+                     "settled", (int)salvage_box_settled(box, item->number), "why",
+                     text_json(span_str(why == NULL ? "" : why)));
 }
 
-/* Calls each() for all that fit; returns how many. */
+/* An item's place among all of them. */
+struct item_place {
+    size_t box;
+    uint32_t number;
+};
+
+static const struct item_place beginning;
+
+/* Calls each() for all from there on that fit; returns how many. */
 static uint64_t
-for_each(struct salvages *x, const struct wish *wish,
+for_each(struct salvages *x, const struct wish *wish, struct item_place from,
          void (*each)(void *arg, struct salvage_box *box, const struct salvage_item *item),
          void *arg)
 {
     uint64_t found = 0;
     struct salvage_item item;
-    for (size_t i = 0; i < x->count; i++) {
-        for (uint32_t n = 0; n < x->boxes[i].head.count; n++) {
+    for (size_t i = from.box; i < x->count; i++) {
+        for (uint32_t n = i == from.box ? from.number : 0; n < x->boxes[i].head.count; n++) {
             salvage_box_item(&x->boxes[i], n, &item);
             if (!fits(wish, &x->boxes[i], &item))
                 continue;
             found++;
             each(arg, &x->boxes[i], &item);
+            if (wish->enough != NULL && *wish->enough)
+                return found;
         }
     }
     return found;
 }
 
+/* The place behind the item of that id; NULL: the beginning. */
+static int
+place_behind(const struct salvages *x, const char *id, struct item_place *ret_place, struct err *e)
+{
+    char of_item[128];
+    *ret_place = beginning;
+    if (id == NULL)
+        return 0;
+    const char *slash = strrchr(id, '/');
+    uint32_t number = slash == NULL ? UINT32_MAX : (uint32_t)strtoul(slash + 1, NULL, 10);
+    for (size_t i = 0; i < x->count; i++) {
+        item_id(&x->boxes[i], number, of_item);
+        if (number >= x->boxes[i].head.count || strcmp(of_item, id) != 0)
+            continue;
+        *ret_place = (struct item_place){ i, number + 1 };
+        return 0;
+    }
+    return err_set(e, ERR_USAGE,
+                   "what is listed behind \"%.64s\" is not known, for nothing salvaged has that "
+                   "id (any more): list again from the beginning",
+                   id);
+}
+
 struct listing_of {
     json_t *items;
+    size_t limit;
     bool all;
     bool primary; /* this node is: what another one took and did not send back it may not have */
     uint64_t more;
+    bool enough; /* there is more */
 };
 
 static void
@@ -133,24 +171,47 @@ list_item(void *arg, struct salvage_box *box, const struct salvage_item *item)
                 !(l->primary && salvage_box_is_out(box, item->number));
     if (!l->all && over)
         return;
-    if (json_array_size(l->items) >= SHOWN)
-        l->more++;
+    if (json_array_size(l->items) >= l->limit)
+        l->enough = ++l->more > 0;
     else
         json_array_append_new(l->items, item_json(box, item));
+}
+
+/* The answer, or NULL. Under the lock. */
+static json_t *
+list_page(struct salvages *x, const json_t *request, struct err *e)
+{
+    struct item_place from;
+    struct wish wish = wish_of(request);
+    const json_t *limit = json_object_get(request, "limit");
+    json_int_t wanted = limit == NULL ? SHOWN : json_integer_value(limit);
+    if (place_behind(x, json_string_value(json_object_get(request, "after")), &from, e) < 0)
+        return NULL;
+    struct listing_of l = { .items = json_array(),
+                            .limit = (size_t)MIN(MAX(wanted, 0), SHOWN),
+                            .all = wish.all,
+                            .primary = x->d->role == WIRE_ROLE_PRIMARY };
+    if (from.box > 0 || from.number > 0) /* the first page has counted */
+        wish.enough = &l.enough;
+    uint64_t found = for_each(x, &wish, from, list_item, &l);
+    return json_pack("{s:I, s:I, s:o}", "found", (json_int_t)found, "more", (json_int_t)l.more,
+                     "items", l.items);
 }
 
 void
 salvages_list(struct salvages *x, struct control_call *call, const json_t *request)
 {
-    struct wish wish = wish_of(request);
-    struct listing_of l = { json_array(), wish.all, x->d->role == WIRE_ROLE_PRIMARY, 0 };
+    struct err e = { 0 };
     salvages_refresh(x, false);
     pthread_mutex_lock(&x->lock);
-    uint64_t found = for_each(x, &wish, list_item, &l);
+    json_t *page = list_page(x, request, &e);
     pthread_mutex_unlock(&x->lock);
-    control_reply(call,
-                  json_pack("{s:I, s:I, s:o, s:o}", "found", (json_int_t)found, "more",
-                            (json_int_t)l.more, "items", l.items, "counts", salvages_counts(x)));
+    if (page == NULL) {
+        control_fail(call, &e);
+        return;
+    }
+    json_object_set_new(page, "counts", salvages_counts(x));
+    control_reply(call, page);
 }
 
 static void
@@ -181,7 +242,7 @@ salvages_give(struct salvages *x, struct control_call *call, const json_t *reque
     bool apply = json_is_true(json_object_get(request, "apply"));
     salvages_refresh(x, false);
     pthread_mutex_lock(&x->lock);
-    for_each(x, &wish, apply ? want_item : deliver_item, &ordered);
+    for_each(x, &wish, beginning, apply ? want_item : deliver_item, &ordered);
     x->retry_ms = 0;
     x->quiet = false;
     atomic_store(&x->order.hurry, true); /* it need not wait for what is known to be given */
@@ -247,7 +308,7 @@ static void
 drop_work(uv_work_t *work)
 {
     struct dropping *d = work->data;
-    for_each(d->x, &d->wish, drop_item, d);
+    for_each(d->x, &d->wish, beginning, drop_item, d);
     if (d->e.code == ERR_NONE && salvages_sync(d->x, &d->e) >= 0 && remove_settled(d->x, &d->e) < 0)
         ASSERT(d->e.code != ERR_NONE);
     salvages_load(d->x); /* what was removed is closed */
@@ -282,7 +343,7 @@ drop_begin(struct dropping *d)
     if (x->active)
         err_set(&d->e, ERR_BUSY, "salvaged mail is being delivered at this moment; try again");
     else
-        for_each(x, &d->wish, look_at_item, d);
+        for_each(x, &d->wish, beginning, look_at_item, d);
     x->active |= d->e.code == ERR_NONE;
     pthread_mutex_unlock(&x->lock);
     daemon_wake_sessions(x->d); /* one that waits for what was given ends that */

@@ -1,10 +1,10 @@
 #include "replicator/salvage_part.h"
 
 #include "lib/os/attrs.h"
+#include "lib/os/dir.h"
 #include "lib/os/fault.h"
 #include "lib/os/file.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -45,23 +45,18 @@ is_left_over(const char *name, uint32_t from)
 static int
 wipe(const struct salvage_part *part, uint32_t from, struct err *e)
 {
-    int fd = openat(part->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
-    if (stream == NULL) {
-        file_closep(&fd);
-        return err_sys(e, ERR_IO, "read what an earlier attempt left");
-    }
-    int rc = 0;
-    const struct dirent *entry;
-    while (rc == 0 && (entry = readdir(stream)) != NULL) {
-        if (!is_left_over(entry->d_name, from))
+    _cleanup_dir_ DIR *dir = dir_open(part->dirfd, ".", e);
+    const struct dirent *item;
+    int more = dir == NULL ? -1 : 0;
+    while (dir != NULL && (more = dir_next(dir, &item, e)) > 0) {
+        if (!is_left_over(item->d_name, from))
             continue;
-        rc = go_on(part, 0, e);
-        if (rc == 0 && (fault("unlink") < 0 || unlinkat(part->dirfd, entry->d_name, 0) < 0))
-            rc = err_sys(e, ERR_IO, "remove what an earlier attempt left");
+        if (go_on(part, 0, e) < 0)
+            return -1;
+        if (fault("unlink") < 0 || unlinkat(part->dirfd, item->d_name, 0) < 0)
+            return err_sys(e, ERR_IO, "remove what an earlier attempt left");
     }
-    closedir(stream);
-    return rc;
+    return more < 0 ? err_wrap(e, "read what an earlier attempt left") : 0;
 }
 
 /* --- the log: the boot, then items --- */

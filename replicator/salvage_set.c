@@ -3,6 +3,7 @@
 #include "lib/base/crc.h"
 #include "lib/base/path.h"
 #include "lib/store/mailbox.h"
+#include "lib/store/maildir.h"
 #include "lib/store/parked.h"
 
 #include <stdlib.h>
@@ -139,13 +140,25 @@ remove_below(struct salvage_set *set, uint16_t store, struct span dir)
     }
 }
 
+/* What goes below a folder that is being deleted, by the name that its user knew. */
+static void
+set_known(struct salvage_set *set, uint16_t store, struct span path, struct buf *ret_from)
+{
+    set_path(ret_from, path);
+    for (struct span dir = path; dir.len > 0; dir = path_parent(dir)) {
+        const struct entry *x = maildir_is_trash(path_name(dir)) ? find(set, store, dir) : NULL;
+        if (x != NULL && x->from.len > 0 && path_move(ret_from, dir, buf_span(&x->from)))
+            return;
+    }
+}
+
 static void
 removed(struct salvage_set *set, const struct record *r)
 {
     struct entry *x = find(set, r->store, r->path);
     if (x == NULL) {
         x = add(set, r->store, r->path);
-        set_path(&x->from, r->path);
+        set_known(set, r->store, r->path, &x->from);
     }
     if (x->attr.mode == 0)
         x->attr = r->attr;
@@ -242,6 +255,8 @@ tell(const struct entry *x, void (*each)(void *arg, const struct salvage_change 
                                      x->attr,  x->time_ns,         x->source != NULL };
     if (x->made && !x->gone) /* its content is new, whatever it was called */
         change.from = (struct span){ 0 };
+    else if (change.from.len > 0 && maildir_is_trash(path_name(change.path)))
+        change.path = (struct span){ 0 }; /* its deletion had not come to its end */
     each(arg, &change);
 }
 
@@ -314,10 +329,7 @@ other_kind(const struct store_rules *rules, const struct salvage_change *change)
 {
     uint32_t mode = change->attr.mode;
     struct span name = path_name(change->path.len > 0 ? change->path : change->from);
-    bool part = rules->kind == STORE_MAILDIR && S_ISDIR(mode) &&
-                (span_equal(name, span_str("cur")) || span_equal(name, span_str("new")) ||
-                 span_equal(name, span_str("tmp")));
-    if (part)
+    if (rules->kind == STORE_MAILDIR && S_ISDIR(mode) && maildir_is_part(name))
         return (enum salvage_kind)0; /* comes with its folder */
     if (change->path.len == 0)
         return SALVAGE_REMOVAL;

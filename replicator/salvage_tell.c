@@ -1,6 +1,7 @@
 /* salvage_tell.c - the statement of what was lost, completed: the returned node counts what it had
  * alone, the primary writes it into the statement of the promotion that replaced that node. */
 #include "lib/os/event.h"
+#include "replicator/epochs.h"
 #include "replicator/loss.h"
 #include "replicator/receiver.h"
 #include "replicator/salvage_box.h"
@@ -124,15 +125,49 @@ tell_one(struct session *s, const struct alone *alone, struct wire_msg *msg, str
     return link_io_send(s->io, msg, e);
 }
 
-/* A deposed primary that is followed on from where it ended, and that has looked, had nothing. */
-static int
-tell_nothing(struct session *s, struct err *e)
+int
+salvage_put_nothing(const struct session *s, struct state_txn *txn, struct err *e)
 {
+    uint8_t row[SALVAGE_NOTHING_ROW];
+    put_le64(row, s->ours->epoch);
+    put_le64(row + 8, (uint64_t)time(NULL));
+    put_le64(row + 16, s->theirs->epoch);
+    return state_put(txn, SALVAGE_NOTHING, span_of(row, sizeof(row)), e);
+}
+
+/* A deposed primary that has looked, and is followed on from where it ended. */
+static int
+note_nothing(struct session *s, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
     if (s->ours->role != WIRE_ROLE_NONE || MAX(s->ours->tail, s->applied) > s->decision.fork)
         return 0;
-    _cleanup_free_ struct wire_msg *msg = xcalloc(1, sizeof(*msg));
+    if (state_begin(s->daemon->node->state, true, &txn, e) < 0 ||
+        salvage_put_nothing(s, txn, e) < 0)
+        return -1;
+    return state_commit(&txn, e);
+}
+
+int
+salvages_begin(struct session *s, struct err *e)
+{
+    salvages_allow(s->daemon);
+    return s->theirs->role == WIRE_ROLE_PRIMARY ? note_nothing(s, e) : 0;
+}
+
+/* Against another primary nobody has looked. */
+static int
+tell_nothing(struct session *s, struct wire_msg *msg, struct err *e)
+{
+    _cleanup_txn_ struct state_txn *txn = NULL;
+    struct span row;
+    if (state_begin(s->daemon->node->state, false, &txn, e) < 0)
+        return -1;
+    int found = state_get(txn, SALVAGE_NOTHING, &row, e);
+    if (found <= 0 || row.len != SALVAGE_NOTHING_ROW || get_le64(row.ptr + 16) != s->theirs->epoch)
+        return MIN(found, 0);
     msg->type = WIRE_FOUND;
-    msg->found = (struct wire_found){ .epoch = s->ours->epoch, .time_s = (uint64_t)time(NULL) };
+    msg->found = (struct wire_found){ .epoch = get_le64(row.ptr), .time_s = get_le64(row.ptr + 8) };
     return link_io_send(s->io, msg, e);
 }
 
@@ -167,7 +202,7 @@ salvages_tell(struct session *s, struct err *e)
             rc = tell_one(s, &alone[i], msg, e);
         tally_free(&alone[i].folders);
     }
-    return rc < 0 ? -1 : tell_nothing(s, e);
+    return rc < 0 ? -1 : tell_nothing(s, msg, e);
 }
 
 /* --- the primary --- */
@@ -179,31 +214,26 @@ struct told {
     char node[WIRE_NAME_MAX + 1];
 };
 
-/* The promotion that replaced a primary of that epoch: the next one of the list. 0 none. */
-static int
-replaced_by(struct state_txn *txn, uint64_t epoch, uint64_t *ret_epoch, struct err *e)
+/* What another than the one that died had alone says nothing of that one. Where its name is not
+ * known and there are more than two nodes, nobody is believed to be it. */
+static bool
+is_of_another(const struct told *told, const json_t *statement)
 {
-    struct span row;
-    *ret_epoch = 0;
-    int found = state_get(txn, LEDGER_EPOCHS, &row, e);
-    for (size_t i = 0; found > 0 && i + LEDGER_EPOCH_ROW <= row.len; i += LEDGER_EPOCH_ROW) {
-        uint64_t next = get_le64(row.ptr + i);
-        if (next > epoch && (*ret_epoch == 0 || next < *ret_epoch))
-            *ret_epoch = next;
-    }
-    return found < 0 ? -1 : 0;
+    const char *last = json_string_value(json_object_get(statement, "last_primary"));
+    return last == NULL ? told->daemon->conf->node_count > 2 : strcmp(last, told->node) != 0;
 }
 
-/* 1 there is a statement of that promotion, and it is open. */
+/* 1 there is a statement of that promotion, it is open, and the node can close it. */
 static int
-is_open(struct state_txn *txn, uint64_t epoch, struct err *e)
+is_open(const struct told *told, struct state_txn *txn, uint64_t epoch, struct err *e)
 {
     json_t *statement = NULL;
-    int found = epoch == 0 ? 0 : loss_get(txn, epoch, &statement, e);
+    int found = loss_get(txn, epoch, &statement, e);
     const char *state = json_string_value(json_object_get(statement, "state"));
-    bool final = state != NULL && strcmp(state, "final") == 0;
+    bool open = state == NULL || strcmp(state, "final") != 0;
+    open = open && !is_of_another(told, statement);
     json_decref(statement);
-    return found > 0 ? !final : found;
+    return found > 0 ? open : found;
 }
 
 static int
@@ -212,10 +242,12 @@ complete(const struct told *told, struct err *e)
     struct node *node = told->daemon->node;
     const struct wire_found *f = &told->found;
     _cleanup_txn_ struct state_txn *txn = NULL;
-    uint64_t epoch;
-    if (state_begin(node->state, false, &txn, e) < 0 || replaced_by(txn, f->epoch, &epoch, e) < 0)
+    uint64_t epoch, first;
+    if (state_begin(node->state, false, &txn, e) < 0)
         return -1;
-    int open = is_open(txn, epoch, e);
+    int open = epochs_after(txn, f->epoch, &epoch, &first, e);
+    if (open > 0)
+        open = is_open(told, txn, epoch, e);
     state_abort(&txn);
     if (open <= 0)
         return open;

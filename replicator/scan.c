@@ -1,5 +1,6 @@
 #include "replicator/scan.h"
 
+#include "lib/os/dir.h"
 #include "lib/os/event.h"
 #include "lib/os/file.h"
 
@@ -53,6 +54,19 @@ scan_idle(const struct scan *s)
            hints_count(&s->moved) == 0;
 }
 
+/* Then its times do not tell all, and every sweep reads it. */
+static int
+may_be_unfinished(const struct compare *c, const struct state_dir *row, struct err *e)
+{
+    const struct store_rules *rules = &c->node->stores[row->store].rules;
+    _cleanup_buf_ struct buf path = { 0 };
+    if (!store_has_unfinished(rules))
+        return 0;
+    if (state_dir_path(c->txn, row->id, &path, e) < 0)
+        return -1;
+    return store_may_be_unfinished(rules, buf_span(&path));
+}
+
 int
 scan_keep_times(struct compare *c, uint64_t dir, const struct look *seen, struct err *e)
 {
@@ -61,11 +75,12 @@ scan_keep_times(struct compare *c, uint64_t dir, const struct look *seen, struct
         hints_what(&c->gaps, dir, span_str("")) != 0)
         return 0; /* it has to be read again */
     int found = state_dir_get(c->txn, dir, &row, e);
-    if (found <= 0)
-        return found;
+    int open = found <= 0 ? found : may_be_unfinished(c, &row, e);
+    if (found <= 0 || open < 0)
+        return open;
     bool young = look_time_is_young(seen->ctime_ns, c->now_ns); /* moves with the other, too */
-    int64_t ctime_ns = young ? 0 : seen->ctime_ns;
-    int64_t mtime_ns = young ? 0 : seen->attr.mtime_ns;
+    int64_t ctime_ns = young || open > 0 ? 0 : seen->ctime_ns;
+    int64_t mtime_ns = young || open > 0 ? 0 : seen->attr.mtime_ns;
     if (row.ctime_ns == ctime_ns && row.mtime_ns == mtime_ns)
         return 0;
     row.ctime_ns = ctime_ns;
@@ -114,15 +129,9 @@ read_begin(struct scan *s, uint64_t dir, struct err *e)
         return found < 0 ? not_known(s, dir, "", e) : 0;
     if (look_at(place->fd, "", &s->before, e) < 0)
         return -1;
-    _cleanup_close_ int fd = openat(place->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    s->stream = fd < 0 ? NULL : fdopendir(fd);
-    if (s->stream == NULL && errno == ENOENT)
-        return 0;
-    if (s->stream == NULL) {
-        err_sys(e, ERR_IO, "read a directory");
-        return not_known(s, dir, "", e);
-    }
-    fd = -1; /* the stream owns it */
+    found = dir_find(place->fd, ".", &s->stream, e);
+    if (found <= 0)
+        return found < 0 ? not_known(s, dir, "", e) : 0;
     struct span name;
     struct state_entry entry;
     int known = state_entry_next(c->txn, dir, span_str(""), &name, &entry, e);
@@ -136,28 +145,21 @@ read_begin(struct scan *s, uint64_t dir, struct err *e)
     return 1;
 }
 
-static bool
-is_dots(const char *name)
-{
-    return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
-}
-
 /* Names on the disk. 1 more, 0 all read. */
 static int
 read_present(struct scan *s, unsigned *budget, struct err *e)
 {
     struct compare *c = s->compare;
     while (*budget > 0) {
-        errno = 0;
-        const struct dirent *d = readdir(s->stream);
-        if (d == NULL && (errno == 0 || errno == ENOENT))
+        const struct dirent *d;
+        struct err why = { 0 };
+        int more = dir_next(s->stream, &d, &why);
+        if (more == 0 || why.sys == ENOENT)
             return 0;
-        if (d == NULL) {
-            err_sys(e, ERR_IO, "read a directory");
+        if (more < 0) {
+            *e = why;
             return not_known(s, s->dir, "", e);
         }
-        if (is_dots(d->d_name))
-            continue;
         struct place *place;
         int found = places_get(c->places, c->txn, s->dir, &place, e);
         if (found <= 0)

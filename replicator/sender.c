@@ -93,8 +93,13 @@ static void
 tell_touched(void *owner, const struct record *record)
 {
     struct sender *x = owner;
+    struct walk_progress progress;
     if (x->sync != NULL)
         walk_touch(x->sync, record);
+    if (x->sync != NULL && record->op == OP_RENAME) {
+        walk_progress(x->sync, &progress);
+        x->ship.note = MIN(x->ship.note, progress.next); /* what was level may be so no more */
+    }
     if (x->verify != NULL)
         walk_touch(x->verify, record);
 }

@@ -321,17 +321,21 @@ send_to(struct session *s, struct err *e)
     return rc < 0 && refused ? hold(s, e) : rc;
 }
 
-/* How far the peer has come in this node's history, as a whole: what a power loss took here it can
- * have up to there. */
-static void
-tell_heard(struct session *s)
+uint64_t
+session_shared(const struct session *s)
 {
     const struct wire_hello *ours = s->ours;
     const struct wire_hello *theirs = s->theirs;
     bool whole = memcmp(theirs->history, ours->history, WIRE_HISTORY_SIZE) == 0 &&
                  theirs->sync_base == 0;
+    return whole ? link_fork(ours, theirs) : 0;
+}
+
+static void
+tell_heard(struct session *s)
+{
     if (s->daemon->capture != NULL)
-        capture_heard(s->daemon->capture, s->peer->conf->name, whole ? link_fork(ours, theirs) : 0);
+        capture_heard(s->daemon->capture, s->peer->conf->name, session_shared(s));
 }
 
 static int
@@ -374,11 +378,12 @@ note_greeting(struct session *s)
 void
 session_note_served(struct session *s, uint64_t epoch)
 {
+    bool primary = s->theirs->role == WIRE_ROLE_PRIMARY;
     pthread_mutex_lock(&s->peer->lock);
-    if (s->theirs->role == WIRE_ROLE_PRIMARY)
+    if (primary)
         s->peer->facts.handover.served_epoch = epoch;
     pthread_mutex_unlock(&s->peer->lock);
-    loss_watch_start(s->daemon->loss, epoch);
+    loss_watch_start(s->daemon->loss, epoch, primary ? s->peer->conf->name : NULL);
 }
 
 /* The last word of a primary outlives this daemon. Failing costs a statement its end. */

@@ -44,6 +44,9 @@ void session_note_served(struct session *s, uint64_t epoch);
 /* The peer hears why the link ends, for its status. */
 void session_bye(struct session *s, const struct err *why);
 
+/* How far the peer has come in this node's history, as a whole: what a power loss took here it can
+ * have up to there. 0: nobody can say. */
+uint64_t session_shared(const struct session *s);
 bool session_stopped(const struct session *s);
 uint64_t session_now_ms(void);
 

@@ -98,6 +98,7 @@ counting(struct tally *t, const struct tally_row *row, uint32_t **ret_slot)
 static struct tally_row *
 add_row(struct tally *t, const struct tally_row *row, uint32_t *slot)
 {
+    ASSERT(t->rows != NULL && t->count < t->max);
     uint8_t *text = xcalloc(1, row->user.len + row->folder.len + 1);
     struct tally_row *added = &t->rows[t->count];
     t->texts[t->count] = text;

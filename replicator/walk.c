@@ -1,5 +1,6 @@
 #include "replicator/walk_private.h"
 
+#include "lib/base/path.h"
 #include "lib/os/file.h"
 #include "replicator/look.h"
 
@@ -21,6 +22,7 @@ walk_new(const struct node *node, struct ship *ship, const struct walk_opts *opt
     w->opts = *opts;
     w->opts.listed_max = opts->listed_max != 0 ? opts->listed_max : LISTED_MAX;
     w->places = places_new(node);
+    hints_init(&w->moved);
     w->next = MAX(opts->from, (uint64_t)1);
     w->level = w->next;
     w->progress.total = MAX(opts->limit, opts->newest);
@@ -50,6 +52,7 @@ walk_free(struct walk **walk)
     for (size_t i = 0; i < ASKS_MAX; i++)
         ask_clear(&(*walk)->asks[i]);
     places_free(&(*walk)->places);
+    hints_free(&(*walk)->moved);
     buf_free(&(*walk)->recheck);
     free(*walk);
     *walk = NULL;
@@ -67,7 +70,8 @@ count_asks(const struct walk *w, enum ask_state state)
 bool
 walk_done(const struct walk *w)
 {
-    return w->complete && w->recheck.len == 0 && count_asks(w, ASK_FREE) == ASKS_MAX;
+    return w->complete && w->recheck.len == 0 && hints_count(&w->moved) == 0 &&
+           count_asks(w, ASK_FREE) == ASKS_MAX;
 }
 
 bool
@@ -84,9 +88,11 @@ walk_can_step(const struct walk *w)
         return true;
     if (!verify && count_asks(w, ASK_ANSWERED) > 0) /* fix-ups: the peer must not be talking */
         return !walk_asked(w);
-    if (!verify && (count_asks(w, ASK_WANTED) > 0 || w->recheck.len > 0))
+    if (!verify && hints_count(&w->moved) > 0 && !walk_asked(w))
         return true;
     size_t free = count_asks(w, ASK_FREE);
+    if (!verify && (count_asks(w, ASK_WANTED) > 0 || (w->recheck.len > 0 && free > 0)))
+        return true;
     return free == ASKS_MAX ? !w->complete : !w->all_asked && free >= ASKS_MAX / 2;
 }
 
@@ -107,17 +113,22 @@ walk_progress(const struct walk *w, struct walk_progress *ret_progress)
 {
     *ret_progress = w->progress;
     ret_progress->done = walk_done(w);
-    ret_progress->next = w->level;
+    ret_progress->next = hints_count(&w->moved) > 0 ? w->opts.from : w->level;
 }
 
 /* --- our side of a directory --- */
 
-const char *
-walk_name_text(struct span name, char text[PATH_NAME_MAX + 1])
+/* A record that moves it is on its way. What the peer has under the name goes along with that, so
+ * it has to be what the object is: it differs from whatever the peer says, and is read by its
+ * handle. */
+static void
+check_there(const struct place *place, const char *name, struct wire_entry *entry)
 {
-    memcpy(text, name.ptr, name.len);
-    text[name.len] = '\0';
-    return text;
+    struct stat st;
+    if (fstatat(place->fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == entry->ino)
+        return;
+    listing_hash(span_str("moved on"), entry->hash);
+    entry->has_hash = 1;
 }
 
 int
@@ -126,9 +137,13 @@ walk_entry_hash(const struct place *place, struct span name, struct wire_entry *
 {
     char text[PATH_NAME_MAX + 1];
     _cleanup_buf_ struct buf target = { 0 };
-    walk_name_text(name, text);
-    if (S_ISREG(entry->attr.mode) || S_ISDIR(entry->attr.mode))
-        return listing_xattrs(place->fd, buf_span(&place->path), text, entry, e);
+    path_name_text(name, text);
+    if (S_ISREG(entry->attr.mode) || S_ISDIR(entry->attr.mode)) {
+        if (listing_xattrs(place->fd, buf_span(&place->path), text, entry, e) < 0)
+            return -1;
+        check_there(place, text, entry); /* what was read behind the move is not its own */
+        return 0;
+    }
     if (!S_ISLNK(entry->attr.mode))
         return 0;
     int found = listing_symlink(place->fd, text, &target, e);
@@ -178,8 +193,8 @@ listing_of_index(struct state_txn *txn, const struct place *place, struct listin
 
 /* --- asking --- */
 
-static struct ask *
-free_ask(struct walk *w)
+struct ask *
+walk_free_ask(struct walk *w)
 {
     for (size_t i = 0; i < ASKS_MAX; i++) {
         if (w->asks[i].state == ASK_FREE)
@@ -188,12 +203,12 @@ free_ask(struct walk *w)
     return NULL;
 }
 
-static void
-want(struct walk *w, struct ask *a, uint64_t dir, uint16_t store)
+void
+walk_want(struct walk *w, struct ask *free, uint64_t dir, uint16_t store)
 {
-    a->dir = dir;
-    a->store = store;
-    a->state = ASK_WANTED;
+    free->dir = dir;
+    free->store = store;
+    free->state = ASK_WANTED;
     w->progress.directories++;
     w->progress.total = MAX(w->progress.total, dir);
 }
@@ -212,7 +227,7 @@ int
 walk_choose(struct walk *w, struct state_txn *txn, struct err *e)
 {
     struct ask *a;
-    while (!w->all_asked && (a = free_ask(w)) != NULL) {
+    while (!w->all_asked && (a = walk_free_ask(w)) != NULL) {
         struct state_dir row;
         int found = state_dir_next(txn, w->next, &row, e);
         if (found < 0)
@@ -224,42 +239,7 @@ walk_choose(struct walk *w, struct state_txn *txn, struct err *e)
         }
         w->next = row.id + 1;
         if (w->opts.store < 0 || row.store == w->opts.store)
-            want(w, a, row.id, row.store);
-    }
-    return 0;
-}
-
-static bool
-is_under_way(const struct walk *w, uint64_t dir)
-{
-    for (size_t i = 0; i < ASKS_MAX; i++) {
-        if (w->asks[i].state != ASK_FREE && w->asks[i].dir == dir)
-            return true;
-    }
-    return false;
-}
-
-/* A file with several names came to a directory that was level: its names may be one there and not
- * here, or the other way round. */
-static int
-choose_again(struct walk *w, struct state_txn *txn, struct err *e)
-{
-    struct ask *a;
-    while (w->recheck.len > 0 && (a = free_ask(w)) != NULL) {
-        struct reader r = reader_of(buf_span(&w->recheck));
-        uint16_t store = reader_le16(&r);
-        struct span path = reader_span16(&r);
-        uint64_t dir;
-        struct span name;
-        struct state_entry entry;
-        int found = state_resolve(txn, store, path, &dir, &name, e);
-        if (found > 0)
-            found = state_entry_get(txn, dir, name, &entry, e);
-        if (found < 0)
-            return -1;
-        if (found > 0 && entry.nlink > 1 && dir < w->next && !is_under_way(w, dir))
-            want(w, a, dir, store);
-        buf_consume(&w->recheck, w->recheck.len - r.rest.len);
+            walk_want(w, a, row.id, row.store);
     }
     return 0;
 }
@@ -356,7 +336,7 @@ ask_all(struct walk *w, struct err *e)
     if (state_meta(txn)->tail != w->ship->cursor)
         return 0;                       /* the peer would be asked about what it was not told yet */
     w->all_asked = w->complete = false; /* there may be newer ones than at the last look */
-    if (choose_again(w, txn, e) < 0 || walk_choose(w, txn, e) < 0)
+    if (walk_choose_again(w, txn, e) < 0 || walk_choose(w, txn, e) < 0)
         return -1;
     w->names_read = 0;
     for (size_t i = 0; i < ASKS_MAX && w->names_read < STEP_NAMES; i++) {
@@ -438,108 +418,6 @@ walk_answer(struct walk *w, const struct wire_digest_answer *answer, struct err 
     return 0;
 }
 
-static bool
-is_open(const struct ask *a)
-{
-    return a->state > ASK_WANTED;
-}
-
-/* Of what another thread or the peer has in hand the end is waited for. */
-static bool
-is_away(const struct ask *a)
-{
-    return a->state == ASK_READING || a->state == ASK_SENT || a->state == ASK_REREADING;
-}
-
-/* A directory moves, and with it what is below: of the answer neither the old path nor the new one
- * holds, also when it comes back. */
-static void
-touch_moved(struct walk *w, uint16_t store, struct span path)
-{
-    for (size_t i = 0; i < ASKS_MAX; i++) {
-        struct ask *a = &w->asks[i];
-        if (!is_open(a) || a->store != store || !path_is_below(buf_span(&a->path), path))
-            continue;
-        a->moved = true;
-        if (!is_away(a))
-            a->state = ASK_WANTED;
-    }
-}
-
-/* The names in `recheck` are those of the day. */
-static void
-rename_recheck(struct walk *w, const struct record *record)
-{
-    struct buf renamed = { 0 };
-    struct reader r = reader_of(buf_span(&w->recheck));
-    while (r.rest.len > 0) {
-        _cleanup_buf_ struct buf path = { 0 };
-        uint16_t store = reader_le16(&r);
-        struct span then = reader_span16(&r);
-        buf_add(&path, then.ptr, then.len);
-        if (store == record->store)
-            path_move(&path, record->other, record->path);
-        buf_add_le16(&renamed, store);
-        buf_add_span16(&renamed, buf_span(&path));
-    }
-    buf_free(&w->recheck);
-    w->recheck = renamed;
-}
-
-void
-ask_mark(struct hints *names, struct span name)
-{
-    if (names->slot_count == 0)
-        hints_init(names);
-    hints_add(names, 0, name, 1);
-}
-
-bool
-ask_has(const struct hints *names, struct span name)
-{
-    return names->slot_count != 0 && hints_what(names, 0, name) != 0;
-}
-
-static void
-touch_name(struct walk *w, uint16_t store, struct span path)
-{
-    struct span parent = path_parent(path);
-    for (size_t i = 0; i < ASKS_MAX; i++) {
-        struct ask *a = &w->asks[i];
-        if (!is_open(a) || a->store != store)
-            continue;
-        if (span_equal(buf_span(&a->path), path))
-            ask_mark(&a->touched, span_str(""));
-        else if (path.len > 0 && span_equal(buf_span(&a->path), parent))
-            ask_mark(&a->touched, path_name(path));
-    }
-}
-
-void
-walk_touch(struct walk *w, const struct record *r)
-{
-    touch_name(w, r->store, r->path);
-    if (r->op == OP_RENAME) {
-        touch_name(w, r->store, r->other);
-        if (S_ISDIR(r->attr.mode)) {
-            touch_moved(w, r->store, r->path);
-            touch_moved(w, r->store, r->other);
-            rename_recheck(w, r);
-        }
-    }
-    bool linked = r->op == OP_RENAME || r->op == OP_LINK;
-    if (r->seq == 0 || !linked || !S_ISREG(r->attr.mode) || w->opts.mode != WALK_SYNC)
-        return;
-    buf_add_le16(&w->recheck, r->store);
-    buf_add_span16(&w->recheck, r->path);
-}
-
-bool
-ask_touched(const struct ask *a, struct span name)
-{
-    return ask_has(&a->touched, name);
-}
-
 const struct wire_entry *
 ask_find(struct ask *a, struct span name)
 {
@@ -568,6 +446,8 @@ step_sync(struct walk *w, const struct walk_orders *orders, struct err *e)
 {
     _cleanup_reclist_ struct reclist fixes = { 0 };
     struct ask *a;
+    if (walk_fix_moved(w, &fixes, e) < 0)
+        return -1;
     while (reclist_count(&fixes) < FIX_NAMES_MAX && (a = walk_first(w, ASK_ANSWERED)) != NULL) {
         int more = walk_fix(w, a, &fixes, orders, e);
         if (more < 0)
@@ -583,13 +463,20 @@ step_sync(struct walk *w, const struct walk_orders *orders, struct err *e)
     return ship_commit(w->ship, 0, w->ship->cursor, e);
 }
 
+/* Not while the peer is talking: its answer would not know of it. */
+static bool
+is_to_fix(struct walk *w)
+{
+    return walk_first(w, ASK_ANSWERED) != NULL || (hints_count(&w->moved) > 0 && !walk_asked(w));
+}
+
 int
 walk_step(struct walk *w, const struct walk_orders *orders, struct err *e)
 {
     places_forget(w->places); /* paths may have changed since the last step */
-    int rc = w->opts.mode == WALK_VERIFY           ? walk_verify_step(w, orders, e)
-             : walk_first(w, ASK_ANSWERED) != NULL ? step_sync(w, orders, e)
-                                                   : ask_all(w, e);
+    int rc = w->opts.mode == WALK_VERIFY ? walk_verify_step(w, orders, e)
+             : is_to_fix(w)              ? step_sync(w, orders, e)
+                                         : ask_all(w, e);
     update_level(w);
     return rc;
 }

@@ -41,7 +41,9 @@ struct walk_progress {
     uint64_t directories, total; /* looked at, and to be looked at (an estimate) */
     uint64_t differences;
     uint64_t repaired;
-    uint64_t next; /* all directories with a smaller id are level */
+    /* All directories with a smaller id are level; where the walk began, while something that moved
+     * is still to be fixed. */
+    uint64_t next;
     bool done;
     size_t example_count;
     char examples[WALK_EXAMPLES_MAX][256];

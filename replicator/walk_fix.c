@@ -1,5 +1,6 @@
 #include "replicator/walk_private.h"
 
+#include "lib/base/path.h"
 #include "replicator/fixups.h"
 #include "replicator/look.h"
 
@@ -111,7 +112,7 @@ fix_extra(struct fixing *f, const struct wire_entry *theirs, const struct walk_o
         orders->force(orders->arg, f->a->dir, theirs->name, S_ISDIR(theirs->attr.mode));
         return 0;
     }
-    if (look_at(f->x.place->fd, walk_name_text(theirs->name, text), &look, e) < 0)
+    if (look_at(f->x.place->fd, path_name_text(theirs->name, text), &look, e) < 0)
         return -1;
     if (!look.exists)
         fixups_remove(&f->x, theirs->name, S_ISDIR(theirs->attr.mode));

@@ -1,5 +1,5 @@
-/* walk_private.h - what walk.c, walk_fix.c and walk_verify.c share: the directories under way, and
- * both sides' view of one. */
+/* walk_private.h - what walk.c, walk_fix.c, walk_moved.c and walk_verify.c share: the directories
+ * under way, and both sides' view of one. */
 #ifndef MAILTWIN_WALK_PRIVATE_H
 #define MAILTWIN_WALK_PRIVATE_H
 
@@ -62,6 +62,7 @@ struct walk {
     bool complete;      /* and nothing was under way */
     bool ordered;       /* removals that may not be in the journal yet */
     struct buf recheck; /* store, path (span16) of names that files were moved or linked to */
+    struct hints moved; /* by store, path: what records moved, to be fixed there */
     uint32_t id;
     size_t asked_bytes; /* of paths, in the message */
     size_t names_read;  /* in the step in hand */
@@ -81,8 +82,6 @@ void walk_entry(struct span name, const struct state_entry *entry, struct wire_e
 /* Adds the hash: of a symlink's target, or of extended attributes. */
 int walk_entry_hash(const struct place *place, struct span name, struct wire_entry *entry,
                     struct err *e) _must_check_;
-/* A name of the index or of a listing, for a system call. */
-const char *walk_name_text(struct span name, char text[PATH_NAME_MAX + 1]);
 
 /* Collects fix-ups of an answered directory, up to a bound. 1 more of it is left or records came in
  * that go first, 0 it is complete. */
@@ -96,6 +95,12 @@ void ask_clear(struct ask *a);
 int walk_place(struct walk *w, struct state_txn *txn, struct ask *a, struct place **ret_place,
                struct err *e) _must_check_;
 struct ask *walk_first(struct walk *w, enum ask_state state); /* by directory; NULL none */
+struct ask *walk_free_ask(struct walk *w);                    /* NULL: all are under way */
+void walk_want(struct walk *w, struct ask *free, uint64_t dir, uint16_t store);
+/* Wants the directories again that may have other links of a file than the peer's. */
+int walk_choose_again(struct walk *w, struct state_txn *txn, struct err *e) _must_check_;
+/* Collects fix-ups of what records moved, up to a bound. 1 records came in that go first. */
+int walk_fix_moved(struct walk *w, struct reclist *out, struct err *e) _must_check_;
 /* Takes the next directories into hand. */
 int walk_choose(struct walk *w, struct state_txn *txn, struct err *e) _must_check_;
 /* Adds a question to the message, which goes out when it is full, for another store or for another

@@ -62,6 +62,15 @@ path_name(struct span path)
     return head == 0 ? path : span_of(path.ptr + head, path.len - head);
 }
 
+const char *
+path_name_text(struct span name, char text[PATH_NAME_MAX + 1])
+{
+    ASSERT(name.len <= PATH_NAME_MAX);
+    memcpy(text, name.ptr, name.len);
+    text[name.len] = '\0';
+    return text;
+}
+
 bool
 path_is_below(struct span path, struct span dir)
 {

@@ -17,6 +17,8 @@ bool path_name_valid(struct span name);
 struct span path_parent(struct span path);
 /* The part behind the last '/'. */
 struct span path_name(struct span path);
+/* As the C library wants it; of a name that is valid. Returns text. */
+const char *path_name_text(struct span name, char text[PATH_NAME_MAX + 1]);
 /* True for the directory itself and for all below it. */
 bool path_is_below(struct span path, struct span dir);
 /* out: the name in the directory ("" is the root). */

@@ -1,6 +1,7 @@
 #include "lib/data/retained.h"
 
-#include <dirent.h>
+#include "lib/os/dir.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -167,52 +168,24 @@ retained_bucket_hour(const char *text, uint64_t *ret_hour)
 
 /* --- reading --- */
 
-static DIR *
-read_dir(int dirfd, const char *name, struct err *e)
-{
-    int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (dir == NULL) {
-        err_sys(e, ERR_IO, "read the retained objects");
-        file_closep(&fd);
-    }
-    return dir;
-}
-
-/* The next name that is not . or ..: 1, at the end 0. */
-static int
-read_name(DIR *dir, const char **ret_name, struct err *e)
-{
-    for (;;) {
-        errno = 0;
-        struct dirent *entry = readdir(dir);
-        if (entry == NULL)
-            return errno == 0 ? 0 : err_sys(e, ERR_IO, "read the retained objects");
-        *ret_name = entry->d_name;
-        if (strcmp(*ret_name, ".") != 0 && strcmp(*ret_name, "..") != 0)
-            return 1;
-    }
-}
-
 int
 retained_bucket_next(int retained_fd, uint64_t hour, bool up, uint64_t *ret_hour, struct err *e)
 {
-    DIR *dir = read_dir(retained_fd, ".", e);
+    _cleanup_dir_ DIR *dir = dir_open(retained_fd, ".", e);
     if (dir == NULL)
         return -1;
     bool any = false;
-    const char *name;
+    const struct dirent *item;
     int more;
-    while ((more = read_name(dir, &name, e)) > 0) {
+    while ((more = dir_next(dir, &item, e)) > 0) {
         uint64_t found;
-        if (!retained_bucket_hour(name, &found) || (up ? found < hour : found >= hour))
+        if (!retained_bucket_hour(item->d_name, &found) || (up ? found < hour : found >= hour))
             continue;
         if (!any || (up ? found < *ret_hour : found > *ret_hour))
             *ret_hour = found;
         any = true;
     }
-    closedir(dir);
-    return more < 0 ? -1 : any;
+    return more < 0 ? err_wrap(e, "read the retained objects") : any;
 }
 
 struct reading {
@@ -266,26 +239,23 @@ static int
 read_bucket(struct reading *x, int retained_fd, uint64_t hour, struct err *e)
 {
     char bucket[RETAINED_BUCKET_SIZE];
-    struct err why = { 0 };
+    _cleanup_dir_ DIR *dir = NULL;
     retained_bucket_name(hour, bucket);
-    DIR *dir = read_dir(retained_fd, bucket, &why);
-    if (dir == NULL && why.sys == ENOENT)
-        return 0; /* it expired */
-    if (dir == NULL && e != NULL)
-        *e = why;
-    if (dir == NULL)
-        return -1;
+    int found = dir_find(retained_fd, bucket, &dir, e);
+    if (found <= 0) /* 0: it expired */
+        return found < 0 ? err_wrap(e, "read the retained objects") : 0;
     int r = 0, more = 0;
-    const char *file;
-    while (r == 0 && (more = read_name(dir, &file, e)) > 0) {
-        struct retained_object object = { .hour = hour, .bucket_fd = dirfd(dir), .file = file };
-        if (retained_name_decode(span_str(file), &x->path, &object.name, NULL) < 0)
+    const struct dirent *item;
+    while (r == 0 && (more = dir_next(dir, &item, e)) > 0) {
+        struct retained_object object = { .hour = hour,
+                                          .bucket_fd = dirfd(dir),
+                                          .file = item->d_name };
+        if (retained_name_decode(span_str(item->d_name), &x->path, &object.name, NULL) < 0)
             x->strange++;
         else
             r = read_object(x, &object, e);
     }
-    closedir(dir);
-    return more < 0 ? -1 : r;
+    return more < 0 ? err_wrap(e, "read the retained objects") : r;
 }
 
 int

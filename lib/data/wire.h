@@ -260,7 +260,10 @@ enum wire_give_mode {
     WIRE_GIVE_PUT,         /* only where nothing is */
     WIRE_GIVE_REPLACE,     /* in the place of the file, or of the message of this base name */
     WIRE_GIVE_FLAGS,       /* the message of this base name gets these flags; no bytes follow */
-    WIRE_GIVE_REMOVE,      /* the message of this base name, or the file, goes; no bytes follow */
+    WIRE_GIVE_REMOVE, /* the message of this base name, the file, or the directory with all in it,
+                         goes; no bytes follow */
+    WIRE_GIVE_MOVE,   /* what is called `from` gets this name, a directory with all in it, a message
+                         another folder; no bytes follow */
 };
 
 /* A keyword that the message is to have. Letters mean something in one folder of one node alone:
@@ -274,10 +277,12 @@ struct wire_give {
     uint64_t id;
     uint16_t store;
     uint8_t kind, mode;
-    struct attr attr; /* size is that of the bytes that follow; of a REMOVE, of what is to go */
+    struct attr attr; /* size is that of the bytes that follow; where none do, of what is meant */
     struct span path;
     struct span
         guid; /* the folder's mailbox GUID, where it may be called otherwise by now; or "" */
+    struct span from; /* of a MOVE: the name before */
+    uint64_t since;   /* of a directory's REMOVE: the last record that both nodes know */
     uint16_t keyword_count;
     struct wire_keyword keywords[WIRE_KEYWORDS_MAX];
     uint16_t xattr_count; /* of a file */

@@ -5,6 +5,12 @@
 
 #include <sys/stat.h>
 
+static bool
+has_since(const struct wire_give *give)
+{
+    return give->kind == WIRE_GIVE_DIR && give->mode == WIRE_GIVE_REMOVE;
+}
+
 static void
 give_put(const struct wire_msg *msg, struct buf *out)
 {
@@ -23,6 +29,10 @@ give_put(const struct wire_msg *msg, struct buf *out)
     }
     if (give->kind == WIRE_GIVE_FILE)
         wire_put_xattrs(give->xattrs, give->xattr_count, out);
+    if (give->mode == WIRE_GIVE_MOVE)
+        buf_add_span16(out, give->from);
+    if (has_since(give))
+        buf_add_le64(out, give->since);
 }
 
 static void
@@ -45,6 +55,8 @@ give_get(struct wire_in *in, struct wire_msg *msg)
     give->xattr_count = 0;
     if (give->kind == WIRE_GIVE_FILE)
         give->xattr_count = wire_get_xattrs(in, give->xattrs);
+    give->from = give->mode == WIRE_GIVE_MOVE ? reader_span16(&in->r) : (struct span){ 0 };
+    give->since = has_since(give) ? reader_le64(&in->r) : 0;
 }
 
 static bool
@@ -91,9 +103,9 @@ mode_fits(enum wire_give_kind kind, enum wire_give_mode mode)
     case WIRE_GIVE_MESSAGE:
         return true;
     case WIRE_GIVE_FILE:
-        return mode == WIRE_GIVE_PUT || mode == WIRE_GIVE_REPLACE || mode == WIRE_GIVE_REMOVE;
+        return mode != WIRE_GIVE_DELIVER && mode != WIRE_GIVE_FLAGS;
     case WIRE_GIVE_DIR:
-        return mode == WIRE_GIVE_PUT;
+        return mode == WIRE_GIVE_PUT || mode == WIRE_GIVE_REMOVE || mode == WIRE_GIVE_MOVE;
     }
     return false;
 }
@@ -102,7 +114,7 @@ static int
 check_kind(const struct wire_give *give, struct err *e)
 {
     if (wire_check_range(give->kind, WIRE_GIVE_MESSAGE, WIRE_GIVE_DIR, "kind", e) < 0 ||
-        wire_check_range(give->mode, WIRE_GIVE_DELIVER, WIRE_GIVE_REMOVE, "mode", e) < 0)
+        wire_check_range(give->mode, WIRE_GIVE_DELIVER, WIRE_GIVE_MOVE, "mode", e) < 0)
         return -1;
     if (!mode_fits((enum wire_give_kind)give->kind, (enum wire_give_mode)give->mode))
         return err_set(e, ERR_PROTOCOL, "mode %u does not fit kind %u", give->mode, give->kind);
@@ -113,6 +125,37 @@ check_kind(const struct wire_give *give, struct err *e)
     return wire_check_range(give->attr.size, 0, INT64_MAX, "size", e);
 }
 
+/* What is moved below itself, or over what it lies in, is nowhere. */
+static int
+check_from(const struct wire_give *give, struct err *e)
+{
+    if (give->mode != WIRE_GIVE_MOVE)
+        return 0;
+    if (give->from.len == 0)
+        return err_set(e, ERR_PROTOCOL, "from is the store's root");
+    if (wire_check_place(give->store, give->from, e) < 0)
+        return -1;
+    if (path_is_below(give->path, give->from) || path_is_below(give->from, give->path))
+        return err_set(e, ERR_PROTOCOL, "from and path lie within each other");
+    return 0;
+}
+
+/* Of a directory it tells which one is meant. */
+static int
+check_belongings(const struct wire_give *give, struct err *e)
+{
+    bool message = give->kind == WIRE_GIVE_MESSAGE;
+    bool folder = give->kind == WIRE_GIVE_DIR && give->mode == WIRE_GIVE_MOVE;
+    if ((give->keyword_count > 0 && !message) || (give->guid.len > 0 && !message && !folder))
+        return err_set(e, ERR_PROTOCOL, "keywords or guid with what is no message");
+    if (wire_check_range(give->since, 0, INT64_MAX, "since", e) < 0)
+        return -1;
+    if (give->xattr_count > 0 && (give->mode == WIRE_GIVE_REMOVE || give->mode == WIRE_GIVE_MOVE))
+        return err_set(e, ERR_PROTOCOL, "xattrs with what is to be %s",
+                       give->mode == WIRE_GIVE_MOVE ? "moved" : "removed");
+    return 0;
+}
+
 static int
 give_check(const struct wire_msg *msg, struct err *e)
 {
@@ -120,12 +163,8 @@ give_check(const struct wire_msg *msg, struct err *e)
     if (give->path.len == 0)
         return err_set(e, ERR_PROTOCOL, "path is the store's root");
     if (wire_check_place(give->store, give->path, e) < 0 || check_kind(give, e) < 0 ||
-        check_guid(give->guid, e) < 0)
+        check_guid(give->guid, e) < 0 || check_from(give, e) < 0 || check_belongings(give, e) < 0)
         return -1;
-    if (give->kind != WIRE_GIVE_MESSAGE && (give->keyword_count > 0 || give->guid.len > 0))
-        return err_set(e, ERR_PROTOCOL, "keywords or guid with what is no message");
-    if (give->mode == WIRE_GIVE_REMOVE && give->xattr_count > 0)
-        return err_set(e, ERR_PROTOCOL, "xattrs with what is to be removed");
     if (wire_check_xattrs(give->xattrs, give->xattr_count, e) < 0)
         return -1;
     return check_keywords(give, e);

@@ -11,10 +11,18 @@
 #define ANSWER_MAX (16 * 1024 * 1024)
 
 struct ask {
+    const char *daemon; /* who is asked */
     int fd;
     int timeout_ms;
     struct buf in;
 };
+
+/* Whose socket it is: an administrator has to know which daemon to start. */
+static const char *
+daemon_of(const char *socket)
+{
+    return strcmp(socket, CONTROL_DIRECTORY) == 0 ? "mailtwin-directoryd" : "mailtwin-replicatord";
+}
 
 static int
 ask_connect(const char *run_dir, const char *name, struct ask *ask, struct err *e)
@@ -30,10 +38,11 @@ ask_connect(const char *run_dir, const char *name, struct ask *ask, struct err *
     if (connect(ask->fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
         return 0;
     if (errno == ENOENT || errno == ECONNREFUSED)
-        return err_set(e, ERR_PEER, "mailtwin-replicatord does not run here: nobody answers at %s",
+        return err_set(e, ERR_PEER, "%s does not run here: nobody answers at %s", ask->daemon,
                        path);
     if (errno == EACCES)
-        return err_set(e, ERR_IO, "you may not ask the daemon: %s is for root and its group", path);
+        return err_set(e, ERR_IO, "you may not ask %s: %s is for root and its group", ask->daemon,
+                       path);
     return err_sys(e, ERR_IO, "connect to %s", path);
 }
 
@@ -74,7 +83,7 @@ ask_wait(const struct ask *ask, int64_t until_ms, struct err *e)
     if (r < 0 && errno != EINTR)
         return err_sys(e, ERR_IO, "wait for the answer");
     if (r == 0)
-        return err_set(e, ERR_TIMEOUT, "no answer in %d ms", ask->timeout_ms);
+        return err_set(e, ERR_TIMEOUT, "no answer from %s in %d ms", ask->daemon, ask->timeout_ms);
     return 0;
 }
 
@@ -88,7 +97,7 @@ ask_read(struct ask *ask, struct err *e)
     if (n < 0 && errno != ECONNRESET)
         return err_sys(e, ERR_IO, "read the answer");
     if (n <= 0)
-        return err_set(e, ERR_PEER, "the daemon ended the connection without an answer");
+        return err_set(e, ERR_PEER, "%s ended the connection without an answer", ask->daemon);
     if (ask->in.len + (size_t)n > ANSWER_MAX)
         return err_set(e, ERR_PROTOCOL, "the answer has more than %d bytes", ANSWER_MAX);
     buf_add(&ask->in, chunk, (size_t)n);
@@ -163,7 +172,7 @@ control_ask(const char *run_dir, const char *socket, const json_t *request, int 
             void (*on_progress)(const json_t *progress, void *arg), void *arg, json_t **ret_reply,
             struct err *e)
 {
-    struct ask ask = { .fd = -1, .timeout_ms = timeout_ms };
+    struct ask ask = { .daemon = daemon_of(socket), .fd = -1, .timeout_ms = timeout_ms };
     int r = ask_connect(run_dir, socket, &ask, e);
     if (r == 0)
         r = ask_send(&ask, request, e);

@@ -1,10 +1,10 @@
 #include "lib/store/dump_spool.h"
 
+#include "lib/os/dir.h"
 #include "lib/os/file.h"
 #include "lib/os/state_dir.h"
 #include "lib/store/store.h"
 
-#include <dirent.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,22 +108,13 @@ by_age(const void *a, const void *b)
     return dump_compare(a, b);
 }
 
-static void
-dir_closep(DIR **dir)
-{
-    if (*dir != NULL)
-        closedir(*dir);
-}
-
 static int
 read_names(DIR *dir, struct dump_list *list, struct err *e)
 {
-    for (size_t room = 0;;) {
+    const struct dirent *item;
+    int more;
+    for (size_t room = 0; (more = dir_next(dir, &item, e)) > 0;) {
         struct dump_version version;
-        errno = 0;
-        const struct dirent *item = readdir(dir);
-        if (item == NULL)
-            return errno != 0 ? err_sys(e, ERR_IO, "read the spool") : 0;
         if (!dump_name_parse(span_str(item->d_name), &version))
             continue;
         if (list->count == room) {
@@ -132,19 +123,16 @@ read_names(DIR *dir, struct dump_list *list, struct err *e)
         }
         list->versions[list->count++] = version;
     }
+    return more;
 }
 
 int
 dump_spool_list(const struct dump_spool *spool, struct dump_list *ret_list, struct err *e)
 {
     _cleanup_dumps_ struct dump_list list = { 0 };
-    _cleanup_close_ int fd = openat(spool->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_(dir_closep) DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (dir == NULL)
-        return err_sys(e, ERR_IO, "read the spool of %s", spool->name);
-    fd = -1; /* the stream's */
-    if (read_names(dir, &list, e) < 0)
-        return -1;
+    _cleanup_dir_ DIR *dir = dir_open(spool->dirfd, ".", e);
+    if (dir == NULL || read_names(dir, &list, e) < 0)
+        return err_wrap(e, "read the spool of %s", spool->name);
     if (list.count > 0)
         qsort(list.versions, list.count, sizeof(list.versions[0]), by_age);
     *ret_list = list;

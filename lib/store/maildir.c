@@ -55,6 +55,13 @@ is_lock(struct span name)
 }
 
 bool
+maildir_is_part(struct span name)
+{
+    return span_equal(name, span_str("cur")) || span_equal(name, span_str("new")) ||
+           span_equal(name, span_str("tmp"));
+}
+
+bool
 maildir_is_messages(struct span dir)
 {
     struct span name = path_name(dir);
@@ -71,6 +78,13 @@ bool
 maildir_is_delivery(struct span name)
 {
     return begins_with_a_digit(name) && memchr(name.ptr, '.', name.len) != NULL;
+}
+
+bool
+maildir_is_trash(struct span name)
+{
+    struct span end = span_str("DOVECOT-TRASHED");
+    return name.len >= end.len && memcmp(name.ptr + name.len - end.len, end.ptr, end.len) == 0;
 }
 
 size_t

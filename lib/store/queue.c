@@ -35,12 +35,18 @@ queue_has_messages(struct span name)
 }
 
 bool
-queue_is_unfinished(struct span dir, uint32_t mode)
+queue_is_taken_into(struct span dir)
 {
     struct span part;
-    if (!S_ISREG(mode) || (mode & S_IXUSR) != 0 || !path_next(&dir, &part))
+    if (!path_next(&dir, &part))
         return false;
     return span_equal(part, span_str("incoming")) || span_equal(part, span_str("maildrop"));
+}
+
+bool
+queue_is_unfinished(struct span dir, uint32_t mode)
+{
+    return S_ISREG(mode) && (mode & S_IXUSR) == 0 && queue_is_taken_into(dir);
 }
 
 /* Capital letters alone: so Postfix writes them. */

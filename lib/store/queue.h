@@ -17,6 +17,9 @@ bool queue_is_part(struct span name);
 /* Of these: do message files lie in it, and not only logs about them? maildrop has none of these
  * names. */
 bool queue_has_messages(struct span name);
+/* Are files of this directory (store path) written in place? Of what becomes of one the directory's
+ * times tell nothing. */
+bool queue_is_taken_into(struct span dir);
 /* A file of this directory (store path) with this mode is still being written, and nobody's yet. */
 bool queue_is_unfinished(struct span dir, uint32_t mode);
 /* The inode number in a short name. false: a long name, or none. */

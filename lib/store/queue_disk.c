@@ -1,9 +1,9 @@
 #include "lib/store/queue_disk.h"
 
+#include "lib/os/dir.h"
 #include "lib/os/file.h"
 #include "lib/store/queue.h"
 
-#include <dirent.h>
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -12,14 +12,7 @@
 
 static const char *const parts[] = { "incoming", "active", "deferred", "hold" };
 
-static void
-dir_closep(DIR **dir)
-{
-    if (*dir != NULL)
-        closedir(*dir);
-}
-
-static int count_dir(int dirfd, const char *name, unsigned depth, struct queue_count *count,
+static int count_dir(int at, const char *name, unsigned depth, struct queue_count *count,
                      struct err *e);
 
 static void
@@ -48,25 +41,19 @@ count_name(int dirfd, const char *name, unsigned depth, struct queue_count *coun
 }
 
 static int
-count_dir(int dirfd, const char *name, unsigned depth, struct queue_count *count, struct err *e)
+count_dir(int at, const char *name, unsigned depth, struct queue_count *count, struct err *e)
 {
-    int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    _cleanup_close_ int fd = openat(dirfd, name, flags);
-    if (fd < 0)
-        return errno == ENOENT ? 0 : err_sys(e, ERR_IO, "open %.255s", name);
-    _cleanup_(dir_closep) DIR *dir = fdopendir(fd);
-    if (dir == NULL)
-        return err_sys(e, ERR_IO, "open %.255s", name);
-    int own = fd;
-    fd = -1; /* the stream's */
-    for (;;) {
-        errno = 0;
-        const struct dirent *item = readdir(dir);
-        if (item == NULL)
-            return errno != 0 ? err_sys(e, ERR_IO, "read %.255s", name) : 0;
-        if (count_name(own, item->d_name, depth, count, e) < 0)
+    _cleanup_dir_ DIR *dir = NULL;
+    int found = dir_find(at, name, &dir, e);
+    if (found <= 0)
+        return found < 0 ? err_wrap(e, "read %.255s", name) : 0;
+    const struct dirent *item;
+    int more;
+    while ((more = dir_next(dir, &item, e)) > 0) {
+        if (count_name(dirfd(dir), item->d_name, depth, count, e) < 0)
             return -1;
     }
+    return more < 0 ? err_wrap(e, "read %.255s", name) : 0;
 }
 
 static int

@@ -1,6 +1,7 @@
 #include "lib/store/retained_census.h"
 
-#include <dirent.h>
+#include "lib/os/dir.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,7 +49,7 @@ note(struct retained_census *c, const struct stat *st)
     c->names[c->count++] = (struct name_of){ st->st_dev, st->st_ino };
 }
 
-static int note_below(struct retained_census *c, int dirfd, const char *name, unsigned depth,
+static int note_below(struct retained_census *c, int at, const char *name, unsigned depth,
                       struct err *e);
 
 static int
@@ -65,20 +66,17 @@ note_name(struct retained_census *c, int dirfd, const char *name, unsigned depth
 
 /* What expires meanwhile is not there. */
 static int
-note_below(struct retained_census *c, int dirfd, const char *name, unsigned depth, struct err *e)
+note_below(struct retained_census *c, int at, const char *name, unsigned depth, struct err *e)
 {
-    int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (dir == NULL) {
-        int rc = errno == ENOENT ? 0 : err_sys(e, ERR_IO, "read a retained directory");
-        file_closep(&fd);
-        return rc;
-    }
-    int rc = 0;
-    for (struct dirent *entry; rc == 0 && (entry = readdir(dir)) != NULL;)
-        rc = note_name(c, fd, entry->d_name, depth, e);
-    closedir(dir);
-    return rc;
+    _cleanup_dir_ DIR *dir = NULL;
+    int found = dir_find(at, name, &dir, e);
+    if (found <= 0)
+        return found < 0 ? err_wrap(e, "read what is retained") : 0;
+    const struct dirent *item;
+    int rc = 0, more = 0;
+    while (rc == 0 && (more = dir_next(dir, &item, e)) > 0)
+        rc = note_name(c, dirfd(dir), item->d_name, depth, e);
+    return more < 0 ? err_wrap(e, "read what is retained") : rc;
 }
 
 static int

@@ -1,11 +1,11 @@
 #include "lib/store/retained_find.h"
 
 #include "lib/base/path.h"
+#include "lib/os/dir.h"
 #include "lib/os/file.h"
 #include "lib/store/retained_census.h"
 #include "lib/store/store.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -149,8 +149,7 @@ is_replicated(const struct finding *x, const char *name)
     return store_class_of(&rules, dir, span_str(name), false) != CLASS_IGNORE;
 }
 
-static int find_below(struct finding *x, int dirfd, const char *name, unsigned depth,
-                      struct err *e);
+static int find_below(struct finding *x, int at, const char *name, unsigned depth, struct err *e);
 
 /* What lives under another name was not lost. That is asked last: it may take all that is retained
  * to answer. */
@@ -196,23 +195,19 @@ find_name(struct finding *x, int dirfd, const char *name, unsigned depth, struct
 }
 
 static int
-find_below(struct finding *x, int dirfd, const char *name, unsigned depth, struct err *e)
+find_below(struct finding *x, int at, const char *name, unsigned depth, struct err *e)
 {
-    int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *dir = fd < 0 || depth > DEPTH_MAX ? NULL : fdopendir(fd);
-    if (dir == NULL) {
-        bool gone = fd < 0 && errno == ENOENT;
-        int r = gone || fd >= 0 ? 0 : err_sys(e, ERR_IO, "read a retained directory");
-        file_closep(&fd);
-        return r;
-    }
-    int r = 0;
-    for (struct dirent *entry; r == 0 && (entry = readdir(dir)) != NULL;) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            r = find_name(x, fd, entry->d_name, depth, e);
-    }
-    closedir(dir);
-    return r;
+    if (depth > DEPTH_MAX)
+        return 0;
+    _cleanup_dir_ DIR *dir = NULL;
+    int found = dir_find(at, name, &dir, e);
+    if (found <= 0)
+        return found < 0 ? err_wrap(e, "read what is retained") : 0;
+    const struct dirent *item;
+    int r = 0, more = 0;
+    while (r == 0 && (more = dir_next(dir, &item, e)) > 0)
+        r = find_name(x, dirfd(dir), item->d_name, depth, e);
+    return more < 0 ? err_wrap(e, "read what is retained") : r;
 }
 
 static int

@@ -86,3 +86,15 @@ store_is_unfinished(const struct store_rules *rules, struct span dir, uint32_t m
 {
     return rules->kind == STORE_QUEUE && queue_is_unfinished(dir, mode);
 }
+
+bool
+store_has_unfinished(const struct store_rules *rules)
+{
+    return rules->kind == STORE_QUEUE;
+}
+
+bool
+store_may_be_unfinished(const struct store_rules *rules, struct span dir)
+{
+    return rules->kind == STORE_QUEUE && queue_is_taken_into(dir);
+}

@@ -32,6 +32,10 @@ enum store_class store_class_of(const struct store_rules *rules, struct span dir
 /* Does the mode of a file in the directory say that it is being written and nobody's yet? It is
  * then as if it were not there; a change of its mode makes it a new file. */
 bool store_is_unfinished(const struct store_rules *rules, struct span dir, uint32_t mode);
+/* Can a file of the store be so, and of this directory? One that was finished meanwhile does not
+ * show in its times. */
+bool store_has_unfinished(const struct store_rules *rules);
+bool store_may_be_unfinished(const struct store_rules *rules, struct span dir);
 /* Is the directory called `name`, beside which `has_cur_or_new` exists, a Maildir's tmp? Deliveries
  * in it are being written and are nobody's yet; a rename out of it is a new message. All else in it
  * counts: it may be the home of a user called tmp, and his neighbour may be called new. */

@@ -355,6 +355,30 @@ check_give_file(const struct wire_msg *msg)
 }
 
 static void
+check_give_move(const struct wire_msg *msg)
+{
+    const struct wire_give *give = &msg->give;
+    CHECK_INT(give->id, 80);
+    CHECK_INT(give->kind, WIRE_GIVE_DIR);
+    CHECK_INT(give->mode, WIRE_GIVE_MOVE);
+    check_span(give->path, "example.org/ada/.Job");
+    check_span(give->from, "example.org/ada/.Work");
+    check_span(give->guid, "9f86d081884c7d659a2feaa0c55ad015");
+}
+
+static void
+check_give_clear(const struct wire_msg *msg)
+{
+    const struct wire_give *give = &msg->give;
+    CHECK_INT(give->id, 81);
+    CHECK_INT(give->kind, WIRE_GIVE_DIR);
+    CHECK_INT(give->mode, WIRE_GIVE_REMOVE);
+    check_span(give->path, "example.org/ada/.Work");
+    check_span(give->from, "");
+    CHECK_INT(give->since, 1150);
+}
+
+static void
 check_given(const struct wire_msg *msg)
 {
     CHECK_INT(msg->given.id, 77);
@@ -460,6 +484,8 @@ static const struct {
     { "give", WIRE_GIVE, check_give },
     { "give-dir", WIRE_GIVE, check_give_dir },
     { "give-file", WIRE_GIVE, check_give_file },
+    { "give-move", WIRE_GIVE, check_give_move },
+    { "give-clear", WIRE_GIVE, check_give_clear },
     { "given", WIRE_GIVEN, check_given },
     { "found", WIRE_FOUND, check_found },
     { "found-in", WIRE_FOUND_IN, check_found_in },

@@ -31,8 +31,9 @@ client_kills(struct world *w, struct tree *t, path_t path)
 }
 
 static inline void
-client_did(struct world *w, struct node *n, const struct rec *r, bool synced)
+client_did(struct world *w, struct node *n, struct rec *r, bool synced)
 {
+    r->when = w->now;
     if (r->op == OP_UNLINK || r->op == OP_RMTREE || r->op == OP_RENAME)
         client_kills(w, &n->live, r->path);
     index_apply(&n->live, r);

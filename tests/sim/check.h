@@ -111,7 +111,7 @@ check_unseen(struct world *w, struct node *n)
 {
     for (unsigned i = 0; i < n->live.count; i++) {
         uint32_t obj = n->live.ents[i].obj;
-        if (obj != 0 && !w->journalled[obj] && !w->dead[obj])
+        if (obj != 0 && !w->journalled[obj] && !w->dead[obj] && !w->given_up[obj])
             sim_fail(w, "6 held", "mx%u is overwritten, and obj %u was never journalled", n->id + 1,
                      obj);
     }
@@ -200,7 +200,7 @@ check_owed(struct world *w)
             w->owed[n->live.ents[k].obj] = !n->doomed || w->owed[n->live.ents[k].obj];
     }
     for (uint32_t obj = 1; obj <= w->obj_count; obj++)
-        if (w->owed[obj] && !w->dead[obj] && !w->hidden[obj] && !exists_somewhere(w, obj))
+        if (w->owed[obj] && !w->dead[obj] && !exists_somewhere(w, obj))
             sim_fail(w, "7 salvage", "obj %u was removed by nobody, and is nowhere", obj);
 }
 

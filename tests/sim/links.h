@@ -106,15 +106,6 @@ conn_open(struct world *w, unsigned a, unsigned b)
 
 /* --- decisions --- */
 
-/* How far the peer has come in our history, as a whole. */
-static inline uint64_t
-tail_of_ours(const struct conn *c, unsigned side)
-{
-    const struct wire_hello *ours = &c->hello[side], *theirs = &c->hello[1 - side];
-    bool whole = theirs->history[0] == ours->history[0] && theirs->sync_base == 0;
-    return whole ? link_fork(ours, theirs) : 0;
-}
-
 /* As decide_permitted() in session.c. */
 static inline void
 decide_permitted(struct world *w, struct conn *c, unsigned side)

@@ -101,6 +101,9 @@ index_apply(struct tree *t, const struct rec *r)
     default:
         break;
     }
+    struct ent *changed = tree_find(t, r->path);
+    if (changed != NULL)
+        changed->changed = r->when;
 }
 
 static inline uint32_t
@@ -170,11 +173,12 @@ capture_name(struct world *w, struct node *n, path_t path, bool force)
     if (old != NULL && old->path != path && (there == NULL || there->obj != now->obj)) {
         r = (struct rec){ .op = OP_RENAME, .path = path, .other = old->path, .obj = old->obj };
         r.ver = old->ver;
+        r.when = now->changed;
         node_append(w, n, r);
         if (r.ver == now->ver)
             return;
     }
-    r = (struct rec){ .path = path, .obj = now->obj, .ver = now->ver };
+    r = (struct rec){ .path = path, .obj = now->obj, .ver = now->ver, .when = now->changed };
     r.is_dir = now->dir != 0;
     r.op = r.is_dir ? OP_MKDIR : OP_PUT;
     node_append(w, n, r);
@@ -389,6 +393,7 @@ operator_gave_up(struct world *w)
     for (unsigned i = 0; i < w->opts.nodes; i++)
         for (unsigned k = 0; w->nodes[i].doomed && k < w->nodes[i].live.count; k++) {
             uint32_t obj = w->nodes[i].live.ents[k].obj;
+            w->given_up[obj] = true;
             if (obj != 0 && !exists_on_whole(w, obj))
                 w->confirmed[obj] = false;
         }
@@ -457,8 +462,9 @@ role_changed(struct world *w, struct node *n)
               (unsigned)n->mem.epoch, (unsigned)n->mem.tail);
 }
 
-/* What was hidden behind held names and no journal names is journalled before the node follows
- * somebody, and the held names with it: it has a past of its own then, and is refused. */
+/* Where nobody keeps what a node has alone, what was hidden behind held names and no journal names
+ * is journalled before the node follows somebody, and the held names with it: it has a past of its
+ * own then, and is refused. */
 static inline void
 held_settle(struct world *w, struct node *n)
 {
@@ -467,10 +473,18 @@ held_settle(struct world *w, struct node *n)
         if (obj != 0 && !w->journalled[obj]) {
             n->mem.held_count = 0;
             capture_sweep(w, n);
-        } else if (tree_find_obj(&n->mem.index, obj) == NULL) {
-            w->hidden[obj] = true; /* moved to where a held name hides it: see docs/simulation.md */
         }
     }
+}
+
+/* What a power loss took is missing still: as one who follows, it is brought level by a sync. */
+static inline void
+role_end(struct world *w, struct node *n)
+{
+    n->mem.role = WIRE_ROLE_NONE;
+    if (n->mem.held_count > 0 && !broken(w, BROKEN_HELD_IGNORED))
+        n->mem.sync_base = n->mem.tail > 0 ? n->mem.tail : 1;
+    role_changed(w, n);
 }
 
 static inline void
@@ -478,29 +492,25 @@ node_demote(struct world *w, struct node *n)
 {
     if (n->mem.role == WIRE_ROLE_PRIMARY && !broken(w, BROKEN_DEMOTE_UNDRAINED)) {
         capture_drain(w, n, PENDING_MAX);
-        held_settle(w, n);
+        if (!returns(w))
+            held_settle(w, n);
         store_synced(n);
         n->finished = true;
     }
-    n->mem.role = WIRE_ROLE_NONE;
-    /* What a power loss took is missing still: as one who follows, it is brought level by a sync.
-     */
-    if (n->mem.held_count > 0 && !broken(w, BROKEN_HELD_IGNORED))
-        n->mem.sync_base = n->mem.tail > 0 ? n->mem.tail : 1;
-    role_changed(w, n);
+    role_end(w, n);
 }
 
-/* Another was promoted. What is not in the journal yet is not waited for. */
+/* Another was promoted. What is not in the journal yet is not waited for, nor what held names hide
+ * from it. */
 static inline void
 node_step_down(struct world *w, struct node *n)
 {
-    if (!returns(w) || n->mem.held_count > 0 || one_in(w, 2)) {
+    if (!returns(w) || (n->mem.held_count == 0 && one_in(w, 2))) {
         node_demote(w, n);
         return;
     }
     n->pending_count = 0;
-    n->mem.role = WIRE_ROLE_NONE;
-    role_changed(w, n);
+    role_end(w, n);
 }
 
 /* An epoch that was told but never reached is not in this node's past. */

@@ -89,7 +89,8 @@ hear(struct world *w, struct node *n, unsigned peer, uint64_t tail)
 {
     n->heard[peer] = true;
     n->heard_tail[peer] = tail;
-    release_hopeless(w, n);
+    if (n->mem.role == WIRE_ROLE_PRIMARY) /* another reviews them when it is to be overwritten */
+        release_hopeless(w, n);
 }
 
 static inline void

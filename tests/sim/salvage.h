@@ -81,11 +81,69 @@ kept_forget(struct node *n, uint64_t fork)
             i++;
 }
 
-static inline void
-journal_finish(struct world *w, struct node *n)
+/* How far the peer has come in our history, as a whole. */
+static inline uint64_t
+tail_of_ours(const struct conn *c, unsigned side)
 {
-    if (n->mem.role != WIRE_ROLE_NONE || n->finished)
+    const struct wire_hello *ours = &c->hello[side], *theirs = &c->hello[1 - side];
+    bool whole = theirs->history[0] == ours->history[0] && theirs->sync_base == 0;
+    return whole ? link_fork(ours, theirs) : 0;
+}
+
+/* As hides_a_newer() in capture_held.c. */
+static inline bool
+hides_a_newer(struct node *n, path_t path)
+{
+    const struct ent *here = tree_find(&n->live, path), *known = tree_find(&n->mem.index, path);
+    for (path_t above = path_up(path); above != 0; above = path_up(above)) {
+        const struct ent *e = tree_find(&n->live, above);
+        if (e != NULL && e->dir == 0)
+            return true;
+    }
+    if (here == NULL || known == NULL)
+        return false;
+    return known->dir != 0 ? here->dir == 0
+                           : here->obj != known->obj && here->changed >= known->changed;
+}
+
+static inline void
+release_hiding(struct world *w, struct node *n)
+{
+    for (unsigned i = 0; i < n->mem.held_count;) {
+        path_t path = n->mem.held[i].path;
+        if (hides_a_newer(n, path))
+            release(w, n, path, "it hides a newer one");
+        else
+            i++;
+    }
+}
+
+/* Who overwrites this node alone counts as one that may have a name: what a third one has of them
+ * that one brings itself. The peer has not what it parted before. */
+static inline void
+names_let_go(struct world *w, struct node *n, const struct conn *c, unsigned side)
+{
+    bool heard[NODES_MAX];
+    uint64_t tail[NODES_MAX];
+    memcpy(heard, n->heard, sizeof(heard));
+    memcpy(tail, n->heard_tail, sizeof(tail));
+    for (unsigned i = 0; i < w->opts.nodes; i++) {
+        n->heard[i] = true;
+        n->heard_tail[i] = i == c->node[1 - side] ? tail_of_ours(c, side) : 0;
+    }
+    release_hopeless(w, n);
+    release_hiding(w, n);
+    memcpy(n->heard, heard, sizeof(heard));
+    memcpy(n->heard_tail, tail, sizeof(tail));
+}
+
+static inline void
+journal_finish(struct world *w, struct node *n, const struct conn *c, unsigned side)
+{
+    if (n->mem.held_count == 0 && (n->mem.role != WIRE_ROLE_NONE || n->finished))
         return;
+    if (!broken(w, BROKEN_SALVAGE_HELD))
+        names_let_go(w, n, c, side);
     if (!broken(w, BROKEN_SALVAGE_UNFINISHED))
         capture_sweep(w, n);
     n->finished = true;
@@ -93,9 +151,11 @@ journal_finish(struct world *w, struct node *n)
 }
 
 static inline void
-keep_begin(struct world *w, struct node *n, uint64_t fork, struct keeping *k)
+keep_begin(struct world *w, struct conn *c, unsigned side, uint64_t fork)
 {
-    journal_finish(w, n);
+    struct node *n = node_of(w, c, side);
+    struct keeping *k = &c->sess[side].keeping;
+    journal_finish(w, n, c, side);
     if (n->mem.oldest > fork + 1)
         return; /* held as before: what it has alone cannot be told */
     *k = (struct keeping){ .begun = true };
@@ -167,7 +227,7 @@ keep_step(struct world *w, struct conn *c, unsigned side)
     if (!may_receive(w, c, side))
         return;
     if (!k->begun)
-        keep_begin(w, n, fork, k);
+        keep_begin(w, c, side, fork);
     else if (k->next < k->count && !broken(w, BROKEN_SALVAGE_EARLY))
         keep_one(n, fork, k);
     else if (n->kept_count + k->count <= KEPT_MAX && keep_end(w, n, fork, k))
@@ -181,10 +241,11 @@ static inline bool
 look_first(struct world *w, struct conn *c, unsigned side)
 {
     struct node *n = node_of(w, c, side);
-    if (n->mem.role != WIRE_ROLE_NONE || n->finished || broken(w, BROKEN_SALVAGE_LOOK))
+    bool finished = n->mem.held_count == 0 && (n->mem.role != WIRE_ROLE_NONE || n->finished);
+    if (finished || broken(w, BROKEN_SALVAGE_LOOK))
         return false;
     if (!n->full)
-        journal_finish(w, n);
+        journal_finish(w, n, c, side);
     return n->full || n->mem.tail > c->hello[side].tail;
 }
 
@@ -219,6 +280,7 @@ static inline void
 arrives(struct world *w, struct node *n, const struct msg *m)
 {
     struct rec r = { .op = OP_PUT, .obj = m->rec.obj, .ver = w->ver_of[m->rec.obj] };
+    r.when = w->now;
     r.path = place_for(&n->live, m->rec.path);
     index_apply(&n->live, &r);
     if (n->pending_count == PENDING_MAX || n->sweep)

@@ -33,9 +33,10 @@ typedef uint32_t path_t;
 
 struct ent {
     path_t path;
-    uint32_t obj; /* identity of a file's content over all nodes; 0 a directory */
-    uint32_t ver; /* of the content */
-    uint32_t dir; /* this node's directory id; 0 a file */
+    uint32_t obj;     /* identity of a file's content over all nodes; 0 a directory */
+    uint32_t ver;     /* of the content */
+    uint32_t dir;     /* this node's directory id; 0 a file */
+    unsigned changed; /* when its content or its name was made: its ctime */
 };
 
 struct tree {
@@ -51,6 +52,7 @@ struct rec {
     path_t path, other;
     uint32_t obj, ver;
     bool is_dir;
+    unsigned when;  /* it was done */
     unsigned truth; /* its place in the truth, 0 none */
 };
 
@@ -288,7 +290,7 @@ struct world {
     bool journalled[TRUTH_MAX];
     bool confirmed[TRUTH_MAX]; /* a barrier said that it is safe */
     bool owed[TRUTH_MAX];      /* a primary, or one that was, has or had it */
-    bool hidden[TRUTH_MAX];    /* at its demotion a held name hid it */
+    bool given_up[TRUTH_MAX];  /* an operator gave a node free that had it */
     bool given[TRUTH_MAX];     /* and its last keeper was told that another has it */
     char failed[256];          /* the invariant that broke, "" none */
     const char *invariant;

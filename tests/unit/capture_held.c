@@ -142,20 +142,45 @@ TEST(what_replaces_a_directory_while_names_in_it_are_held_does_not_remove_them)
 }
 
 /* Of two names that were exchanged the disk has one step: what stands under a held name is not
- * gone because its own name is. */
+ * gone because its own name is. Where the journal has all of it in one turn, the object gets its
+ * own name again, but for what took that. */
 TEST(what_stands_under_a_held_name_is_not_recorded_as_gone)
+{
+    static const char *const steps[] = { "mv b x\nmv a b\ntouch b && cp -p b ../../../out/m",
+                                         "mv b x && mv a b && touch b && cp -p b ../../../out/m" };
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        char what[200];
+        struct cap *c = begin();
+        CAP_NEEDED(c);
+        snprintf(what, sizeof(what), "touch -d @1500000000 b\n%s", steps[i]);
+        start_after_loss(c, what, "ln b ../../../out/a2 && mv x b && touch -d @1900000000 x");
+        check_held(c, "ada/cur/b\n");
+        _cleanup_buf_ struct buf text = { 0 };
+        records(c, &text);
+        CHECK(strstr((const char *)text.ptr, "unlink") == NULL);
+        CHECK_INT(strstr((const char *)text.ptr, "x-aside") != NULL, i);
+        all_heard(c, 0);
+        check_none_held(c);
+        end(c);
+    }
+}
+
+/* The nodes may have c, and parted before n was recorded. */
+TEST(what_a_name_hid_that_is_given_up_is_recorded_although_others_are_held)
 {
     struct cap *c = begin();
     CAP_NEEDED(c);
-    start_after_loss(
-        c, "touch -d @1500000000 b\nmv b x && mv a b && touch b && cp -p b ../../../out/m",
-        "ln b ../../../out/a2 && mv x b && touch -d @1900000000 x");
+    start_after_loss(c, "echo more >>c\necho new >n", "mv n m");
+    check_held(c, "ada/cur/n\n");
+    check_doubt(c, "ada/cur/c\n");
+    check_records(c, "");
+    all_heard(c, capture_tail(c->capture) - 1);
+    cap_barrier(c);
+    check_held(c, "");
+    check_doubt(c, "ada/cur/c\n");
     _cleanup_buf_ struct buf text = { 0 };
     records(c, &text);
-    CHECK(strstr((const char *)text.ptr, "unlink") == NULL);
-    CHECK(strstr((const char *)text.ptr, "rename") == NULL);
-    all_heard(c, 0);
-    check_none_held(c);
+    CHECK(strstr((const char *)text.ptr, "ada/cur/m") != NULL);
     end(c);
 }
 
@@ -271,6 +296,97 @@ TEST(who_lacks_a_held_name_is_sent_nothing_while_another_may_have_it)
     answer(c, "dr", "ada/cur/n", CAPTURE_HELD_WITHOUT);
     check_none_held(c);
     CHECK(!capture_held_waits(c->capture, "mx2"));
+    end(c);
+}
+
+/* The one that it yields to has all of them: the lost bytes come from there. */
+TEST(a_node_that_is_overwritten_records_what_stands_in_the_place_of_a_held_name)
+{
+    static const struct {
+        const char *left, *records, *held;
+    } cases[] = {
+        { "rm a; echo other >a; touch -d @1600000000 a",
+          "rename ada/cur/a > .mailtwin-parked-N\nput ada/cur/a\nunlink .mailtwin-parked-N\n", "" },
+        { "rm a; mv b a; touch -d @1600000000 a",
+          "rename ada/cur/a > .mailtwin-parked-N\nrename ada/cur/b > ada/cur/a\nput "
+          "ada/cur/a\nunlink .mailtwin-parked-N\n",
+          "" },
+        { "rm a; mkdir a; echo 1 >a/1",
+          "rename ada/cur/a > .mailtwin-parked-N\nmkdir ada/cur/a\nunlink "
+          ".mailtwin-parked-N\nput ada/cur/a/1\n",
+          "" },
+        { "echo mail a >a; touch -d @1600000000 a", "", "ada/cur/a\n" }, /* less of it */
+        { "rm a", "", "ada/cur/a\n" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct cap *c = begin();
+        CAP_NEEDED(c);
+        print_message("%s\n", cases[i].left);
+        start_after_loss(c, "echo written again >a; touch -d @1700000000 a", cases[i].left);
+        check_held(c, "ada/cur/a\n");
+        check_records(c, "");
+        capture_yield(c->capture, "mx2", tail(c));
+        cap_barrier(c);
+        check_held(c, cases[i].held);
+        check_records(c, cases[i].records);
+        capture_held_give_up(c->capture);
+        cap_barrier(c);
+        end(c);
+    }
+}
+
+TEST(a_node_that_is_overwritten_records_what_stands_in_the_place_of_a_directory_with_held_names)
+{
+    static const char *const made[] = { "echo other >d", "ln -s a d", "mkfifo d" };
+    static const char *const record[] = { "put ada/d\n", "symlink a > ada/d\n", "mknod ada/d\n" };
+    for (size_t i = 0; i < ARRAY_LEN(made); i++) {
+        struct cap *c = begin();
+        CAP_NEEDED(c);
+        start_after_loss(c, "mkdir ../d\necho 1 >../d/1", "rm ../d/1");
+        cap_hold(c);
+        cap_sh(c, "cd mail/ada && rmdir d && %s", made[i]);
+        cap_release(c);
+        check_records(c, "");
+        check_held(c, "ada/d/1\n");
+        capture_yield(c->capture, "mx2", tail(c));
+        cap_barrier(c);
+        check_none_held(c);
+        cap_barrier(c);
+        _cleanup_buf_ struct buf text = { 0 };
+        records(c, &text);
+        CHECK_CONTAINS((const char *)text.ptr, "rmtree ada/d\n");
+        CHECK_CONTAINS((const char *)text.ptr, record[i]);
+        end(c);
+    }
+}
+
+/* The disk had it before the daemon looked: the directory itself is held. */
+TEST(a_node_that_is_overwritten_records_what_stands_in_the_place_of_a_held_directory)
+{
+    struct cap *c = begin();
+    CAP_NEEDED(c);
+    start_after_loss(c, "mkdir ../d\necho 1 >../d/1", "rm -r ../d && echo other >../d");
+    check_records(c, "");
+    capture_yield(c->capture, "mx2", tail(c));
+    cap_barrier(c);
+    check_none_held(c);
+    cap_barrier(c);
+    _cleanup_buf_ struct buf text = { 0 };
+    records(c, &text);
+    CHECK_CONTAINS((const char *)text.ptr, "rmtree ada/d\n");
+    CHECK_CONTAINS((const char *)text.ptr, "put ada/d\n");
+    end(c);
+}
+
+TEST(of_a_node_that_is_overwritten_only_who_overwrites_it_may_have_a_name)
+{
+    struct cap *c = begin();
+    CAP_NEEDED(c);
+    start_after_loss(c, "rm b\necho new >n", "rm n");
+    capture_yield(c->capture, "mx2", 1);
+    cap_barrier(c);
+    check_none_held(c);
+    check_records(c, "unlink ada/cur/n\n");
     end(c);
 }
 

@@ -93,6 +93,32 @@ TEST(a_sweep_finds_what_was_completed_while_nobody_watched)
     cap_free(c);
 }
 
+/* The directory's times were noted meanwhile: they are those of the file's first byte. */
+TEST(a_sweep_finds_what_was_completed_long_after_it_was_begun)
+{
+    struct cap *c = begin();
+    CAP_NEEDED(c);
+    cap_sh(c, "cd files; umask 077; echo x >incoming/A1; echo y >maildrop/B1; mkdir incoming/A;"
+              "echo z >incoming/A/C1");
+    for (unsigned turn = 0; turn < 3; turn++) {
+        cap_barrier(c);
+        cap_grow_old();
+    }
+    for (unsigned start = 0; start < 2; start++) { /* the second sweep notes them as well */
+        capture_stop(&c->capture);
+        if (start == 1)
+            cap_sh(c, "chmod 700 files/incoming/A1 files/maildrop/B1 files/incoming/A/C1");
+        cap_start(c);
+        cap_barrier(c);
+    }
+    _cleanup_buf_ struct buf text = { 0 };
+    cap_records(c, &text);
+    CHECK_CONTAINS((const char *)text.ptr, "files: put incoming/A1\n");
+    CHECK_CONTAINS((const char *)text.ptr, "files: put maildrop/B1\n");
+    CHECK_CONTAINS((const char *)text.ptr, "files: put incoming/A/C1\n");
+    cap_free(c);
+}
+
 TEST(what_is_of_one_host_is_not_recorded)
 {
     struct cap *c = begin();

@@ -1,10 +1,10 @@
 /* What the program says beside a daemon that answers what a test tells it to. */
 #include "tests/unit/cli_kit.h"
+#include "tests/unit/loop_kit.h"
 
 #include "lib/os/control.h"
 
 #include <poll.h>
-#include <pthread.h>
 #include <pty.h>
 #include <signal.h>
 
@@ -112,14 +112,6 @@ serve(struct control_call *call, const json_t *request, const struct control_pee
     }
 }
 
-static void *
-run_loop(void *arg)
-{
-    (void)arg;
-    uv_run(&d.loop, UV_RUN_DEFAULT);
-    return NULL;
-}
-
 static void
 start_daemon(const char *answer)
 {
@@ -130,7 +122,7 @@ start_daemon(const char *answer)
     uv_timer_init(&d.loop, &d.progress);
     if (control_server_open(&d.loop, dir, serve, NULL, &d.server, &e) < 0)
         fail_msg("%s", e.text);
-    CHECK_INT(pthread_create(&d.thread, NULL, run_loop, NULL), 0);
+    d.thread = loop_run(&d.loop);
 }
 
 static void
@@ -152,8 +144,7 @@ static void
 stop_daemon(void)
 {
     control_post(d.server, close_server, NULL);
-    pthread_join(d.thread, NULL);
-    CHECK_INT(uv_loop_close(&d.loop), 0);
+    loop_join(d.thread, &d.loop);
 }
 
 /* --- orders --- */

@@ -42,7 +42,8 @@ ask_as_stranger(void)
 {
     json_t *reply;
     struct err e = { 0 };
-    if (ask("status", &reply, &e) == 0 || strstr(e.text, "you may not ask the daemon") == NULL)
+    if (ask("status", &reply, &e) == 0 ||
+        strstr(e.text, "you may not ask mailtwin-replicatord") == NULL)
         return 1;
     int fd = dial(CONTROL_BARRIER);
     if (fd < 0)
@@ -194,12 +195,33 @@ expect_from_fake(const char *answer, enum err_code code, const char *text)
 TEST(an_answer_that_is_none_is_an_error_not_a_crash)
 {
     make_dir();
-    expect_from_fake(NULL, ERR_TIMEOUT, "no answer in 20 ms");
-    expect_from_fake("", ERR_PEER, "the daemon ended the connection without an answer");
-    expect_from_fake("{\"ok\":true", ERR_PEER, "the daemon ended the connection without an answer");
+    expect_from_fake(NULL, ERR_TIMEOUT, "no answer from mailtwin-replicatord in 20 ms");
+    expect_from_fake("", ERR_PEER, "mailtwin-replicatord ended the connection without an answer");
+    expect_from_fake("{\"ok\":true", ERR_PEER,
+                     "mailtwin-replicatord ended the connection without an answer");
     expect_from_fake("nonsense\n", ERR_PROTOCOL, "the daemon's answer is not a JSON object");
     expect_from_fake("{}\n", ERR_PROTOCOL, "the daemon refused and does not say why");
     expect_from_fake("{\"ok\":false,\"code\":\"NEW\",\"error\":\"x\"}\n", ERR_PROTOCOL, "x");
+    remove_dir();
+}
+
+TEST(who_does_not_run_is_named_by_the_socket_that_nobody_answers_at)
+{
+    static const char *const daemons[][2] = {
+        { CONTROL_SOCKET, "mailtwin-replicatord does not run here: nobody answers at " },
+        { CONTROL_BARRIER, "mailtwin-replicatord does not run here: nobody answers at " },
+        { CONTROL_DIRECTORY, "mailtwin-directoryd does not run here: nobody answers at " },
+    };
+    json_t *reply, *request = json_pack("{s:s}", "do", "status");
+    make_dir();
+    for (size_t i = 0; i < ARRAY_LEN(daemons); i++) {
+        struct err e = { 0 };
+        CHECK_INT(control_ask(d.dir, daemons[i][0], request, 10000, NULL, NULL, &reply, &e), -1);
+        CHECK_INT(e.code, ERR_PEER);
+        CHECK_CONTAINS(e.text, daemons[i][1]);
+        CHECK_CONTAINS(e.text, daemons[i][0]);
+    }
+    json_decref(request);
     remove_dir();
 }
 

@@ -334,6 +334,29 @@ host_safe_again(struct host *h)
     CHECK(safe);
 }
 
+/* One look at the clock, as the daemon's own once a second. */
+static inline void
+daemons_tick(void *arg)
+{
+    daemon_tick(arg);
+}
+
+/* Until its status counts so many salvaged items as `what`: "delivered", "waiting". */
+static inline void
+host_wait_salvage(struct host *h, const char *what, json_int_t wanted)
+{
+    json_int_t now = -1;
+    uint64_t until = session_now_ms() + DAEMONS_WAIT_MS;
+    while (now != wanted && session_now_ms() < until) {
+        control_post(h->d.control, daemons_tick, &h->d);
+        json_t *status = host_must(h, "status", NULL, NULL);
+        now = json_integer_value(json_object_get(json_object_get(status, "salvage"), what));
+        json_decref(status);
+        usleep(5000);
+    }
+    CHECK_INT(now, wanted);
+}
+
 static inline void
 host_work(struct daemons *n, size_t host, unsigned steps)
 {
@@ -356,13 +379,6 @@ daemons_pair(uint64_t seed)
     host_wait_peer(&n->hosts[0], "mx2", "connected");
     host_safe(&n->hosts[0]);
     return n;
-}
-
-/* One look at the clock, as the daemon's own once a second. */
-static inline void
-daemons_tick(void *arg)
-{
-    daemon_tick(arg);
 }
 
 /* What the standby found lacking is asked for and comes behind the barrier: a moment is allowed. */

@@ -205,6 +205,7 @@ TEST(a_handover_waits_for_the_standbys_disk_whatever_barriers_wait_for)
         check_handover(&n->hosts[0], DAEMONS_WAIT_MS, "safe");
         CHECK(all_is_durable(&n->hosts[0]));
         host_stop(&n->hosts[1]);
+        host_wait_peer(&n->hosts[0], "mx2", "connecting"); /* until then it is safe */
         check_handover(&n->hosts[0], DAEMONS_WAIT_MS, "degraded");
         daemons_free(n);
     }

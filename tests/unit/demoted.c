@@ -74,22 +74,6 @@ check_role(struct host *h, const char *role, const char *why)
     json_decref(status);
 }
 
-static void
-wait_delivered(struct host *h)
-{
-    uint64_t until = session_now_ms() + DAEMONS_WAIT_MS;
-    json_int_t delivered = 0;
-    while (delivered == 0 && session_now_ms() < until) {
-        control_post(h->d.control, daemons_tick, &h->d);
-        json_t *status = host_must(h, "status", NULL, NULL);
-        json_t *salvage = json_object_get(status, "salvage");
-        delivered = json_integer_value(json_object_get(salvage, "delivered"));
-        json_decref(status);
-        usleep(5000);
-    }
-    CHECK_INT(delivered, 2);
-}
-
 TEST(what_a_sweep_had_not_come_to_is_kept_when_its_node_was_demoted)
 {
     for (int restarted = 0; restarted < 2; restarted++) {
@@ -106,7 +90,7 @@ TEST(what_a_sweep_had_not_come_to_is_kept_when_its_node_was_demoted)
         daemons_link(n, 0, 1);
         host_wait_peer(new, "mx1", "connected");
         check_role(old, "standby", NULL);
-        wait_delivered(old);
+        host_wait_salvage(old, "delivered", 2);
         cap_sh(new->c, "grep -q alone mail/z/*/1.M1*");
         host_safe_again(new);
         daemons_free(n);

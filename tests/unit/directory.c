@@ -1,6 +1,7 @@
 /* The parts of mailtwin-directoryd that need no server: the table of entries, the spool, the guard.
  */
 #include "directory/guard.h"
+#include "directory/lead.h"
 #include "directory/secrets.h"
 #include "directory/spool.h"
 #include "directory/table.h"
@@ -81,6 +82,35 @@ TEST(the_guard_lets_few_entries_go_and_no_more_than_the_limit)
     CHECK(!guard_allows(12, 55, 20));
     CHECK(!guard_allows(11, 1000000, 0));
     CHECK(guard_allows(1000, 1000, 100));
+}
+
+TEST(a_promoted_node_is_level_when_its_server_leads_and_not_before)
+{
+    const struct role_state standby = { .role = ROLE_STANDBY, .epoch = 3 };
+    const struct role_state primary = { .role = ROLE_PRIMARY, .epoch = 4 };
+    CHECK(!lead_is_level(DIR_APPLY, &standby, 4, 4, true)); /* the role is not known here yet */
+    CHECK(!lead_is_level(DIR_APPLY, &primary, 4, 4, true));
+    CHECK(!lead_is_level(DIR_IDLE, &primary, 4, 4, true));
+    CHECK(!lead_is_level(DIR_CAPTURE, &standby, 3, 4, true)); /* it is about to end */
+    CHECK(!lead_is_level(DIR_CAPTURE, &primary, 5, 4, true)); /* of an earlier promotion */
+    CHECK(lead_is_level(DIR_CAPTURE, &primary, 4, 4, false));
+    CHECK(!lead_is_level(DIR_CAPTURE, &primary, 4, 2, false)); /* it is to apply first */
+    CHECK(lead_is_level(DIR_NATIVE, &standby, 4, 4, false));
+    CHECK(lead_is_level(DIR_APPLY, &standby, 0, 4, true)); /* asked of a standby as such */
+    CHECK(!lead_is_level(DIR_APPLY, &standby, 0, 4, false));
+    CHECK(!lead_is_level(DIR_APPLY, &primary, 0, 4, true));
+}
+
+TEST(a_server_that_captured_gets_what_the_spool_has_when_another_node_led_in_between)
+{
+    CHECK(lead_applies_first("apply\n", 7));
+    CHECK(!lead_applies_first(NULL, 7));
+    CHECK(!lead_applies_first("capture 7\n", 7));
+    CHECK(!lead_applies_first("capture 6\n", 7)); /* this node's own, twice in a row */
+    CHECK(lead_applies_first("capture 5\n", 7));
+    CHECK(!lead_applies_first("capture 9\n", 7)); /* of another history */
+    CHECK(!lead_applies_first("capture\n", 7));   /* of an earlier version, which knew no epoch */
+    CHECK(!lead_applies_first("something\n", 7));
 }
 
 /* "name: value" each, NULL-ended. */

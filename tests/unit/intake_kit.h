@@ -20,8 +20,10 @@ struct source {
     enum wire_give_mode mode;
     uint16_t store;
     const char *path, *bytes, *guid, *mark, *keywords;
-    uint64_t lie;     /* added to the size */
-    const char *from; /* a file of the store's filesystem that it is written to and given from */
+    const char *before; /* of what is moved */
+    uint64_t since;     /* of a directory that goes */
+    uint64_t lie;       /* added to the size */
+    const char *from;   /* a file of the store's filesystem that it is written to and given from */
     enum wire_given_result result;
     char where[300], text[300];
 };
@@ -40,6 +42,7 @@ struct kit {
     struct err why;
     atomic_bool stop;
     bool live;                /* else: not the primary */
+    bool behind;              /* the index need not know what is there */
     bool give_up;             /* at the next answer */
     char *numbered, name[64]; /* all are one message under names of their own */
     size_t created;
@@ -67,6 +70,9 @@ next(struct give_order *order, struct give_item *item, struct err *e)
         item->fd = open(path, O_RDWR);
     }
     buf_add(&item->path, s->path, strlen(s->path));
+    if (s->before != NULL)
+        buf_add(&item->from, s->before, strlen(s->before));
+    item->since = s->since;
     if (s->guid != NULL)
         buf_add(&item->guid, s->guid, strlen(s->guid));
     if (s->kind == WIRE_GIVE_MESSAGE)
@@ -186,7 +192,8 @@ static inline void
 connect_ends(struct kit *k)
 {
     int fds[2];
-    cap_barrier(k->c); /* the index knows what is there */
+    if (!k->behind)
+        cap_barrier(k->c); /* the index knows what is there */
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
     static const int room = 16 * 1024 * 1024; /* one thread plays both ends */
     for (size_t i = 0; i < 2; i++) {

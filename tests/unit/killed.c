@@ -1,6 +1,7 @@
 /* A daemon that is killed loses what it had not written down, and nothing else: random work on the
  * stores while primary and standby are killed at any moment and started again. In the end the
  * standby's stores are the primary's: names, bytes, attributes, and which names are one file. */
+#include "replicator/receiver.h"
 #include "tests/unit/kill_kit.h"
 
 /* --- what a mail server does --- */
@@ -147,6 +148,51 @@ mail_work(struct kill_pair *k, unsigned steps)
     }
 }
 
+/* --- does the node that was killed know what it may not know? --- */
+
+static struct kill_pair *asked;
+static unsigned unknown;
+
+static int
+is_in_index(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    struct cap *c = asked->standby.c;
+    size_t root = strlen(c->stores[0].path);
+    struct state_entry entry;
+    struct state_txn *txn;
+    struct span name;
+    uint64_t dir;
+    (void)st;
+    if (type != FTW_D || at->level == 0 || strstr(path, "/" STORE_PRIVATE_DIR) != NULL ||
+        strstr(path + root, "/tmp/") != NULL)
+        return 0;
+    assert_int_equal(state_begin(c->node->state, false, &txn, &c->e), 0);
+    int found = state_resolve(txn, 0, span_str(path + root + 1), &dir, &name, &c->e);
+    if (found > 0)
+        found = state_entry_get(txn, dir, name, &entry, &c->e);
+    assert_true(found >= 0);
+    unknown += found == 0;
+    state_abort(&txn);
+    return 0;
+}
+
+/* A directory that is in no index is what a promotion has to look for: it has to be told. */
+static void
+check_doubt(struct kill_pair *k)
+{
+    struct cap *c = k->standby.c;
+    struct state_txn *txn;
+    asked = k;
+    cap_open(c);
+    unsigned before = unknown;
+    assert_int_equal(nftw(c->stores[0].path, is_in_index, 8, FTW_PHYS), 0);
+    assert_int_equal(state_begin(c->node->state, false, &txn, &c->e), 0);
+    if (unknown > before)
+        CHECK_INT(ledger_is_behind(txn, &c->e), 1);
+    state_abort(&txn);
+    cap_stop(c);
+}
+
 /* --- histories --- */
 
 static void
@@ -162,6 +208,8 @@ kill_one(struct kill_pair *k)
     struct life *victim = draw(&k->work, 2) == 0 ? &k->primary : &k->standby;
     life_end(victim);
     k->kills++;
+    if (victim == &k->standby)
+        check_doubt(k);
     some_work(k);
     life_begin(k, victim);
 }
@@ -186,6 +234,7 @@ play(uint64_t seed, unsigned rounds, const char *image_mb)
         check_same(&k.work);
     }
     kill_pair_end(&k);
+    print_message("directories that a killed standby did not know of: %u\n", unknown);
     return true;
 }
 

@@ -128,6 +128,40 @@ TEST(times_as_young_as_the_clock_s_grain_or_from_the_future_prove_nothing)
     CHECK_INT(entry.ctime_ns, -(now + 1));
 }
 
+TEST(what_came_later_is_another_object_that_changed_since)
+{
+    uint8_t ours[] = { 1, 2, 3 };
+    struct state_entry entry = { .attr = { S_IFREG | 0600, 1, 2, 100, 50 },
+                                 .ctime_ns = 70,
+                                 .ino = 5,
+                                 .handle = span_of(ours, sizeof(ours)) };
+    struct look look = {
+        .exists = true, .attr = { S_IFREG | 0644, 3, 4, 100, 40 }, .ctime_ns = 71, .ino = 6
+    };
+    CHECK(look_came_later(&look, &entry));
+    look.ctime_ns = 70; /* within the clock's grain */
+    CHECK(look_came_later(&look, &entry));
+    look.ctime_ns = 69;
+    CHECK(!look_came_later(&look, &entry));
+    entry.ctime_ns = -69; /* young when it was seen */
+    CHECK(look_came_later(&look, &entry));
+    entry.ctime_ns = 0; /* not known */
+    CHECK(!look_came_later(&look, &entry));
+    entry.ctime_ns = 1;
+    look.attr.mode = S_IFDIR | 0700;
+    CHECK(look_came_later(&look, &entry));
+    entry.attr.mode = S_IFDIR | 0700; /* names in it change its ctime */
+    CHECK(!look_came_later(&look, &entry));
+    look.attr.mode = S_IFREG | 0600;
+    look.ctime_ns = 0;
+    CHECK(look_came_later(&look, &entry));
+    look.attr.mode = S_IFDIR | 0700;
+    CHECK(!look_came_later(&look, &entry));
+    entry.attr.mode = S_IFREG | 0600;
+    look.exists = false;
+    CHECK(!look_came_later(&look, &entry));
+}
+
 TEST(less_is_what_is_missing_older_shorter_or_of_another_type)
 {
     struct state_entry entry = { .attr = { S_IFREG | 0600, 1, 2, 100, 50 } };

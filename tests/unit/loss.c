@@ -21,11 +21,10 @@ facts_of(uint64_t told)
 {
     return (struct loss_facts){ .epoch = 2,
                                 .last_epoch = 1,
-                                .last_primary = "mx1",
                                 .tail = 100,
                                 .tail_ns = T0,
                                 .now_ns = T0 + 9000000000,
-                                .heard = { 1, told, T0 + 4000000000, T0 + 5000000000 } };
+                                .heard = { 1, told, T0 + 4000000000, T0 + 5000000000, "mx1" } };
 }
 
 static void
@@ -51,7 +50,7 @@ count(const json_t *object, const char *key)
 TEST(a_statement_bounds_what_is_missing_by_numbers_times_and_folders)
 {
     struct loss_watch *w = loss_watch_new();
-    loss_watch_start(w, 1);
+    loss_watch_start(w, 1, "mx1");
     received(w, 0, "example.org/ada/cur/1.a:2,S");
     received(w, 0, "example.org/ada/new/2.a");
     received(w, 0, "example.org/ada/.Sent/cur/3.a:2,");
@@ -185,7 +184,7 @@ TEST(what_another_standby_confirmed_is_not_said_to_be_here)
     three[2].durability = DURABILITY_RECEIVED;
     check_acknowledged(&facts, "possible");
     three[2].durability = DURABILITY_ASYNC;
-    facts.last_primary = NULL; /* which of the two confirmed is not known */
+    facts.heard.node[0] = '\0'; /* which of the two confirmed is not known */
     check_acknowledged(&facts, "possible");
     conf.nodes = nodes;
     conf.node_count = 2;
@@ -276,7 +275,8 @@ TEST(what_was_heard_is_kept_in_the_state)
     struct loss_heard heard;
     struct state_txn *txn;
     cap_open(c);
-    loss_watch_start(w, 5);
+    loss_watch_start(w, 5, "mx1");
+    loss_watch_start(w, 5, NULL); /* of the same primary, from a standby */
     loss_watch_hear(w, 70, T0);
     loss_watch_hear(w, 60, 0); /* of an older COMMIT */
     CHECK_INT(state_begin(c->node->state, true, &txn, &c->e), 0);
@@ -291,9 +291,11 @@ TEST(what_was_heard_is_kept_in_the_state)
     CHECK_INT(heard.epoch, 5);
     CHECK_INT(heard.tail, 70);
     CHECK(heard.its_ns == T0 && heard.our_ns > 0);
-    loss_watch_start(w, 6); /* another primary: what the last one told is nothing to it */
+    CHECK_STR(heard.node, "mx1");
+    loss_watch_start(w, 6, NULL); /* another primary: what the last one told is nothing to it */
     loss_watch_heard(w, &heard);
     CHECK_INT(heard.tail, 0);
+    CHECK_STR(heard.node, "");
     loss_watch_free(&w);
     cap_free(c);
 }

@@ -291,7 +291,7 @@ pair_open_peer(struct pair *r)
         stores[i].path = r->peer->stores[i].path;
     pair_must(apply_open(stores, CAP_STORES, 1, &r->apply, &e), &e);
     pair_must(ledger_open(&r->ledger, r->peer->node, &e), &e);
-    pair_must(ledger_start(&r->ledger, &start, true, &e), &e);
+    pair_must(ledger_start(&r->ledger, &start, true, apply_newest(r->apply), &e), &e);
     assert_int_equal(pthread_create(&r->thread, NULL, peer_run, r), 0);
 }
 

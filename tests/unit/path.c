@@ -84,3 +84,12 @@ TEST(components_come_one_by_one)
     CHECK(path_next(&rest, &name) && span_equal(name, of("d")));
     CHECK(!path_next(&rest, &name));
 }
+
+TEST(a_name_is_given_as_text)
+{
+    char text[PATH_NAME_MAX + 1];
+    char name[PATH_NAME_MAX];
+    memset(name, 'x', sizeof(name));
+    CHECK_STR(path_name_text(of("a\nb"), text), "a\nb");
+    CHECK_INT(strlen(path_name_text(span_of(name, sizeof(name)), text)), sizeof(name));
+}

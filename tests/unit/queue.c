@@ -64,6 +64,7 @@ TEST(a_file_counts_once_postfix_has_marked_it_complete)
         CHECK(!store_is_unfinished(&rules, dir, S_IFREG | 0744));
         CHECK(!store_is_unfinished(&rules, dir, S_IFDIR | 0600));
         CHECK(!store_is_unfinished(&rules, dir, S_IFLNK | 0600));
+        CHECK(store_may_be_unfinished(&rules, dir));
     }
 }
 
@@ -72,9 +73,12 @@ TEST(logs_and_what_was_complete_once_count_whatever_their_mode)
     static const char *const dirs[] = { "",        "defer",      "bounce/A", "active",   "hold",
                                         "corrupt", "deferred/A", "flush",    "incoming2" };
     const struct store_rules files = { .kind = STORE_FILES };
-    for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
+    for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
         CHECK(!store_is_unfinished(&rules, span_str(dirs[i]), S_IFREG | 0600));
+        CHECK(!store_may_be_unfinished(&rules, span_str(dirs[i])));
+    }
     CHECK(!store_is_unfinished(&files, span_str("incoming"), S_IFREG | 0600));
+    CHECK(!store_may_be_unfinished(&files, span_str("incoming")));
 }
 
 TEST(the_directories_of_messages_are_told_from_those_of_logs)

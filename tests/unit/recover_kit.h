@@ -41,7 +41,8 @@ reboot(const struct cap *c, unsigned boot)
     CHECK_INT(mount(path, BOOT_ID, NULL, MS_BIND, NULL), 0);
 }
 
-/* Does `what`, a step a line, under the eyes of a daemon that dies right after it has committed. */
+/* Does `what`, a step a line, under the eyes of a daemon that dies right after it has committed.
+ * All of a step is looked at in one turn, and nothing of two. */
 static inline void
 die_after(struct cap *c, const char *what)
 {
@@ -53,8 +54,9 @@ die_after(struct cap *c, const char *what)
         cap_start(c);
         cap_barrier(c);
         for (char *step = strtok(steps, "\n"); step != NULL; step = strtok(NULL, "\n")) {
+            cap_hold(c);
             cap_sh(c, "cd mail/ada/cur && %s", step);
-            cap_barrier(c);
+            cap_release(c);
         }
         raise(SIGKILL);
     }

@@ -91,7 +91,7 @@ TEST(what_was_carried_out_is_not_carried_out_again_in_this_boot)
 static void
 lose_power(struct cap *c)
 {
-    uint8_t bytes[49];
+    uint8_t bytes[50];
     struct state_txn *txn;
     struct span row = { 0 };
     CHECK_INT(state_begin(c->node->state, true, &txn, &c->e), 0);

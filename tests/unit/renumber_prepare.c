@@ -73,7 +73,8 @@ wait_for_times(void)
     do {
         usleep(20000);
         clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    } while (now.tv_sec - begin.tv_sec < 2 || now.tv_nsec < begin.tv_nsec);
+    } while (now.tv_sec - begin.tv_sec < 1 ||
+             (now.tv_sec - begin.tv_sec == 1 && now.tv_nsec <= begin.tv_nsec));
 }
 
 /* The primary has been one for a while, and the look behind the one that made files is over. */

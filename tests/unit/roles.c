@@ -209,7 +209,7 @@ sync_begins(struct session_kit *k)
     struct ledger ledger;
     static const struct wire_start start = { .mode = WIRE_MODE_SYNC, .history = { 7 }, .epoch = 1 };
     session_must(ledger_open(&ledger, k->c->node, &e), &e);
-    session_must(ledger_start(&ledger, &start, false, &e), &e);
+    session_must(ledger_start(&ledger, &start, false, 0, &e), &e);
     ledger_free(&ledger);
 }
 
@@ -349,7 +349,7 @@ TEST(promotions_that_were_heard_of_and_not_followed_widen_the_gaps)
     session_must(session_promote(k, true, &e), &e);
     session_must(state_begin(k->c->node->state, false, &txn, &e), &e);
     CHECK_INT(state_get(txn, "identity", &row, &e), 1);
-    assert_int_equal(row.len, 49);
+    assert_int_equal(row.len, 50);
     CHECK_INT(get_le32(row.ptr + 16), 3 * 1000);
     CHECK_INT(get_le32(row.ptr + 45), 3 * 10000);
     state_abort(&txn);
@@ -372,7 +372,7 @@ TEST(promotions_of_another_history_do_not_count)
         *start = (struct wire_start){ .mode = WIRE_MODE_SYNC, .epoch = 5, .sync_base = 1 };
         start->history[0] = history;
         session_must(ledger_open(&ledger, k->c->node, &e), &e);
-        session_must(ledger_start(&ledger, start, false, &e), &e);
+        session_must(ledger_start(&ledger, start, false, 0, &e), &e);
         ledger_free(&ledger);
         CHECK_INT(heard_now(k), history == 1 ? 40 : 0);
     }

@@ -284,3 +284,48 @@ TEST(the_status_waits_for_no_salvage_that_is_dropped)
     CHECK_INT(count(old, "delivered"), 0);
     daemons_free(n);
 }
+
+static json_t *
+page_of(struct host *h, const char *key, json_t *value, size_t items, json_int_t more)
+{
+    json_t *page = host_must(h, "salvage", key, value);
+    CHECK_INT(json_array_size(json_object_get(page, "items")), items);
+    CHECK_INT(json_integer_value(json_object_get(page, "more")), more);
+    return page;
+}
+
+static const char *
+id_in(const json_t *page, size_t i)
+{
+    const json_t *item = json_array_get(json_object_get(page, "items"), i);
+    return json_string_value(json_object_get(item, "id"));
+}
+
+TEST(a_list_comes_in_pages_and_what_is_no_longer_there_is_no_place_in_it)
+{
+    struct err e = { 0 };
+    struct daemons *n = returned(77, "for i in 1 2 3 4; do echo here >files/f$i; done");
+    DAEMONS_NEEDED(n);
+    struct host *old = &n->hosts[0];
+    cap_sh(n->hosts[1].c, "for i in 1 2 3 4; do echo other >files/f$i; done");
+    wait_back(old);
+    wait_count(old, "listed", 4);
+    json_t *whole = page_of(old, NULL, NULL, 4, 0);
+    json_decref(page_of(old, "limit", json_integer(3), 3, 1));
+    json_decref(page_of(old, "limit", json_integer(0), 0, 4));
+    json_decref(page_of(old, "limit", json_integer(-1), 0, 4));
+    for (size_t i = 0; i < 4; i++) {
+        json_t *rest = page_of(old, "after", json_string(id_in(whole, i)), 3 - i, 0);
+        for (size_t k = 0; k < 3 - i; k++)
+            CHECK_STR(id_in(rest, k), id_in(whole, i + 1 + k));
+        json_decref(rest);
+    }
+    const char *wrong[] = { "", "x", "1-1/files", "1-1/files/0", "1-1/files/99999999999" };
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        CHECK(host_ask(old, "salvage", "after", json_string(wrong[i]), &e) == NULL);
+        CHECK_INT(e.code, ERR_USAGE);
+        err_clear(&e);
+    }
+    json_decref(whole);
+    daemons_free(n);
+}

@@ -102,6 +102,17 @@ TEST(a_folder_takes_what_is_in_it_along)
                 { OP_RMTREE, "a/.B", NULL, S_IFDIR });
 }
 
+TEST(a_folder_that_dovecot_deletes_is_told_by_the_name_that_its_user_knew)
+{
+    CHECK_STEPS("removal <a/.B\nexpunge <a/.B/cur/1.M1\n",
+                { OP_RENAME, "a/..DOVECOT-TRASHED", "a/.B", S_IFDIR },
+                { OP_UNLINK, "a/..DOVECOT-TRASHED/cur/1.M1", NULL, 0 },
+                { OP_RMTREE, "a/..DOVECOT-TRASHED", NULL, S_IFDIR });
+    CHECK_STEPS("removal <a/.B\nexpunge <a/.B/cur/1.M1\n", /* a crash came in between */
+                { OP_RENAME, "a/..DOVECOT-TRASHED", "a/.B", S_IFDIR },
+                { OP_UNLINK, "a/..DOVECOT-TRASHED/cur/1.M1", NULL, 0 });
+}
+
 TEST(what_is_replaced_is_told_once_and_what_the_server_keeps_not_at_all)
 {
     CHECK_STEPS("file a/subscriptions<\n", { OP_UNLINK, "a/subscriptions", NULL, 0 },

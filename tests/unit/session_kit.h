@@ -217,12 +217,21 @@ session_settle(struct session_kit *k)
     k->c->capture = NULL;
 }
 
+static inline void
+session_end_roles(void *arg)
+{
+    struct session_call *call = arg;
+    roles_end(call->d);
+    sem_post(&call->done);
+}
+
 /* The daemon ends cleanly. */
 static inline void
 session_stop(struct session_kit *k)
 {
     struct daemon *d = &k->d;
-    roles_end(d);
+    struct session_call call = { 0 };
+    session_in_loop(k, session_end_roles, &call);
     control_post(d->control, session_end_main, &k->loop);
     assert_int_equal(pthread_join(k->thread, NULL), 0);
     control_server_close(&d->control);

@@ -1,20 +1,21 @@
 /* What mailtwin promote does behind the daemon's half, beside a daemon that says what a test wants.
  */
 #include "tests/unit/cli_kit.h"
+#include "tests/unit/loop_kit.h"
 
 #include "lib/os/control.h"
 
-#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 static struct {
     pthread_t thread;
     uv_loop_t loop;
     struct control_server *server;
-    const char *role;
-    bool refuses;
-    bool first;
-    unsigned promotions;
+    const char *_Atomic role; /* told and set by both threads, as what follows */
+    atomic_bool refuses;
+    atomic_bool first;
+    atomic_uint promotions;
 } d;
 
 static void
@@ -24,8 +25,8 @@ serve(struct control_call *call, const json_t *request, const struct control_pee
     (void)arg;
     struct err e = { 0 };
     if (strcmp(json_string_value(json_object_get(request, "do")), "promote") != 0) {
-        control_reply(call, json_pack("{s:s, s:i, s:s?}", "role", d.role, "epoch", 4, "history",
-                                      d.first ? NULL : "9f"));
+        control_reply(call, json_pack("{s:s, s:i, s:s?}", "role", (const char *)d.role, "epoch", 4,
+                                      "history", d.first ? NULL : "9f"));
         return;
     }
     d.promotions++;
@@ -36,14 +37,6 @@ serve(struct control_call *call, const json_t *request, const struct control_pee
     }
     d.role = "primary";
     control_reply(call, json_object());
-}
-
-static void *
-run_loop(void *arg)
-{
-    (void)arg;
-    uv_run(&d.loop, UV_RUN_DEFAULT);
-    return NULL;
 }
 
 static void
@@ -60,7 +53,8 @@ start(const char *role, const char *restore)
     char text[512];
     struct err e = { 0 };
     d.role = role;
-    d.refuses = d.first = false;
+    d.refuses = false;
+    d.first = false;
     d.promotions = 0;
     snprintf(text, sizeof(text), "rm -rf %s && mkdir -p %s/web", at("state"), at("state/spool"));
     CHECK_INT(system(text), 0);
@@ -70,15 +64,14 @@ start(const char *role, const char *restore)
     CHECK_INT(uv_loop_init(&d.loop), 0);
     if (control_server_open(&d.loop, dir, serve, NULL, &d.server, &e) < 0)
         fail_msg("%s", e.text);
-    CHECK_INT(pthread_create(&d.thread, NULL, run_loop, NULL), 0);
+    d.thread = loop_run(&d.loop);
 }
 
 static void
 stop(void)
 {
     control_post(d.server, close_server, NULL);
-    pthread_join(d.thread, NULL);
-    uv_loop_close(&d.loop);
+    loop_join(d.thread, &d.loop);
 }
 
 static bool

@@ -1,6 +1,6 @@
 /* The walk brings any peer level, or tells what differs: over the sender's and the engine's own
  * code, with a peer that answers from its directories. */
-#include "tests/unit/pair_kit.h"
+#include "tests/unit/walk_kit.h"
 
 static void
 swap_nodes(struct pair *r)
@@ -24,35 +24,6 @@ begin(uint64_t seed, unsigned ours, unsigned theirs)
     swap_nodes(r);
     pair_start(r);
     return r;
-}
-
-static struct walk_opts
-opts_of(struct pair *r, enum walk_mode mode)
-{
-    struct state_txn *txn;
-    pair_must(state_begin(r->c->node->state, false, &txn, &r->c->e), &r->c->e);
-    struct walk_opts opts = { .mode = mode, .store = -1, .from = 1, .wake_fd = r->wake_fd };
-    if (mode == WALK_VERIFY)
-        opts.limit = state_meta(txn)->next_dir - 1;
-    opts.base = state_meta(txn)->tail;
-    state_abort(&txn);
-    return opts;
-}
-
-/* One turn of what a sender does: records first, then the walk, then waiting. */
-static void
-turn(struct pair *r)
-{
-    struct err e = { 0 };
-    struct walk_orders orders = { .force = pair_force, .barrier = pair_barrier, .arg = r };
-    if (r->ship.cursor < capture_tail(r->c->capture)) {
-        pair_ship_tail(r);
-    } else if (walk_can_step(r->walk)) {
-        pair_must(walk_step(r->walk, &orders, &e), &e);
-        pair_wait_acks(r);
-    } else {
-        pair_take(r);
-    }
 }
 
 /* Work goes on meanwhile: `busy` steps before each turn. */
@@ -156,14 +127,6 @@ TEST(a_walk_that_broke_off_goes_on_where_it_was)
 }
 
 /* --- directories that change their place during the walk --- */
-
-/* Until this many turns have passed, or the walk has ended. */
-static void
-turns(struct pair *r, unsigned count)
-{
-    for (; count > 0 && !walk_done(r->walk); count--)
-        turn(r);
-}
 
 static void
 touched_by_name(void *owner, const struct record *record)

@@ -20,16 +20,17 @@ TEST(an_object_that_is_given_comes_out_as_it_went_in)
 
 TEST(mode_and_attributes_fit_the_kind_of_what_is_given)
 {
-    static const bool fits[4][6] = { { false },
-                                     { false, true, true, true, true, true },
-                                     { false, false, true, true, false, true },
-                                     { false, false, true, false, false, false } };
+    static const bool fits[4][7] = { { false },
+                                     { false, true, true, true, true, true, true },
+                                     { false, false, true, true, false, true, true },
+                                     { false, false, true, false, false, true, true } };
     for (uint8_t kind = 1; kind <= 3; kind++) {
-        for (uint8_t mode = 1; mode <= 5; mode++) {
+        for (uint8_t mode = 1; mode <= 6; mode++) {
             make(WIRE_GIVE);
             msg.give.kind = kind;
             msg.give.mode = mode;
             msg.give.keyword_count = 0;
+            msg.give.from = span_str("ada/before");
             msg.give.attr.mode = kind == WIRE_GIVE_DIR ? S_IFDIR : S_IFREG;
             _cleanup_buf_ struct buf body = { 0 };
             put_body(&body);
@@ -47,7 +48,7 @@ TEST(mode_and_attributes_fit_the_kind_of_what_is_given)
     check_refused("malformed GIVE: kind is 4, allowed are 1 to 3");
     make(WIRE_GIVE);
     msg.give.mode = 0;
-    check_refused("malformed GIVE: mode is 0, allowed are 1 to 5");
+    check_refused("malformed GIVE: mode is 0, allowed are 1 to 6");
     make(WIRE_GIVE);
     msg.give.attr.size = UINT64_MAX;
     check_refused("malformed GIVE: size is 18446744073709551615, allowed are 0 to "
@@ -87,6 +88,52 @@ TEST(a_file_that_is_given_has_extended_attributes_and_nothing_else_has)
     msg.give.xattr_count = 1; /* of a message: not written */
     check_accepted();
     CHECK_INT(got.give.xattr_count, 0);
+}
+
+static void
+make_moved_dir(void)
+{
+    make(WIRE_GIVE);
+    msg.give.kind = WIRE_GIVE_DIR;
+    msg.give.mode = WIRE_GIVE_MOVE;
+    msg.give.attr.mode = S_IFDIR;
+    msg.give.keyword_count = 0;
+    msg.give.path = span_str("ada/.Job");
+    msg.give.from = span_str("ada/.Work");
+    msg.give.guid = span_str("0123456789abcdef0123456789abcdef");
+}
+
+static void
+check_from(const char *from, const char *why)
+{
+    make_moved_dir();
+    msg.give.from = span_str(from);
+    check_refused(why);
+}
+
+TEST(what_is_moved_has_a_name_before_and_a_directory_that_goes_a_record_to_look_from)
+{
+    make_moved_dir();
+    check_accepted();
+    CHECK(span_equal(got.give.from, span_str("ada/.Work")));
+    CHECK(span_equal(got.give.guid, msg.give.guid));
+    check_from("", "malformed GIVE: from is the store's root");
+    check_from("../x", "malformed GIVE: path is not a store path");
+    check_from("ada/.Job", "malformed GIVE: from and path lie within each other");
+    check_from("ada", "malformed GIVE: from and path lie within each other");
+    check_from("ada/.Job/x", "malformed GIVE: from and path lie within each other");
+    make_moved_dir();
+    msg.give.mode = WIRE_GIVE_REMOVE;
+    check_refused("malformed GIVE: keywords or guid with what is no message");
+    msg.give.guid = span_str("");
+    msg.give.since = 120;
+    check_accepted();
+    CHECK_INT(got.give.since, 120);
+    CHECK_INT(got.give.from.len, 0);
+    make_file();
+    msg.give.mode = WIRE_GIVE_MOVE;
+    msg.give.from = span_str("ada/before");
+    check_refused("malformed GIVE: xattrs with what is to be moved");
 }
 
 TEST(what_is_given_has_a_place_below_the_root)
