@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 """The demonstration: a pair of mail servers on this machine, a crash, a takeover, a return, an accident. Needs root.
 
-Two hosts made of namespaces, each with its own disks, network, Dovecot and directory server. Mail is delivered
-through mailtwin's gate to mx1 while mailtwin streams it to mx2; mx1 dies in the middle; mx2 is promoted and serves the
-same mail; mx1 returns and is made level; a mailbox is deleted by accident and brought back. Exit status: 0 all of it
-held, 1 not."""
+Two hosts made of namespaces, each with its own disks, network, Dovecot, Postfix, directory server and a small
+database. Mail is delivered through mailtwin's gate to mx1 while mailtwin streams it to mx2; mx1 dies in the middle; mx2
+is promoted and serves the same mail; mx1 returns and is made level; a mailbox is deleted by accident and brought back.
+Exit status: 0 all of it held, 1 not."""
 
 import os
 import sys
@@ -15,13 +15,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from lab import Lab, mail, wait_until  # noqa: E402
 from lab.gate import PORT, Gate, section  # noqa: E402
+from lab.host import STORE  # noqa: E402
 from lab.imap import ImapClient  # noqa: E402
 from lab.lmtp import LmtpClient, LmtpLoad  # noqa: E402
+from lab.mta import CONFIG_DIR, Postfix, Smtp  # noqa: E402
+from lab.postgres import Dumpd  # noqa: E402
 from lab.slapd import Directoryd, Slapd, person, store  # noqa: E402
 
 ANN = "ann@example.org"
 USERS = [ANN, "bob@example.org", "eve@example.org"]
-STORES = {"mail": {"kind": "maildir", "path": "/srv/store/vmail", "users": "*/*", "mass-delete-limit": "80%"}, "directory": store()}
+LATER = "later@example.org"  # whose mail Postfix cannot deliver on mx1
+QUEUE, ROSTER = f"{STORE}/queue", f"{STORE}/roster.db"
+STORES = {"mail": {"kind": "maildir", "path": f"{STORE}/vmail", "users": "*/*", "mass-delete-limit": "80%"},
+          "queue": {"kind": "queue", "path": QUEUE, "config-dir": CONFIG_DIR},
+          "directory": store(),
+          "roster": {"kind": "dump", "command": f"sqlite3 {ROSTER} .dump", "every": "1h",
+                     "restore": f"sh -ec 'rm -f {ROSTER}.new; sqlite3 {ROSTER}.new; mv {ROSTER}.new {ROSTER}'"}}
 BOLD, GREEN, RED, PLAIN = ("\033[1m", "\033[32m", "\033[31m", "\033[0m") if sys.stdout.isatty() else ("",) * 4
 BEGAN = time.monotonic()
 
@@ -43,6 +52,8 @@ class Demo:
         self.old, self.new = lab["mx1"], lab["mx2"]
         self.slapd = {host.name: Slapd(host) for host in (self.old, self.new)}
         self.directoryd = {host.name: Directoryd(host) for host in (self.old, self.new)}
+        self.dumpd = {host.name: Dumpd(host) for host in (self.old, self.new)}
+        self.postfix = {host.name: Postfix(host, long_ids=False) for host in (self.old, self.new)}
         self.checks = []
         self.known = {}
 
@@ -61,8 +72,10 @@ class Demo:
         say("Certificates: an authority on mx1, one for each node.")
         self.lab.pki()
         say("The daemons start; mx1 is made primary, mx2 follows it. On mx1 Dovecot serves behind the gate, which answers")
-        say("250 when the mail is on mx2's disk, and slapd has the accounts.")
+        say("250 when the mail is on mx2's disk, and with the plugin, which says OK to an IMAP client when its change is;")
+        say("slapd has the accounts, Postfix a queue, SQLite the roster of a chat server.")
         for host in (self.old, self.new):
+            host.run("mkdir", QUEUE)
             host.daemon.start()
         self.old.mailtwin("promote")
         for name, slapd in self.slapd.items():
@@ -70,8 +83,12 @@ class Demo:
             slapd.start()
             self.directoryd[name].start()
         self.slapd["mx1"].fill()
-        self.old.dovecot.start()
+        self.dumpd["mx1"].start()
+        self.old.dovecot.start(self.old.dovecot.with_plugin())
         Gate(self.old).start()
+        self.postfix["mx1"].configure(f"{{ {LATER}=lmtp:inet:[127.0.0.1]:1 }}")
+        self.postfix["mx2"].configure()
+        self.postfix["mx1"].start()
         self.lab.wait_level(self.old)
 
     def use(self):
@@ -84,7 +101,19 @@ class Demo:
             client.do("create", '"Projects"')
             client.uid("MOVE", [7, 8], '"Projects"')
             self.known = client.view()
+        say("Postfix takes three mails that it cannot deliver yet, and somebody joins the chat server.")
+        with Smtp(self.old) as smtp:
+            self.queued = [smtp.send(f"later{number}", LATER) for number in range(3)]
+        self.postfix["mx1"].wait_waiting({"deferred": 3})
+        self.roster(self.old, "create table people (name text); insert into people values ('ann')")
+        self.old.mailtwin("dump", "run", "roster")
         self.old.mailtwin("barrier", "--timeout", "10s")
+
+    @staticmethod
+    def roster(host, sql=None):
+        """The names in it; sql: what is done before."""
+        words = [sql] if sql else []
+        return host.run("sqlite3", ROSTER, *words, "select name from people").stdout.split()
 
     def deliver_until_death(self):
         say("Mail comes in through the gate. Each 250 is a promise: this mail is on both machines.")
@@ -105,7 +134,7 @@ class Demo:
         say("mx2 is promoted by hand, and its Dovecot starts.")
         show(self.new.mailtwin("promote", "--force").stdout)
         self.new.daemon.wait_role("primary")
-        self.new.dovecot.start()
+        self.new.dovecot.start(self.new.dovecot.with_plugin())
         with ImapClient(self.new, ANN) as client:
             self.outage = time.monotonic() - self.died
             self.seen = client.view()
@@ -128,6 +157,12 @@ class Demo:
         self.check(mails[max(mails)][0] == self.fresh.ident and max(mails) > given + 1000,
                    "mx2 takes new mail, with a UID above all that mx1 may have given out")
         self.check(self.slapd["mx2"].login("fresh", "pass-fresh"), "the account made just before the crash can log in on mx2")
+        self.postfix["mx2"].start()
+        self.postfix["mx2"].wait_waiting({})
+        found = mail.idents(self.new.path(self.new.mail))
+        self.check([len(found.get(ident, [])) for ident in self.queued] == [1, 1, 1],
+                   "the mail that waited in mx1's queue is delivered by mx2's Postfix, each once")
+        self.check(self.roster(self.new) == ["ann"], "the roster is in mx2's database")
 
     def _uids_kept(self):
         return all(self.seen.get(folder, (0, {}))[1].get(uid) == what

@@ -58,6 +58,11 @@ class Pair:
     def barrier(self):
         self.one.mailtwin("barrier", "--timeout", "20s", "directory", within=30)
 
+    @staticmethod
+    def protected(host):
+        """A standby follows this primary."""
+        host.daemon.wait_status(lambda status: status.get("state") == "protected", 20, "a standby follows")
+
     def level(self, within=20):
         """Both servers have the same entries, to the last attribute."""
         self.barrier()
@@ -413,6 +418,147 @@ class Registrar(threading.Thread):
                 self.made += 1
         except (CommandFailed, OSError, AttributeError):
             return  # the host is gone
+
+
+class Clerk(threading.Thread):
+    """Makes one account after the other and remembers which the server took."""
+
+    def __init__(self, slapd, name):
+        super().__init__(daemon=True)
+        self.slapd, self.name, self.made, self.ended = slapd, name, [], False
+
+    def run(self):
+        while not self.ended:
+            uid = f"{self.name}{len(self.made)}"
+            self.slapd.add(person(uid))
+            self.made.append(uid)
+
+    def wait_more(self, count):
+        until = len(self.made) + count
+        wait_until(lambda: len(self.made) >= until, 60, f"{count} more accounts of {self.name} are made", every=0.01)
+
+    def end(self):
+        self.ended = True
+        self.join()
+
+
+class Demotion(threading.Thread):
+    """The order on mx1, under way."""
+
+    def __init__(self, pair):
+        super().__init__(daemon=True)
+        self.pair, self.done = pair, None
+        self.start()
+
+    def run(self):
+        self.done = self.pair.one.mailtwin("demote", within=120, check=False)
+
+    def wait(self):
+        self.join()
+        assert self.done.returncode == 0, self.done.stderr
+
+
+def test_what_a_server_took_before_a_demotion_is_on_the_node_promoted_next(pair):
+    """Clients write to the end and beyond, and the daemon stands still for a while: what was answered before the order, or
+    before the daemon could look, is on the other node; what came later is there or only on this server."""
+    clerks = [Clerk(pair.here, name) for name in ("ann", "bob")]
+    for clerk in clerks:
+        clerk.start()
+        clerk.wait_more(5)
+    pair.daemon["mx1"].process.freeze()
+    for clerk in clerks:
+        clerk.wait_more(5)
+    order = Demotion(pair)
+    for clerk in clerks:
+        clerk.wait_more(5)
+    before = [uid for clerk in clerks for uid in list(clerk.made)]
+    pair.daemon["mx1"].process.wake()
+    order.wait()
+    for clerk in clerks:
+        clerk.end()
+    pair.other.mailtwin("promote")
+    pair.there.add(person("next"))  # at once: nobody takes it for what only a standby has
+    there = pair.there.entries()
+    assert [uid for uid in before if f"uid={uid},{PEOPLE}" not in there] == []
+    late = [uid for clerk in clerks for uid in clerk.made if f"uid={uid},{PEOPLE}" not in there]
+    texts = "".join(pair.spool(pair.one))
+    assert not any(f"dn: uid={uid}," in texts for uid in late), "what nobody carried away is in the spool"
+    wait_until(lambda: f"uid=next,{PEOPLE}" in pair.here.entries(), 20, lambda: pair.daemon["mx1"].log())
+    assert f"uid=next,{PEOPLE}" in pair.there.entries()
+
+
+def test_from_a_demotions_drain_on_nothing_is_captured_that_no_standby_would_have(pair):
+    """What a client writes while the standby is waited for comes into the spool when the order was refused, and is saved
+    when it was not."""
+    def demotion(folder):
+        pair.other.daemon.freeze("store")
+        (pair.one.path(pair.one.mail) / folder).mkdir()
+        order = Demotion(pair)
+        pair.daemon["mx1"].wait(lambda status: status.get("state") == "paused", 30, "the directory waits for the role")
+        return order
+    order = demotion("first")
+    pair.here.add(person("early"))
+    pair.one.daemon.kill9()
+    order.join()
+    assert order.done.returncode != 0
+    pair.other.daemon.thaw("store")
+    pair.one.daemon.start()
+    pair.protected(pair.one)
+    pair.daemon["mx1"].wait_mode("capture", within=10)
+    pair.level()
+    order = demotion("second")
+    pair.here.add(person("late"))
+    pair.other.daemon.thaw("store")
+    order.wait()
+    pair.daemon["mx1"].wait_mode("apply")
+    saved = [file.read_text() for file in pair.one.path("/srv/state/directory/directory.saved").glob("*.entry")]
+    assert len(saved) == 1 and "dn: uid=late," in saved[0]
+    wait_until(lambda: f"uid=late,{PEOPLE}" not in pair.here.entries(), 20, lambda: pair.daemon["mx1"].log())
+    pair.other.mailtwin("promote")
+    assert pair.daemon["mx2"].events("DIR_LEVEL"), "the server leads when the order returns"
+    assert f"uid=early,{PEOPLE}" in pair.there.entries() and f"uid=late,{PEOPLE}" not in pair.there.entries()
+
+
+def test_a_primary_whose_directory_cannot_say_what_it_took_is_not_demoted(pair):
+    def refused():
+        done = pair.one.mailtwin("demote", check=False)
+        assert done.returncode == 3 and "--force demotes all the same" in done.stderr, done.stderr
+        assert pair.one.daemon.status()["role"] == "primary"
+        return done.stderr
+    pair.here.stop()
+    assert "Can't contact LDAP server" in refused()
+    pair.daemon["mx1"].stop()
+    assert "mailtwin-directoryd does not run here" in refused()
+    barrier = pair.one.mailtwin("barrier", "directory", check=False)
+    assert barrier.returncode == 1 and "mailtwin-directoryd does not run here" in barrier.stderr
+    pair.here.start()
+    pair.here.add(person("unseen"))
+    pair.daemon["mx1"].start()
+    pair.one.mailtwin("demote")
+    pair.other.mailtwin("promote")
+    assert f"uid=unseen,{PEOPLE}" in pair.there.entries()
+
+
+def test_a_daemon_that_missed_two_changes_of_roles_gives_its_server_what_the_spool_has_first(pair):
+    """It captured when it went, and the node is the primary when it comes: the other one led in between."""
+    pair.here.add(person("ann") + person("bob"))
+    pair.level()
+    pair.daemon["mx1"].stop()
+    pair.one.mailtwin("demote", "--force")
+    pair.other.mailtwin("promote")
+    pair.there.add(person("newer"))
+    pair.there.replace(f"uid=ann,{PEOPLE}", "userPassword", "changed")
+    pair.there.delete(f"uid=bob,{PEOPLE}")
+    pair.protected(pair.other)
+    pair.other.mailtwin("demote")
+    assert pair.one.mailtwin("promote", check=False).returncode == 4
+    pair.daemon["mx1"].start()
+    pair.one.mailtwin("promote")
+    assert pair.here.login("newer", "pass-newer") and pair.here.login("ann", "changed")
+    assert f"uid=bob,{PEOPLE}" not in pair.here.entries()
+    pair.here.add(person("next"))
+    pair.protected(pair.one)
+    pair.level()
 
 
 def test_mail_and_directory_of_a_promoted_node_belong_to_one_position(make_lab):

@@ -8,6 +8,7 @@ import pytest
 
 from lab import mail, proc
 from lab.host import STORE
+from lab.mailer import salvaged
 from lab.mta import CONFIG_DIR, Postfix, Smtp
 
 QUEUE = f"{STORE}/queue"
@@ -128,6 +129,35 @@ def test_a_mail_that_is_being_taken_is_not_half_on_the_standby(make_lab):
     lab.compare(primary, standby)
     texts = [one.read_bytes() for one in standby.path(QUEUE).glob("deferred/*/*")]
     assert len(texts) == 1 and ident.encode() in texts[0]
+
+
+@pytest.mark.long
+def test_what_stands_beside_a_name_lost_with_the_power_is_kept_too(make_lab):
+    """The journal has the mail in active, the disk has it in incoming as before, and nobody has asked anybody for the
+    name when the node becomes a standby: nothing is recorded of the mail while that name is held."""
+    lab = start(make_lab, True)
+    primary, standby = lab["mx1"], lab["mx2"]
+    with Smtp(primary) as smtp:
+        smtp.send("before", SLOW)
+    primary.postfix.wait_waiting({})
+    lab.level(primary)
+    primary.sync()
+    freeze_dovecot(primary)
+    lab.network.cut(primary, standby)
+    primary.daemon.freeze("store")
+    with Smtp(primary) as smtp:
+        ident = smtp.send("alone", SLOW)
+    primary.postfix.wait_waiting({"active": 1})
+    primary.daemon.thaw("store")
+    primary.mailtwin("barrier", "--timeout", "1s", check=False)
+    primary.power_cut()
+    standby.mailtwin("promote", "--force")
+    primary.daemon.start()
+    primary.mailtwin("demote", "--force")
+    lab.network.heal(primary, standby)
+    standby.daemon.wait_peer("mx1", "connected", 60)
+    lab.level(standby)
+    assert ident in salvaged(primary)
 
 
 def test_under_load_no_mail_that_was_safe_is_lost(make_lab):

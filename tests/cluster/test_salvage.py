@@ -206,6 +206,83 @@ def test_what_is_listed_is_applied_or_dropped_by_command(pair):
     pair.same(new)
 
 
+def test_a_list_that_does_not_fit_into_one_answer_is_shown_whole(pair):
+    old, new = pair["mx1"], pair["mx2"]
+    first_mails(pair)
+    isolate(pair, old, new)
+    names = [f"file{number:04}" for number in range(1100)]
+    for name in names:
+        (old.path(old.files) / name).write_text(name)
+    old.mailtwin("barrier", "--timeout", "1s", check=False)  # all of it is in the journal; nobody else has it
+    old.sync()
+    replace(pair, old, new)
+    come_back(pair, old, new)
+    wait_salvaged(pair, old, new)
+    whole = listed(old, "--all")
+    assert whole["more"] == 0 and sorted(item["path"] for item in whole["items"]) == names
+    lines = old.mailtwin("salvage", "list", "--all").stdout.splitlines()
+    assert [line.split()[-1] for line in lines[:len(names)]] == [item["path"] for item in whole["items"]]
+
+
+def folders(lab, host):
+    with lab.imap(host.name, ANN) as client:
+        for folder in ("Work", "Box", "Gone", "Busy"):
+            client.do("create", f'"{folder}"')
+            for number in range(3):
+                text = b"Message-ID: <%d@%s>\r\n\r\nx\r\n" % (number, folder.encode())
+                client.do("append", f'"{folder}"', None, None, text)
+            client.select(folder)
+
+
+def folders_changed(lab, host):
+    with lab.imap(host.name, ANN) as client:
+        client.do("rename", '"Work"', '"Job"')
+        client.select("Box")
+        client.uid("STORE", client.uids()[:1], "+FLAGS", "(\\Flagged Later)")
+        client.uid("MOVE", client.uids()[:1], '"Job"')
+        client.do("delete", '"Gone"')
+        client.do("delete", '"Busy"')
+    host.mailtwin("barrier", "--timeout", "1s", check=False)  # all of it is in the journal; nobody else has it
+    host.sync()
+
+
+def test_a_folder_renamed_or_removed_and_a_mail_moved_alone_are_so_by_command(pair):
+    old, new = pair["mx1"], pair["mx2"]
+    folders(pair, old)
+    before = view(pair, old, ANN)
+    isolate(pair, old, new)
+    folders_changed(pair, old)
+    replace(pair, old, new)
+    with pair.imap("mx2", ANN) as client:
+        client.do("append", '"Busy"', None, None, b"Message-ID: <new@Busy>\r\n\r\nx\r\n")
+    come_back(pair, old, new)
+    wait_salvaged(pair, old, new)
+    kinds = [item["kind"] for item in listed(old)["items"]]
+    assert kinds.count("rename") == 2 and kinds.count("removal") == 2
+    assert "Gone" in view(pair, new, ANN) and "Job" not in view(pair, new, ANN)
+    with pair.imap("mx2", ANN) as reader:  # has it open meanwhile
+        reader.select("Work")
+        said = old.mailtwin("salvage", "apply", listed(old)["items"][0]["id"].rpartition("/")[0], "--yes").stdout
+    assert "refused: something has come into it since the two nodes parted" in said
+    after = view(pair, new, ANN)
+    assert "Work" not in after and "Gone" not in after
+    assert after["Job"][0] == before["Work"][0]
+    known = {uid: ident for uid, (ident, _) in before["Work"][1].items()}
+    mails = {uid: ident for uid, (ident, _) in after["Job"][1].items()}
+    assert {uid: mails[uid] for uid in known} == known
+    (uid,) = set(mails) - set(known)
+    assert uid > max(known) and mails[uid] == "0@Box" and {"\\Flagged", "Later"} <= after["Job"][1][uid][1]
+    assert sorted(ident for ident, _ in after["Box"][1].values()) == ["1@Box", "2@Box"]
+    assert "new@Busy" in [ident for ident, _ in after["Busy"][1].values()]
+    (left,) = listed(old)["items"]
+    assert left["kind"] == "removal" and left["path"].endswith(".Busy") and left["state"] == "refused"
+    old.mailtwin("salvage", "drop", left["id"], "--yes")
+    pair.level(new)
+    retained = (old.path(old.mail) / ".mailtwin" / "retained").rglob("*,S=*")
+    assert {path.read_bytes().partition(b"@Gone>")[0] for path in retained} >= {b"Message-ID: <%d" % n for n in range(3)}
+    pair.same(new)
+
+
 def test_two_returns_in_a_row_bring_each_mail_once_and_the_same_return_twice_adds_nothing(pair):
     one, two = pair["mx1"], pair["mx2"]
     known = first_mails(pair)

@@ -384,24 +384,20 @@ class Mbsync(Client):
                 if (uid := re.search(r",U=(\d+)", path.name)) and uid[1] in here}
 
 
-class Crowd:
-    """All of them on one server. After its death: stop(), promote, check(new server), and a new crowd there.
-    more(seeds): further clients."""
+def seeds_of(seed):
+    """A seed for each client of a group, without end."""
+    dice = random.Random(seed)
+    return iter(lambda: dice.randrange(1 << 30), None)
 
-    def __init__(self, host, history, seed, folder, quick=None, mbsync=None, more=lambda seeds: []):
-        dice = random.Random(seed)
-        seeds = iter(lambda: dice.randrange(1 << 30), None)
+
+class Group:
+    """Clients of one server. After its death: stop(), promote, check(new server), and a new group there."""
+
+    quick = mbsync = None
+
+    def __init__(self, history, clients):
         self.history = history
-        history.loose.add("quick@example.org")
-        self.quick = Quick(host, history, next(seeds), "quick@example.org", quick and quick.knowledge())
-        self.mbsync = Mbsync(host, history, next(seeds), "sync@example.org", folder)
-        if mbsync is not None:
-            self.mbsync.had = mbsync.had
-        self.clients = [Deliverer(host, history, next(seeds), ["ann@example.org", "sync@example.org"]),
-                        Deliverer(host, history, next(seeds), ["quick@example.org", "ann@example.org"]),
-                        Owner(host, history, next(seeds), "bob@example.org"),
-                        Owner(host, history, next(seeds), "eve@example.org"),
-                        Popper(host, history, next(seeds), "ann@example.org"), self.quick, self.mbsync, *more(seeds)]
+        self.clients = clients
         for client in self.clients:
             client.start()
 
@@ -419,5 +415,26 @@ class Crowd:
 
     def check(self, host):
         """[(what, sentence)] of all that was told by the dead server and is not so here."""
+        return self.history.check(host)
+
+
+class Crowd(Group):
+    """All of them. more(seeds): further clients."""
+
+    def __init__(self, host, history, seed, folder, quick=None, mbsync=None, more=lambda seeds: []):
+        seeds = seeds_of(seed)
+        history.loose.add("quick@example.org")
+        self.quick = Quick(host, history, next(seeds), "quick@example.org", quick and quick.knowledge())
+        self.mbsync = Mbsync(host, history, next(seeds), "sync@example.org", folder)
+        if mbsync is not None:
+            self.mbsync.had = mbsync.had
+        super().__init__(history, [
+            Deliverer(host, history, next(seeds), ["ann@example.org", "sync@example.org"]),
+            Deliverer(host, history, next(seeds), ["quick@example.org", "ann@example.org"]),
+            Owner(host, history, next(seeds), "bob@example.org"),
+            Owner(host, history, next(seeds), "eve@example.org"),
+            Popper(host, history, next(seeds), "ann@example.org"), self.quick, self.mbsync, *more(seeds)])
+
+    def check(self, host):
         self.quick.host = self.mbsync.host = host
-        return self.history.check(host) + self.quick.check() + self.mbsync.check()
+        return super().check(host) + self.quick.check() + self.mbsync.check()

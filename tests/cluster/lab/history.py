@@ -154,7 +154,7 @@ class History:
     # --- holding a server against it ---
 
     def users(self):
-        return sorted({key[0] for key in (*self.mails, *self.folders, *self.uids)})
+        return sorted({key[0] for key in (*self.mails, *self.folders, *self.uids, *self.uidls)})
 
     def check(self, host):
         """[(what, sentence)]: where the server breaks what was told. Then what was open is as the server has it."""

@@ -33,10 +33,14 @@ virtual_mailbox_maps = static:all
 virtual_transport = lmtp:inet:[127.0.0.1]:{lmtp}
 transport_maps = {transports}
 queue_run_delay = 1s
-minimal_backoff_time = 1s
-maximal_backoff_time = 2s
+minimal_backoff_time = {backoff}s
+maximal_backoff_time = {backoff}s
 enable_long_queue_ids = {long_ids}
 """
+
+# A mail that is tried again less than two seconds after it was deferred may still be locked by the agent that deferred
+# it: Postfix then puts it back into incoming for a minute.
+BACKOFF_SECONDS = 3
 
 MASTER = """\
 smtp      inet  n       -       n       -       -       smtpd
@@ -62,9 +66,11 @@ postlog   unix-dgram n  -       n       -       1       postlogd
 class Postfix:
     """The MTA of one host. It runs where mail is taken: on the primary."""
 
-    def __init__(self, host, long_ids):
+    def __init__(self, host, long_ids, lmtp=LMTP_PORT):
+        """lmtp: the port that it delivers to."""
         self.host = host
         self.long_ids = long_ids
+        self.lmtp = lmtp
         self.queue = f"{host.place}/queue"
 
     def configure(self, transports=""):
@@ -75,8 +81,9 @@ class Postfix:
         log.touch()
         log.chmod(0o666)  # Postfix's programs write it as different users
         table = f"inline:{{ {transports} }}" if transports else ""
-        (folder / "main.cf").write_text(MAIN.format(queue=self.queue, name=self.host.name, lmtp=LMTP_PORT,
-                                                    transports=table, long_ids="yes" if self.long_ids else "no"))
+        (folder / "main.cf").write_text(MAIN.format(queue=self.queue, name=self.host.name, lmtp=self.lmtp,
+                                                    transports=table, backoff=BACKOFF_SECONDS,
+                                                    long_ids="yes" if self.long_ids else "no"))
         (folder / "master.cf").write_text(MASTER)
         (folder / "dynamicmaps.cf").write_text("")
 
@@ -91,6 +98,12 @@ class Postfix:
 
     def stop(self):
         self.run("postfix", "stop")
+
+    def kill9(self):
+        """All of it at once: its master leads the process group."""
+        pid = self.host.path(f"{self.queue}/pid/master.pid").read_text().strip()
+        self.host.run("kill", "-9", "--", f"-{pid}")
+        wait_until(lambda: self.run("postfix", "status", check=False).returncode != 0, 20, "Postfix outlives SIGKILL")
 
     def reload(self):
         self.run("postfix", "reload")

@@ -13,7 +13,10 @@ class Network:
     """Hosts are plugged in when they boot; cuts are packet filters on the hosts themselves."""
 
     def __init__(self):
-        setup = ("ip link set lo up; ip link add br0 type bridge forward_delay 0 mcast_snooping 0;"
+        # A bridge without an address of its own takes the lowest of its ports': it would change when a host dies,
+        # and the clients be unreachable from the others until their neighbour tables are asked anew.
+        setup = ("ip link set lo up;"
+                 "ip link add br0 address 02:00:00:09:00:fe type bridge forward_delay 0 mcast_snooping 0;"
                  f"ip addr add {CLIENT}/24 dev br0; ip link set br0 up")
         self.switch = Space("switch", ["-n"], setup)
 

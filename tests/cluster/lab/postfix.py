@@ -3,6 +3,7 @@
 import json
 import smtplib
 
+from .mta import BACKOFF_SECONDS
 from .wait import wait_until
 
 SMTP_PORT = 25
@@ -27,8 +28,8 @@ virtual_transport = lmtp:{transport}
 lmtp_destination_concurrency_limit = 50
 lmtp_destination_recipient_limit = 50
 smtpd_client_connection_count_limit = 0
-minimal_backoff_time = 1s
-maximal_backoff_time = 2s
+minimal_backoff_time = {backoff}s
+maximal_backoff_time = {backoff}s
 queue_run_delay = 1s
 maillog_file = /run/lab/log/postfix.log
 maillog_file_prefixes = /run/lab
@@ -76,7 +77,7 @@ class Postfix:
         host.run("chown", "postfix:postfix", f"{PLACE}/data")
         conf = host.directory / "postfix" / "conf"
         (conf / "main.cf").write_text(MAIN.format(place=PLACE, name=host.name, transport=self.transport,
-                                                  extra=self.extra))
+                                                  extra=self.extra, backoff=BACKOFF_SECONDS))
         (conf / "master.cf").write_text(MASTER)
         self._postfix("start")
         wait_until(self._answers, 20, lambda: f"Postfix of {host.name} does not answer:\n{self.log()}")
