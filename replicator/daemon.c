@@ -62,7 +62,7 @@ daemon_link_up(struct daemon *d, const char *name, int link_fd)
 {
     struct peer *peer = daemon_peer(d, name);
     struct err e = { 0 };
-    if (peer == NULL || link_fd < 0)
+    if (peer == NULL || link_fd < 0 || d->ending)
         file_closep(&link_fd);
     else if (peer_attach(peer, link_fd, &e) < 0)
         event(EV_FAILED, F_STR("while", "starting a session"), F_ERR(&e));
@@ -200,6 +200,7 @@ close_handle(uv_handle_t *handle, void *arg)
 void
 daemon_close(struct daemon *d)
 {
+    d->ending = true;
     promotion_end(d);
     restore_stop(d);
     roles_end(d);

@@ -84,6 +84,7 @@ struct daemon {
     struct verify_place verify[RECORD_STORE_MAX]; /* of scheduled ones */
     char why_not_serving[256];
     struct err failure; /* why the loop was ended */
+    bool ending;        /* no session begins any more */
 };
 
 /* Opens state and stores of d->conf and takes the one place of a daemon for this state directory.
@@ -94,7 +95,7 @@ int daemon_serve(struct daemon *d, struct err *e) _must_check_;
 /* What is retained, and the guard over it; a part of serving. */
 int daemon_retains_begin(struct daemon *d, struct err *e) _must_check_;
 void daemon_retains_end(struct daemon *d);
-/* A peer is connected: a session begins. Takes link_fd over. */
+/* A peer is connected: a session begins, unless the daemon ends. Takes link_fd over. */
 void daemon_link_up(struct daemon *d, const char *name, int link_fd);
 /* Once a second. Ends the loop, with `failure`, when only a new start helps. */
 void daemon_tick(struct daemon *d);

@@ -560,6 +560,7 @@ void
 roles_end(struct daemon *d)
 {
     detach_all(d);
+    control_run_posts(d->control); /* a session may have said last that this node is deposed */
     prepare_end(&d->prepare, NULL);
     loss_watch_free(&d->loss);
     if (d->capture == NULL)

@@ -433,9 +433,11 @@ control_gone(const struct control_call *call)
     return call->client == NULL || hung_up(call->client);
 }
 
-static void
-run_posts(struct control_server *server)
+void
+control_run_posts(struct control_server *server)
 {
+    if (server == NULL)
+        return;
     pthread_mutex_lock(&server->mutex);
     struct post *post = server->first;
     server->first = NULL;
@@ -452,7 +454,7 @@ run_posts(struct control_server *server)
 static void
 posted(uv_async_t *async)
 {
-    run_posts(async->data);
+    control_run_posts(async->data);
 }
 
 void
@@ -584,7 +586,7 @@ control_server_close(struct control_server **server)
     *server = NULL;
     if (s == NULL)
         return;
-    run_posts(s);
+    control_run_posts(s);
     for (int i = 0; i < OUR_SOCKETS; i++)
         gate_close(&s->gates[i]);
     file_closep(&s->lock_fd);

@@ -66,6 +66,8 @@ bool control_gone(const struct control_call *call);
 
 /* From any thread: runs fn(arg) in the loop thread, in the order of the posts. */
 void control_post(struct control_server *server, void (*fn)(void *arg), void *arg);
+/* In the loop thread: runs now what was posted so far. NULL is fine. */
+void control_run_posts(struct control_server *server);
 
 /* Client. Sends request (borrowed) to run_dir/socket and waits; timeout_ms is the longest silence,
  * -1 none. 0: *ret_reply is the caller's; -1: e is what the daemon said, or why there is no answer

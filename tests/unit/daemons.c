@@ -321,6 +321,39 @@ TEST(a_primary_that_was_replaced_steps_down_and_keeps_what_it_has_alone)
     daemons_free(n);
 }
 
+/* In the loop, which does not come back to what is posted here. */
+static void
+say_last(void *arg)
+{
+    struct link_up *up = arg;
+    struct daemon *d = up->d;
+    uv_stop(d->loop);
+    daemon_step_down(d, "mx2", 99);
+    control_post(d->control, link_up_main, up);
+}
+
+TEST(what_sessions_said_last_is_heard_before_a_daemon_ends_and_none_begins_any_more)
+{
+    struct daemons *n = daemons_pair(46);
+    DAEMONS_NEEDED(n);
+    struct host *h = &n->hosts[0];
+    int fds[2];
+    char byte;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    struct link_up *up = calloc(1, sizeof(*up));
+    assert_non_null(up);
+    *up = (struct link_up){ &h->d, "mx2", fds[0] };
+    control_post(h->d.control, say_last, up);
+    host_ended(h);
+    CHECK_INT(recv(fds[1], &byte, 1, MSG_DONTWAIT), 0); /* closed, and nobody said anything */
+    close(fds[1]);
+    host_start(h);
+    json_t *status = host_must(h, "status", NULL, NULL);
+    CHECK_STR(json_string_value(json_object_get(status, "role")), "none");
+    json_decref(status);
+    daemons_free(n);
+}
+
 TEST(a_promotion_says_how_many_folders_it_left_as_they_were)
 {
     struct daemons *n = daemons_pair(5);
