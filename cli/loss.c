@@ -122,6 +122,9 @@ print_found(const json_t *s)
     const json_t *found = json_object_get(s, "found");
     if (!json_is_object(found)) {
         puts("It is preliminary: what the last primary had alone is known when it has come back.");
+        if (text_or(s, "last_primary", NULL) == NULL)
+            puts("Which node that was is not known here. With two nodes it is the other one; with "
+                 "more nobody is taken for it, and the statement stays as it is.");
         return;
     }
     printf(
